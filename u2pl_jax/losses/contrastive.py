@@ -1,0 +1,205 @@
+"""Who is an anchor, a positive, a negative; and InfoNCE between them.
+
+Pixels are flattened: labelled and unlabelled ones in one axis P, in the order
+image, row, column. Nothing here knows the memory bank.
+
+Reference for all: paper section 3.3; `u2pl/utils/loss_helper.py`
+(compute_contra_memobank_loss).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from u2pl_jax import IGNORE_LABEL
+
+
+def class_ranks(probs: jax.Array) -> jax.Array:
+  """O(c): how many classes are more likely at that pixel, 0 for the top one.
+
+  Of equally likely classes the one with the lower number comes first. Counted
+  by comparing all pairs, which fuses into one pass; a sort would not.
+
+  Args:
+    probs: [P, K].
+
+  Returns:
+    [P, K] int32 in [0, K).
+  """
+  other, own = probs[:, :, None], probs[:, None, :]
+  index = jnp.arange(probs.shape[-1])
+  earlier = index[:, None] < index[None, :]
+  ahead = (other > own) | ((other == own) & earlier)
+  return jnp.sum(ahead, axis=1, dtype=jnp.int32)
+
+
+def class_pixels(
+  labels: jax.Array, allowed: jax.Array, num_classes: int
+) -> jax.Array:
+  """[P, K] bool: pixel is allowed (bool [P]) and labelled c ([P] int32)."""
+  is_class = labels[:, None] == jnp.arange(num_classes)[None, :]
+  return is_class & allowed[:, None]
+
+
+def anchor_mask(
+  probs: jax.Array,
+  labels: jax.Array,
+  reliable: jax.Array,
+  *,
+  min_prob: float,
+) -> jax.Array:
+  """A_c: reliable pixels of label c that the teacher gives p(c) > min_prob.
+
+  Args:
+    probs: [P, K] float32, the teacher's.
+    labels: [P] int32, labels and pseudo-labels, 255 ignored.
+    reliable: [P] bool.
+    min_prob: delta_p, in [0, 1].
+
+  Returns:
+    [P, K] bool.
+
+  Reference: paper eq. 10.
+  """
+  members = class_pixels(labels, reliable, probs.shape[-1])
+  return members & (probs > min_prob)
+
+
+def negative_mask(
+  probs: jax.Array,
+  labels: jax.Array,
+  is_labeled: jax.Array,
+  unreliable: jax.Array,
+  *,
+  low_rank: int,
+  high_rank: int,
+  max_prob: float,
+  labeled_negatives: bool,
+  own_pseudo_label: bool,
+) -> jax.Array:
+  """Pixels that serve as negative keys of each class.
+
+  Labelled pixels of another class that the teacher nevertheless ranks
+  0 <= O(c) < r_l; unreliable unlabelled pixels with r_l <= O(c) < r_h, which
+  are surely not c, though it is unsure what they are.
+
+  Args:
+    probs: [P, K] float32, the teacher's.
+    labels: [P] int32, 255 ignored.
+    is_labeled: [P] bool, pixel of a labelled image.
+    unreliable: [P] bool; read for unlabelled pixels only.
+    low_rank: r_l.
+    high_rank: r_h; may exceed K.
+    max_prob: only pixels with p(c) below it are keys; above 1 for no limit.
+      The published code has 1, which excludes a rounded probability of 1.
+    labeled_negatives: whether labelled pixels give keys. In the published
+      code they never do: it asks for label c and for a label other than c.
+    own_pseudo_label: whether an unlabelled key of class c must also have the
+      pseudo-label c, as the published code asks.
+
+  Returns:
+    [P, K] bool.
+
+  Reference: paper eq. 13 to 16.
+  """
+  num_classes = probs.shape[-1]
+  ranks = class_ranks(probs)
+  is_class = class_pixels(labels, labels != IGNORE_LABEL, num_classes)
+  from_unlabeled = (
+    (~is_labeled & unreliable)[:, None]
+    & (ranks >= low_rank)
+    & (ranks < high_rank)
+  )
+  if own_pseudo_label:
+    from_unlabeled &= is_class
+  negatives = from_unlabeled
+  if labeled_negatives:
+    valid_labeled = (is_labeled & (labels != IGNORE_LABEL))[:, None]
+    negatives |= valid_labeled & ~is_class & (ranks < low_rank)
+  return negatives & (probs < max_prob)
+
+
+def class_means(features: jax.Array, mask: jax.Array) -> jax.Array:
+  """Mean representation of each class's pixels (z_c+, paper eq. 12).
+
+  Args:
+    features: [P, D] float32.
+    mask: [P, K] bool.
+
+  Returns:
+    [K, D] float32; zeros for a class without pixels.
+  """
+  weights = mask.astype(features.dtype)
+  sums = jnp.einsum(
+    "pk,pd->kd", weights, features, precision=jax.lax.Precision.HIGHEST
+  )
+  return sums / jnp.maximum(jnp.sum(weights, axis=0), 1.0)[:, None]
+
+
+def _normalize(vectors: jax.Array) -> jax.Array:
+  """Unit vectors; a zero vector stays zero and has a finite gradient."""
+  squared = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+  return vectors * jax.lax.rsqrt(jnp.maximum(squared, 1e-16))
+
+
+def info_nce(
+  anchors: jax.Array,
+  positives: jax.Array,
+  negatives: jax.Array,
+  *,
+  temperature: float,
+) -> jax.Array:
+  """InfoNCE on cosine similarity, one positive against N negatives.
+
+  Args:
+    anchors: [K, A, D] float32.
+    positives: [K, D] float32, one for each class.
+    negatives: [K, A, N, D] float32, each anchor its own.
+    temperature: tau > 0.
+
+  Returns:
+    [K] float32: mean over the anchors of
+    -log(e^(s+/tau) / (e^(s+/tau) + sum_n e^(s_n/tau))).
+
+  Reference: paper eq. 8.
+  """
+  anchors, positives, negatives = map(
+    _normalize, (anchors, positives, negatives)
+  )
+  precision = jax.lax.Precision.HIGHEST
+  positive = jnp.einsum("kad,kd->ka", anchors, positives, precision=precision)
+  others = jnp.einsum("kad,kand->kan", anchors, negatives, precision=precision)
+  logits = jnp.concatenate([positive[..., None], others], axis=-1)
+  log_probs = jax.nn.log_softmax(logits / temperature, axis=-1)
+  return -jnp.mean(log_probs[..., 0], axis=-1)
+
+
+def mean_over_classes(
+  per_class: jax.Array,
+  contributes: jax.Array,
+  present: jax.Array,
+  *,
+  divide_by: str,
+) -> jax.Array:
+  """The loss of the step from the losses of the classes.
+
+  Args:
+    per_class: [K] float32.
+    contributes: [K] bool, classes with an anchor and a non-empty bank.
+    present: [K] bool, classes with a reliable pixel. With at most one of
+      them the loss is 0.
+    divide_by: "contributing" (paper) or "present" (published code).
+
+  Returns:
+    [] float32.
+
+  Raises:
+    ValueError: `divide_by` is neither of the two.
+  """
+  divisors = {"contributing": contributes, "present": present}
+  if divide_by not in divisors:
+    raise ValueError(
+      f"contrast.divide_by={divide_by!r}: expected one of {list(divisors)}"
+    )
+  total = jnp.sum(jnp.where(contributes, per_class, 0.0))
+  loss = total / jnp.maximum(jnp.sum(divisors[divide_by]), 1)
+  return jnp.where(jnp.sum(present) > 1, loss, 0.0)

@@ -1,0 +1,73 @@
+"""Picking pixels of each class under fixed shapes.
+
+How many pixels satisfy a rule is known only to the data; shapes are not. So
+every pick is phrased as "the r-th pixel of class c for which the rule holds":
+ranks have a fixed shape, and what is past the count is masked by the caller.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def select_rows(
+  features: jax.Array, mask: jax.Array, ranks: jax.Array
+) -> jax.Array:
+  """Rows of `features` at the r-th true entries of each class's mask.
+
+  Args:
+    features: [P, D].
+    mask: [P, K] bool, which pixels belong to each class's set.
+    ranks: [K, R] int32, 0 for a class's first true pixel. A rank at or past
+      the class's count gives an arbitrary row.
+
+  Returns:
+    [K, R, D]; differentiable in `features`.
+  """
+  reached = jnp.cumsum(mask, axis=0, dtype=jnp.int32)  # [P, K]
+  find = jax.vmap(jnp.searchsorted, in_axes=(1, 0))
+  pixels = find(reached, ranks + 1)  # [K, R]
+  return jnp.take(features, pixels, axis=0, mode="clip")
+
+
+def draw_ranks(key: jax.Array, count: jax.Array, shape: tuple[int, ...]):
+  """Ranks drawn uniformly with replacement, for each class.
+
+  Args:
+    key: PRNG key.
+    count: [K] int32, how many there are to draw from.
+    shape: of one class's draw.
+
+  Returns:
+    [K, *shape] int32 in [0, count); 0 where the count is 0.
+  """
+  limit = jnp.maximum(count, 1).reshape(count.shape + (1,) * len(shape))
+  return jax.random.randint(key, count.shape + shape, 0, limit)
+
+
+def spread_ranks(key: jax.Array, count: jax.Array, cap: int):
+  """At most `cap` different ranks of each class, each rank equally likely.
+
+  With `count <= cap` these are all ranks, in order. Otherwise every
+  (count / cap)-th one from a random start (systematic sampling): each rank is
+  included with probability cap / count, none twice, in increasing order, and
+  nothing has to be sorted or permuted.
+
+  Args:
+    key: PRNG key.
+    count: [K] int32.
+    cap: static size of the draw.
+
+  Returns:
+    ranks [K, cap] int32 and valid [K, cap] bool, of which the first
+    min(count, cap) are true.
+  """
+  slot = jnp.arange(cap, dtype=jnp.int32)[None, :]
+  count = count[:, None]
+  # slot * count / cap without leaving int32 or rounding in float32.
+  whole, rest = count // cap, count % cap
+  start = jax.random.uniform(key, count.shape)
+  fraction = (slot * rest).astype(jnp.float32) / cap
+  offset = start * (count / cap)
+  spread = slot * whole + jnp.floor(fraction + offset).astype(jnp.int32)
+  ranks = jnp.where(count > cap, jnp.minimum(spread, count - 1), slot)
+  return ranks, slot < count
