@@ -1,0 +1,226 @@
+"""The contrastive term of a step: keys into the bank, draws, loss.
+
+The rules themselves stand in `losses/contrastive.py`, `memory_bank.py` and
+`sampling.py`; this module applies them to the feature maps of a step.
+"""
+
+import dataclasses
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from u2pl_jax import IGNORE_LABEL, memory_bank, partition, resize, sampling
+from u2pl_jax.losses import contrastive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContrastOptions:
+  """Settings of the contrastive loss; `configs/common.py` explains each.
+
+  Raises:
+    ValueError: a value is out of range.
+  """
+
+  num_classes: int
+  weight: float
+  num_anchors: int
+  num_negatives: int
+  temperature: float
+  min_anchor_prob: float
+  low_rank: int
+  high_rank: int
+  max_negative_prob: float
+  labeled_negatives: bool
+  own_pseudo_label: bool
+  positive: str
+  divide_by: str
+  max_keys_per_class: int
+
+  def __post_init__(self):
+    if self.low_rank >= self.num_classes:
+      raise ValueError(
+        f"contrast.low_rank={self.low_rank} with {self.num_classes} classes:"
+        " no pixel could be a negative of any class; low_rank must be below"
+        " the number of classes"
+      )
+    if not 0 <= self.low_rank < self.high_rank:
+      raise ValueError(
+        f"contrast.low_rank={self.low_rank}, contrast.high_rank="
+        f"{self.high_rank}: expected 0 <= low_rank < high_rank"
+      )
+    for name in ("num_anchors", "num_negatives", "max_keys_per_class"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"contrast.{name}={getattr(self, name)}: must be >= 1")
+    if self.temperature <= 0:
+      raise ValueError(
+        f"contrast.temperature={self.temperature}: must be positive"
+      )
+    if self.positive not in ("anchors", "reliable"):
+      raise ValueError(
+        f"contrast.positive={self.positive!r}: expected 'anchors' or 'reliable'"
+      )
+
+
+@flax.struct.dataclass
+class Pixels:
+  """Labelled and then unlabelled pixels at feature size, flattened.
+
+  Attributes:
+    labels: [P] int32, labels and pseudo-labels, 255 where there is none.
+    is_labeled: [P] bool.
+    reliable: [P] bool, may be anchors.
+    unreliable: [P] bool, may be negatives.
+  """
+
+  labels: jax.Array
+  is_labeled: jax.Array
+  reliable: jax.Array
+  unreliable: jax.Array
+
+
+def label_pixels(
+  labels_l: jax.Array,
+  labels_u: jax.Array,
+  split: partition.Partition,
+  size: tuple[int, int],
+) -> Pixels:
+  """Brings labels and masks from [B, H, W] to feature size (h, w).
+
+  Every labelled pixel but 255 is reliable. All by nearest neighbour.
+  """
+
+  def shrink(x: jax.Array) -> jax.Array:
+    return resize.resize_nearest(x, size).reshape(-1)
+
+  small_l, small_u = shrink(labels_l), shrink(labels_u)
+  return Pixels(
+    labels=jnp.concatenate([small_l, small_u]),
+    is_labeled=jnp.arange(small_l.size + small_u.size) < small_l.size,
+    reliable=jnp.concatenate([small_l != IGNORE_LABEL, shrink(split.reliable)]),
+    unreliable=jnp.concatenate(
+      [jnp.zeros(small_l.shape, bool), shrink(split.unreliable)]
+    ),
+  )
+
+
+@flax.struct.dataclass
+class Plan:
+  """What the loss needs beside the student's representation.
+
+  Attributes:
+    anchors: [P, K] bool, from which pixels anchors are taken.
+    anchor_ranks: [K, A] int32, which of them.
+    positives: [K, D] float32.
+    negatives: [K, A, N, D] float32.
+    contributes: [K] bool, classes with an anchor and a non-empty bank.
+    present: [K] bool, classes with a reliable pixel.
+    metrics: of this term.
+  """
+
+  anchors: jax.Array
+  anchor_ranks: jax.Array
+  positives: jax.Array
+  negatives: jax.Array
+  contributes: jax.Array
+  present: jax.Array
+  metrics: dict[str, jax.Array]
+
+
+def prepare(
+  key: jax.Array,
+  bank: memory_bank.MemoryBank,
+  teacher_outputs: dict[str, jax.Array],
+  pixels: Pixels,
+  options: ContrastOptions,
+) -> tuple[memory_bank.MemoryBank, Plan]:
+  """Pushes the new keys, then draws anchors and negatives.
+
+  Args:
+    key: PRNG key.
+    bank: so far.
+    teacher_outputs: `logits` [B, h, w, K] and `rep` [B, h, w, D] of the
+      train-mode forward pass on labelled and unlabelled images.
+    pixels: of the same images, P = B h w.
+    options: of the loss.
+
+  Returns:
+    The bank with the new keys, and the plan.
+  """
+  key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
+  num_classes = options.num_classes
+  logits = teacher_outputs["logits"].reshape(-1, num_classes)
+  probs = jax.nn.softmax(logits, axis=-1)
+  rep = teacher_outputs["rep"].reshape(probs.shape[0], -1)
+
+  negatives = contrastive.negative_mask(
+    probs,
+    pixels.labels,
+    pixels.is_labeled,
+    pixels.unreliable,
+    low_rank=options.low_rank,
+    high_rank=min(options.high_rank, num_classes),
+    max_prob=options.max_negative_prob,
+    labeled_negatives=options.labeled_negatives,
+    own_pseudo_label=options.own_pseudo_label,
+  )
+  candidates = jnp.sum(negatives, axis=0, dtype=jnp.int32)
+  ranks, valid = sampling.spread_ranks(
+    key_keys, candidates, options.max_keys_per_class
+  )
+  new_keys = sampling.select_rows(rep, negatives, ranks)
+  bank = memory_bank.push(bank, new_keys, valid)
+
+  anchors = contrastive.anchor_mask(
+    probs,
+    pixels.labels,
+    pixels.reliable,
+    min_prob=options.min_anchor_prob,
+  )
+  members = contrastive.class_pixels(
+    pixels.labels, pixels.reliable, num_classes
+  )
+  positive_pixels = anchors if options.positive == "anchors" else members
+  num_anchors = jnp.sum(anchors, axis=0, dtype=jnp.int32)
+  shape = (options.num_anchors, options.num_negatives)
+  contributes = (num_anchors > 0) & (bank.count > 0)
+  return bank, Plan(
+    anchors=anchors,
+    anchor_ranks=sampling.draw_ranks(key_anchors, num_anchors, shape[:1]),
+    positives=contrastive.class_means(rep, positive_pixels),
+    negatives=memory_bank.sample(bank, key_negatives, shape),
+    contributes=contributes,
+    present=jnp.any(members, axis=0),
+    metrics={
+      "contrast/anchors": num_anchors,
+      "contrast/new_keys": jnp.sum(candidates),
+      "contrast/classes": jnp.sum(contributes),
+    },
+  )
+
+
+def compute_loss(
+  rep: jax.Array, plan: Plan, options: ContrastOptions
+) -> jax.Array:
+  """The weighted contrastive loss.
+
+  Args:
+    rep: [B, h, w, D] float32, the student's; carries the gradient.
+    plan: from `prepare`.
+    options: of the loss.
+
+  Returns:
+    [] float32.
+
+  Reference: paper eq. 8, 18.
+  """
+  anchors = sampling.select_rows(
+    rep.reshape(-1, rep.shape[-1]), plan.anchors, plan.anchor_ranks
+  )
+  per_class = contrastive.info_nce(
+    anchors, plan.positives, plan.negatives, temperature=options.temperature
+  )
+  loss = contrastive.mean_over_classes(
+    per_class, plan.contributes, plan.present, divide_by=options.divide_by
+  )
+  return options.weight * loss

@@ -1,0 +1,108 @@
+"""Everything that training changes, as one pytree of arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from u2pl_jax import memory_bank as memory_bank_lib
+
+PyTree = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+  """The state of a run; saving it saves the run.
+
+  Attributes:
+    step: [] int32, updates made so far.
+    params, batch_stats: the student's.
+    opt_state: the optimiser's.
+    teacher_params, teacher_batch_stats: the teacher's; None without one.
+    memory_bank: negative keys; None without the contrastive loss.
+  """
+
+  step: jax.Array
+  params: PyTree
+  batch_stats: PyTree
+  opt_state: PyTree
+  teacher_params: PyTree
+  teacher_batch_stats: PyTree
+  memory_bank: memory_bank_lib.MemoryBank | None
+
+  @property
+  def student_variables(self) -> dict[str, PyTree]:
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+  @property
+  def teacher_variables(self) -> dict[str, PyTree]:
+    return {
+      "params": self.teacher_params,
+      "batch_stats": self.teacher_batch_stats,
+    }
+
+
+def create_train_state(
+  key: jax.Array,
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  *,
+  image_size: tuple[int, int],
+  teacher_init: str | None,
+  bank_capacity: Sequence[int] = (),
+  bank_dtype: jnp.dtype = jnp.float32,
+) -> TrainState:
+  """A fresh state.
+
+  Args:
+    key: PRNG key; fixes every initial value.
+    model: of which `init` is called on one image.
+    tx: the optimiser.
+    image_size: (H, W) to initialise with; does not change any shape.
+    teacher_init: "student" for a copy of the student, "independent" for
+      initial values of its own (published code), None for no teacher.
+    bank_capacity: rows for each class; empty for no bank.
+    bank_dtype: of the bank's keys.
+
+  Returns:
+    A `TrainState` at step 0.
+
+  Raises:
+    ValueError: `teacher_init` is unknown.
+  """
+  if teacher_init not in (None, "student", "independent"):
+    raise ValueError(
+      f"semi.teacher_init={teacher_init!r}: expected 'student' or 'independent'"
+    )
+  key_student, key_teacher = jax.random.split(key)
+  images = jnp.zeros((1, *image_size, 3), jnp.float32)
+
+  def init(key):
+    return model.init(key, images, train=False, dropout=False)
+
+  student, teacher = init(key_student), {}
+  if teacher_init:
+    teacher = init(key_student if teacher_init == "student" else key_teacher)
+  bank = None
+  if bank_capacity:
+    bank = memory_bank_lib.create_memory_bank(
+      bank_capacity, model.rep_channels, bank_dtype
+    )
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=student["params"],
+    batch_stats=student["batch_stats"],
+    opt_state=tx.init(student["params"]),
+    teacher_params=teacher.get("params"),
+    teacher_batch_stats=teacher.get("batch_stats"),
+    memory_bank=bank,
+  )
+
+
+def ema_update(teacher: PyTree, student: PyTree, decay: jax.Array) -> PyTree:
+  """decay * teacher + (1 - decay) * student, leaf by leaf."""
+  return optax.incremental_update(student, teacher, 1.0 - decay)
