@@ -1,0 +1,28 @@
+"""PASCAL VOC 2012, official masks only ("classic"): 92 to 1,464 labelled.
+
+  python main.py --config=configs/voc.py:366 --workdir=runs/voc_366
+
+16 + 16 images of 513 px a step, ResNet-101, 80 epochs. Needs the dataset
+`voc` in data.data_dir and ImageNet weights for the published scores.
+
+Published mIoU, U2PL with cutmix (labels alone), centre crop while training:
+  92: 67.98 (45.77)   183: 69.15 (54.92)   366: 73.66 (65.88)
+  732: 76.16 (71.69)  1464: 79.49 (72.50)
+"""
+
+from ml_collections import config_dict
+
+from configs import common
+
+SPLITS = ("1464", "732", "366", "183", "92")
+
+
+def settings() -> config_dict.ConfigDict:
+  """The published VOC settings, which are the defaults."""
+  config = common.base()
+  config.data.name = "voc"
+  return config
+
+
+def get_config(arg: str | None = None) -> config_dict.ConfigDict:
+  return common.finish(settings(), arg, splits=SPLITS)

@@ -1,0 +1,24 @@
+"""Seven classes of PASCAL VOC 2012 at 256 px: a small real benchmark.
+
+  python -m data_prep.folder --root=TREE --name=voc_animals --data_dir=data
+  python main.py --config=configs/voc_animals.py:53 --workdir=runs/animals_53
+
+A ResNet-18 of half width without ImageNet weights. Scores measured here:
+docs/results.md.
+"""
+
+from ml_collections import config_dict
+
+from configs import camvid, common
+
+SPLITS = ("53", "27", "107", "213", "426")
+
+
+def get_config(arg: str | None = None) -> config_dict.ConfigDict:
+  config = common.base()
+  camvid.small_encoder(config)
+  config.data.name = "voc_animals"
+  config.data.crop_size = (129, 129)
+  config.eval.crop_size = (257, 257)
+  config.train.epochs = 3
+  return common.finish(config, arg, splits=SPLITS)
