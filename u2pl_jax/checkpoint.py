@@ -1,0 +1,106 @@
+"""Saving and restoring the whole state, with Orbax, asynchronously.
+
+One folder holds the last few checkpoints and the best one:
+
+  checkpoints/STEP/state     every array of the `TrainState`
+  checkpoints/STEP/progress  JSON: step, epoch, position in the data, seconds
+  checkpoints/STEP/metrics   JSON: mIoU, where that step was evaluated
+"""
+
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint import checkpoint_managers
+
+PyTree = Any
+
+
+def create_manager(
+  directory: epath.PathLike, *, keep_last: int, read_only: bool = False
+) -> ocp.CheckpointManager:
+  """A manager that keeps the last `keep_last` checkpoints and the best one.
+
+  Args:
+    directory: made if absent, unless `read_only`.
+    keep_last: at least 1.
+    read_only: for evaluation; nothing is saved or deleted.
+
+  Raises:
+    ValueError: `keep_last` is below 1.
+  """
+  if keep_last < 1:
+    raise ValueError(f"checkpoint.keep_last={keep_last}: must be >= 1")
+  preserve = checkpoint_managers.AnyPreservationPolicy(
+    [
+      checkpoint_managers.LatestN(n=keep_last),
+      checkpoint_managers.BestN(
+        n=1,
+        get_metric_fn=lambda metrics: metrics["miou"],
+        keep_checkpoints_without_metrics=False,
+      ),
+    ]
+  )
+  options = ocp.CheckpointManagerOptions(
+    preservation_policy=preserve,
+    best_fn=lambda metrics: metrics["miou"],
+    create=not read_only,
+    read_only=read_only,
+  )
+  return ocp.CheckpointManager(
+    epath.Path(directory).absolute(), options=options
+  )
+
+
+def save(
+  manager: ocp.CheckpointManager,
+  step: int,
+  state: PyTree,
+  progress: dict[str, Any],
+  miou: float | None = None,
+) -> None:
+  """Starts to save; returns once the arrays are copied off the devices.
+
+  Args:
+    manager: from `create_manager`.
+    step: names the checkpoint.
+    state: sharded arrays.
+    progress: JSON-able.
+    miou: of this step's evaluation, percent; None where there was none.
+  """
+  manager.save(
+    step,
+    args=ocp.args.Composite(
+      state=ocp.args.StandardSave(state),
+      progress=ocp.args.JsonSave(progress),
+    ),
+    metrics=None if miou is None else {"miou": miou},
+  )
+
+
+def restore(
+  manager: ocp.CheckpointManager, step: int, like: PyTree
+) -> tuple[PyTree, dict[str, Any]]:
+  """The state and the progress saved at `step`.
+
+  Args:
+    manager: from `create_manager`.
+    step: one of `manager.all_steps()`.
+    like: arrays or shapes with shardings, which the result will have.
+  """
+  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  restored = manager.restore(
+    step,
+    args=ocp.args.Composite(
+      state=ocp.args.StandardRestore(abstract),
+      progress=ocp.args.JsonRestore(),
+    ),
+  )
+  return restored["state"], restored["progress"]
+
+
+def best_miou(manager: ocp.CheckpointManager) -> float | None:
+  """The mIoU of the best checkpoint, percent; None without an evaluated one."""
+  step = manager.best_step()
+  return None if step is None else manager.metrics(step)["miou"]

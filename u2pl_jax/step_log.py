@@ -1,0 +1,136 @@
+"""Collects the metrics of steps, without waiting for the devices.
+
+Metrics stay on the devices until `flush`, which checks that they are finite,
+writes one point a step to TensorBoard and prints a line of progress.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import numpy as np
+from clu import metric_writers
+
+Metrics = Mapping[str, jax.Array]
+
+
+def _format_seconds(seconds: float) -> str:
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f"{hours}h{minutes:02d}m"
+  return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
+
+
+class StepLog:
+  """Metrics of the steps since the last flush."""
+
+  def __init__(
+    self,
+    writer: metric_writers.MetricWriter,
+    *,
+    total_steps: int,
+    images_per_step: int,
+    learning_rates: Mapping[str, Callable[[int], float]],
+    class_names: Sequence[str],
+    show: Callable[[str], None],
+  ):
+    """Starts with nothing collected.
+
+    Args:
+      writer: of the metrics.
+      total_steps: of the run, for the remaining time.
+      images_per_step: for images/s.
+      learning_rates: schedule of each group of parameters.
+      class_names: of the metrics that are [K].
+      show: receives the line of progress.
+    """
+    self._writer = writer
+    self._total_steps = total_steps
+    self._images_per_step = images_per_step
+    self._learning_rates = learning_rates
+    self._class_names = class_names
+    self._show = show
+    self._pending: list[tuple[int, Metrics]] = []
+    self._since: float | None = None
+    self._timed_steps = 0
+    self._timed_seconds = 0.0
+
+  @property
+  def images_per_second(self) -> float:
+    """Training speed, without compilation, evaluation and saving; or NaN."""
+    if not self._timed_seconds:
+      return math.nan
+    return self._images_per_step * self._timed_steps / self._timed_seconds
+
+  def restart_clock(self) -> None:
+    """Leaves the time since the last flush out of the training speed."""
+    self._since = time.monotonic()
+
+  def add(self, step: int, metrics: Metrics) -> None:
+    """Keeps the metrics of the `step`-th update; does not wait for them.
+
+    But for the first time, when the step has just been compiled: then they are
+    shown at once, and the clock starts.
+    """
+    self._pending.append((step, metrics))
+    if self._since is None:
+      self.flush()
+
+  def flush(self) -> None:
+    """Waits for the pending steps, checks, writes and shows them.
+
+    Raises:
+      FloatingPointError: a loss or the gradient is not finite; the message
+        names the step and the term.
+    """
+    if not self._pending:
+      return
+    steps, device_metrics = zip(*self._pending, strict=True)
+    self._pending.clear()
+    fetched = jax.device_get(device_metrics)
+    if self._since is not None:
+      self._timed_seconds += time.monotonic() - self._since
+      self._timed_steps += len(steps)
+    for step, metrics in zip(steps, fetched, strict=True):
+      _check_finite(step, metrics)
+      self._writer.write_scalars(step, self._scalars(step, metrics))
+    self._show(self._progress(steps[-1], fetched[-1]))
+    self.restart_clock()
+
+  def _scalars(self, step: int, metrics: Metrics) -> dict[str, float]:
+    scalars = {}
+    for name, value in metrics.items():
+      if np.ndim(value):
+        names = (f"{name}/{label}" for label in self._class_names)
+        scalars |= dict(zip(names, map(float, value), strict=True))
+      else:
+        scalars[name] = float(value)
+    for group, schedule in self._learning_rates.items():
+      scalars[f"learning_rate/{group}"] = float(schedule(step - 1))
+    return scalars
+
+  def _progress(self, step: int, metrics: Metrics) -> str:
+    losses = "  ".join(
+      f"{name.removeprefix('loss/')} {float(value):.3f}"
+      for name, value in metrics.items()
+      if name.startswith("loss/")
+    )
+    line = f"step {step}/{self._total_steps} ({step / self._total_steps:.0%})"
+    line += f"  {losses}"
+    speed = self.images_per_second
+    if math.isnan(speed):
+      return line
+    images_left = (self._total_steps - step) * self._images_per_step
+    left = _format_seconds(images_left / speed)
+    return f"{line}  {speed:.0f} images/s  ETA {left}"
+
+
+def _check_finite(step: int, metrics: Metrics) -> None:
+  watched = [name for name in metrics if name.startswith(("loss/", "grad/"))]
+  bad = [name for name in watched if not np.isfinite(metrics[name]).all()]
+  terms = [name for name in bad if name != "loss/total"] or bad
+  if terms:
+    values = ", ".join(f"{name} is {float(metrics[name])}" for name in terms)
+    raise FloatingPointError(f"step {step}: {values}")

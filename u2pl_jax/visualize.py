@@ -1,0 +1,74 @@
+"""Pictures of what a model does, for TensorBoard. Numpy only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from u2pl_jax import IGNORE_LABEL
+
+_IGNORE_COLOR = (255, 255, 255)
+_RELIABLE_COLOR = (40, 160, 70)
+_UNRELIABLE_COLOR = (200, 60, 40)
+_GAP = 4  # Pixels between the pictures of a row.
+
+
+def colorize(
+  labels: np.ndarray, palette: Sequence[Sequence[int]]
+) -> np.ndarray:
+  """Labels [..., H, W] to RGB uint8 [..., H, W, 3]; 255 becomes white."""
+  table = np.full((256, 3), _IGNORE_COLOR, np.uint8)
+  table[: len(palette)] = palette
+  return table[np.asarray(labels, np.uint8)]
+
+
+def entropy_image(entropy: np.ndarray, num_classes: int) -> np.ndarray:
+  """Entropy [..., H, W] in nats to grey RGB; white is the maximum, log K."""
+  grey = np.clip(entropy / np.log(num_classes), 0.0, 1.0) * 255
+  return np.repeat(np.round(grey)[..., None], 3, axis=-1).astype(np.uint8)
+
+
+def partition_image(entropy: np.ndarray, drop_percent: float) -> np.ndarray:
+  """Green where the entropy is below its percentile, else red.
+
+  Args:
+    entropy: [B, H, W], nats; the percentile is over all of it.
+    drop_percent: in [0, 100].
+  """
+  reliable = entropy < np.percentile(entropy, drop_percent)
+  colors = np.asarray([_UNRELIABLE_COLOR, _RELIABLE_COLOR], np.uint8)
+  return colors[reliable.astype(int)]
+
+
+def summary_rows(
+  images: np.ndarray,
+  labels: np.ndarray,
+  predictions: np.ndarray,
+  entropy: np.ndarray,
+  *,
+  palette: Sequence[Sequence[int]],
+  drop_percent: float,
+) -> np.ndarray:
+  """One row for each image: image, label, prediction, entropy, partition.
+
+  Args:
+    images: uint8 [B, H, W, 3].
+    labels: [B, H, W] in [0, K) or 255.
+    predictions: [B, H, W] in [0, K).
+    entropy: [B, H, W], nats.
+    palette: [K][3] RGB.
+    drop_percent: as in training now.
+
+  Returns:
+    uint8 [B, H, 5 W + 4 gaps, 3].
+  """
+  predictions = np.where(labels == IGNORE_LABEL, IGNORE_LABEL, predictions)
+  pictures = [
+    images,
+    colorize(labels, palette),
+    colorize(predictions, palette),
+    entropy_image(entropy, len(palette)),
+    partition_image(entropy, drop_percent),
+  ]
+  gap = np.full((*images.shape[:2], _GAP, 3), 255, np.uint8)
+  parts = [part for picture in pictures for part in (picture, gap)]
+  return np.concatenate(parts[:-1], axis=2)

@@ -1,0 +1,89 @@
+"""The folder of a run: its config, its result, and whose it is."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+# What may differ between the config of a run and the one it is resumed with.
+_FREE_TO_CHANGE = (
+  "data.data_dir",
+  "data.num_workers",
+  "train.log_every_steps",
+  "eval.batch_size",
+  "eval.num_images",
+  "checkpoint.",
+)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested dicts to one dict with keys like "model.width"."""
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      flat |= flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat
+
+
+def write_json(path: epath.Path, value: Any) -> None:
+  """Writes a file that is either the old one or the whole new one."""
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(json.dumps(value, indent=2) + "\n")
+  temporary.replace(path)
+
+
+def check_same_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+  """Refuses a config under which the workdir's checkpoints make no sense.
+
+  Args:
+    workdir: holds the `config.json` of the run.
+    config: nested dict of the config now asked for.
+
+  Raises:
+    FileNotFoundError: there is no `config.json`.
+    ValueError: a key differs that a run may not change, which it names.
+  """
+  path = workdir / "config.json"
+  if not path.exists():
+    raise FileNotFoundError(f"{workdir} holds no run (no config.json)")
+  saved = flatten(json.loads(path.read_text()))
+  asked = flatten(json.loads(json.dumps(config)))
+  for key in sorted(saved.keys() | asked.keys()):
+    if key.startswith(_FREE_TO_CHANGE):
+      continue
+    if saved.get(key) != asked.get(key):
+      raise ValueError(
+        f"{workdir} holds a run with {key}={saved.get(key)!r}, not"
+        f" {asked.get(key)!r}; use another --workdir, or the run's own config"
+      )
+
+
+def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+  """Makes the folder and records the config, or checks the one it holds.
+
+  Args:
+    workdir: of the run.
+    config: nested dict, JSON-able.
+
+  Raises:
+    OSError: the folder cannot be written; the message names it.
+    ValueError: it holds a run of another config, or other files.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe = workdir / f".write_test_{os.getpid()}"
+    probe.write_text("")
+    probe.unlink()
+  except OSError as error:
+    raise OSError(f"workdir {workdir} cannot be written: {error}") from error
+  if (workdir / "config.json").exists():
+    check_same_config(workdir, config)
+  elif (workdir / "checkpoints").exists():
+    raise ValueError(
+      f"{workdir} holds checkpoints without config.json; use another --workdir"
+    )
+  write_json(workdir / "config.json", config)
