@@ -1,0 +1,1 @@
+"""The segmentation network and the import of PyTorch weights."""

@@ -1,0 +1,205 @@
+"""Building blocks that behave as PyTorch's: BatchNorm, Dropout2d, convs."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+# The initialisers draw vectors and reshape them: on a CPU, XLA takes three
+# times as long to compile random bits of a four-dimensional shape.
+def kaiming_normal_fan_out(
+  key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
+) -> jax.Array:
+  """Draws the published encoder's kernels: deviation sqrt(2 / fan_out).
+
+  Args:
+    key: jax random key.
+    shape: [kh, kw, in, out].
+    dtype: of the result.
+  """
+  size, fan_out = math.prod(shape), shape[0] * shape[1] * shape[3]
+  values = jax.random.normal(key, (size,), dtype) * math.sqrt(2 / fan_out)
+  return values.reshape(shape)
+
+
+def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
+  """Returns PyTorch's default initialiser of a conv's kernel and bias.
+
+  It draws uniformly from +-1/sqrt(fan_in); the published decoder and
+  auxiliary head have it.
+
+  Args:
+    fan_in: input channels times kernel taps.
+  """
+  bound = 1 / math.sqrt(fan_in)
+
+  def init(key, shape, dtype=jnp.float32):
+    size = (math.prod(shape),)
+    return jax.random.uniform(key, size, dtype, -bound, bound).reshape(shape)
+
+  return init
+
+
+def encoder_conv(
+  features: int,
+  kernel_size: int,
+  *,
+  stride: int = 1,
+  dilation: int = 1,
+  dtype: Any,
+  name: str,
+) -> nn.Conv:
+  """Returns a bias-free square conv, zero-padded as in the published encoder.
+
+  Args:
+    features: output channels.
+    kernel_size: odd side of the kernel in taps.
+    stride: output step in input pixels.
+    dilation: distance between taps in input pixels.
+    dtype: compute dtype; the kernel stays float32.
+    name: submodule name, part of the parameter path.
+  """
+  padding = dilation * (kernel_size // 2)
+  return nn.Conv(
+    features,
+    (kernel_size, kernel_size),
+    strides=stride,
+    padding=padding,
+    kernel_dilation=dilation,
+    use_bias=False,
+    dtype=dtype,
+    kernel_init=kaiming_normal_fan_out,
+    name=name,
+  )
+
+
+def head_conv(
+  features: int,
+  kernel_size: int,
+  in_features: int,
+  *,
+  dilation: int = 1,
+  use_bias: bool = True,
+  dtype: Any,
+  name: str,
+) -> nn.Conv:
+  """Returns a square conv with PyTorch's default initialisation.
+
+  Args:
+    features: output channels.
+    kernel_size: odd side of the kernel in taps.
+    in_features: input channels, which set the range of both.
+    dilation: distance between taps in pixels.
+    use_bias: whether a bias is added.
+    dtype: compute dtype; the parameters stay float32.
+    name: submodule name, part of the parameter path.
+  """
+  init = uniform_fan_in(in_features * kernel_size**2)
+  return nn.Conv(
+    features,
+    (kernel_size, kernel_size),
+    padding=dilation * (kernel_size // 2),
+    kernel_dilation=dilation,
+    use_bias=use_bias,
+    dtype=dtype,
+    kernel_init=init,
+    bias_init=init,
+    name=name,
+  )
+
+
+class BatchNorm(nn.Module):
+  """Batch normalisation over all axes but the last, PyTorch's rules.
+
+  y = (x - mean) / sqrt(var + epsilon) * scale + bias
+
+  In training `var` is the biased variance of the batch, while the running
+  variance takes up the unbiased one. Under `jax.jit` the batch is the global
+  one whatever its sharding, which is what SyncBatchNorm computes; hence no
+  axis name. Everything is computed in float32.
+
+  Attributes:
+    dtype: dtype of the output.
+    zero_scale: start `scale` at 0 instead of 1.
+    momentum: share of the old running value that an update keeps.
+    epsilon: added to the variance.
+
+  Reference: torch.nn.BatchNorm2d (its momentum 0.1 is 0.9 here).
+  """
+
+  dtype: Any = jnp.float32
+  zero_scale: bool = False
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """Normalises x [..., C]; `train` uses and records batch statistics.
+
+    Raises:
+      ValueError: in training with a single value per channel.
+    """
+    shape = (x.shape[-1],)
+    constant = nn.initializers.constant(0.0 if self.zero_scale else 1.0)
+    scale = self.param("scale", constant, shape, jnp.float32)
+    bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+    running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+    running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+    x = x.astype(jnp.float32)
+    if not train:
+      mean, var = running_mean.value, running_var.value
+    else:
+      count = x.size // x.shape[-1]
+      if count < 2:
+        raise ValueError(
+          f"BatchNorm {'/'.join(self.path)} needs more than one value per "
+          f"channel in training, got an input of shape {x.shape}"
+        )
+      axes = tuple(range(x.ndim - 1))
+      mean = jnp.mean(x, axes)
+      var = jnp.mean(jnp.square(x - mean), axes)
+      if not self.is_initializing():
+        unbiased = var * (count / (count - 1))
+        running_mean.value = self._average(running_mean.value, mean)
+        running_var.value = self._average(running_var.value, unbiased)
+    y = (x - mean) * (jax.lax.rsqrt(var + self.epsilon) * scale) + bias
+    return y.astype(self.dtype)
+
+  def _average(self, old: jax.Array, new: jax.Array) -> jax.Array:
+    new = jax.lax.stop_gradient(new)
+    return self.momentum * old + (1 - self.momentum) * new
+
+
+def dropout_channels(
+  x: jax.Array, rate: float, *, dropout: bool, name: str
+) -> jax.Array:
+  """Zeroes whole channels of single images and scales the others up.
+
+  Call it inside a compact module method; it draws from the rng "dropout".
+
+  Args:
+    x: [B, h, w, C].
+    rate: probability in [0, 1) that a channel of an image is dropped.
+    dropout: False returns `x` as it is.
+    name: submodule name; it enters the random stream.
+
+  Reference: torch.nn.Dropout2d.
+  """
+  layer = nn.Dropout(rate, broadcast_dims=(1, 2), name=name)
+  return layer(x, deterministic=not dropout)
+
+
+def max_pool_ceil(x: jax.Array) -> jax.Array:
+  """3x3 max-pool with stride 2, padding 1 and ceil mode, [B, H, W, C].
+
+  Even sides get one more output than without ceil mode: 40 -> 21, 41 -> 21.
+
+  Reference: torch.nn.MaxPool2d(3, 2, 1, ceil_mode=True).
+  """
+  # The last window starts at 2 * (H // 2) - 1 and is padded to its end.
+  padding = [(1, 1 + (side % 2 == 0)) for side in x.shape[1:3]]
+  return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)

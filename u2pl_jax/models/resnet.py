@@ -1,0 +1,214 @@
+"""ResNet-18/34/50/101 encoders with a deep or 7x7 stem, dilated on request."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from u2pl_jax.models import layers
+
+# depth: (blocks of layers 1-4, has bottlenecks)
+DEPTHS = {
+  18: ((2, 2, 2, 2), False),
+  34: ((3, 4, 6, 3), False),
+  50: ((3, 4, 6, 3), True),
+  101: ((3, 4, 23, 3), True),
+}
+STEMS = ("deep", "conv7")
+OUTPUT_STRIDES = (8, 16, 32)
+# Factors on the dilations of layer 4's blocks.
+MULTI_GRID = (2, 2, 4)
+BOTTLENECK_EXPANSION = 4
+
+
+def layer_strides(output_stride: int) -> list[tuple[int, int, int]]:
+  """Plans stride and dilation of layers 1-4.
+
+  Past `output_stride` a layer trades its stride for dilation; its first conv,
+  which would have the stride, keeps the dilation of the layer before. The
+  result at the remaining positions is then that of the strided network.
+
+  Args:
+    output_stride: 8, 16 or 32 input pixels per pixel of layer 4.
+
+  Returns:
+    Per layer (stride, dilation of the first block's first 3x3 conv, dilation
+    of all others).
+
+  Reference: torchvision's `replace_stride_with_dilation`.
+  """
+  plan = [(1, 1, 1)]
+  current_stride, dilation = 4, 1
+  for _ in range(3):
+    previous_dilation, stride = dilation, 2
+    if current_stride >= output_stride:
+      dilation, stride = dilation * 2, 1
+    current_stride *= stride
+    plan.append((stride, previous_dilation, dilation))
+  return plan
+
+
+class BasicBlock(nn.Module):
+  """Two 3x3 convs and a shortcut.
+
+  Differs from U2PL: its BasicBlock refuses dilation. Here the second conv
+  always has the dilation of its layer, see `layer_strides`.
+
+  Attributes:
+    channels: output channels.
+    stride: step of the first conv.
+    dilations: of the first and the second conv.
+    dtype: compute dtype.
+  """
+
+  channels: int
+  stride: int
+  dilations: tuple[int, int]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    y = layers.encoder_conv(
+      self.channels,
+      3,
+      stride=self.stride,
+      dilation=self.dilations[0],
+      dtype=self.dtype,
+      name="conv1",
+    )(x)
+    y = nn.relu(layers.BatchNorm(self.dtype, name="bn1")(y, train=train))
+    y = layers.encoder_conv(
+      self.channels,
+      3,
+      dilation=self.dilations[1],
+      dtype=self.dtype,
+      name="conv2",
+    )(y)
+    y = layers.BatchNorm(self.dtype, zero_scale=True, name="bn2")(
+      y, train=train
+    )
+    return nn.relu(y + _shortcut(x, y, self.stride, self.dtype, train))
+
+
+class Bottleneck(nn.Module):
+  """1x1, 3x3 (with stride and dilation) and 1x1 convs and a shortcut.
+
+  Attributes:
+    channels: output channels; a quarter of them inside.
+    stride: step of the 3x3 conv.
+    dilations: the first is that of the 3x3 conv; there is no second one.
+    dtype: compute dtype.
+  """
+
+  channels: int
+  stride: int
+  dilations: tuple[int, int]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    inner = self.channels // BOTTLENECK_EXPANSION
+    y = layers.encoder_conv(inner, 1, dtype=self.dtype, name="conv1")(x)
+    y = nn.relu(layers.BatchNorm(self.dtype, name="bn1")(y, train=train))
+    y = layers.encoder_conv(
+      inner,
+      3,
+      stride=self.stride,
+      dilation=self.dilations[0],
+      dtype=self.dtype,
+      name="conv2",
+    )(y)
+    y = nn.relu(layers.BatchNorm(self.dtype, name="bn2")(y, train=train))
+    y = layers.encoder_conv(self.channels, 1, dtype=self.dtype, name="conv3")(y)
+    y = layers.BatchNorm(self.dtype, zero_scale=True, name="bn3")(
+      y, train=train
+    )
+    return nn.relu(y + _shortcut(x, y, self.stride, self.dtype, train))
+
+
+def _shortcut(
+  x: jax.Array, y: jax.Array, stride: int, dtype: Any, train: bool
+) -> jax.Array:
+  """`x` itself, or projected to the channels and the size of `y`."""
+  if stride == 1 and x.shape[-1] == y.shape[-1]:
+    return x
+  x = layers.encoder_conv(
+    y.shape[-1], 1, stride=stride, dtype=dtype, name="downsample_conv"
+  )(x)
+  return layers.BatchNorm(dtype, name="downsample_bn")(x, train=train)
+
+
+class ResNet(nn.Module):
+  """A residual encoder that returns the features of layers 1-4.
+
+  Attributes:
+    depth: 18, 34 (basic blocks), 50 or 101 (bottlenecks).
+    stem: "deep" (three 3x3 convs, the published encoder) or "conv7" (one 7x7
+      conv, torchvision's).
+    width: base number of channels, 64 as published; all others scale with it.
+    output_stride: 8, 16 or 32, input pixels per pixel of layer 4.
+    multi_grid: multiply the dilations of layer 4's blocks by 2, 2, 4.
+    dtype: compute dtype; parameters and statistics are float32.
+
+  Reference: U2PL u2pl/models/resnet.py.
+  """
+
+  depth: int
+  stem: str = "deep"
+  width: int = 64
+  output_stride: int = 8
+  multi_grid: bool = True
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
+    """Encodes images [B, H, W, 3].
+
+    Args:
+      images: float, normalised.
+      train: use and record batch statistics.
+
+    Returns:
+      Features of layers 1-4 in `dtype`, [B, h_i, w_i, C_i].
+    """
+    x = self._stem(images.astype(self.dtype), train)
+    x = layers.max_pool_ceil(x)
+    blocks, has_bottlenecks = DEPTHS[self.depth]
+    features = []
+    for layer, plan in enumerate(layer_strides(self.output_stride)):
+      stride, first_dilation, dilation = plan
+      channels = self.width * 2**layer
+      if has_bottlenecks:
+        channels *= BOTTLENECK_EXPANSION
+      for index in range(blocks[layer]):
+        is_gridded = self.multi_grid and layer == 3
+        grid = MULTI_GRID[index] if is_gridded else 1
+        leading = first_dilation if index == 0 else dilation
+        block = Bottleneck if has_bottlenecks else BasicBlock
+        x = block(
+          channels,
+          stride if index == 0 else 1,
+          (leading * grid, dilation * grid),
+          self.dtype,
+          name=f"layer{layer + 1}_{index}",
+        )(x, train=train)
+      features.append(x)
+    return features
+
+  def _stem(self, x: jax.Array, train: bool) -> jax.Array:
+    """Halves the resolution; 2 * width channels (deep) or width (conv7)."""
+    if self.stem == "conv7":
+      convs = [("conv1", "bn1", self.width, 7, 2)]
+    else:
+      convs = [
+        ("stem_conv1", "stem_bn1", self.width, 3, 2),
+        ("stem_conv2", "stem_bn2", self.width, 3, 1),
+        ("stem_conv3", "stem_bn3", 2 * self.width, 3, 1),
+      ]
+    for conv_name, bn_name, channels, kernel_size, stride in convs:
+      x = layers.encoder_conv(
+        channels, kernel_size, stride=stride, dtype=self.dtype, name=conv_name
+      )(x)
+      x = nn.relu(layers.BatchNorm(self.dtype, name=bn_name)(x, train=train))
+    return x

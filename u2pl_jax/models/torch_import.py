@@ -1,0 +1,159 @@
+"""Exact two-way map between PyTorch state dicts and Flax variables.
+
+State dicts are plain dictionaries from the published code's parameter names
+to numpy arrays; PyTorch itself is not needed here.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+# Flax module path -> PyTorch module name; the first match counts. Numbers at
+# the end of the latter are positions in a Sequential, where ReLU, dropout and
+# pooling count as well.
+_MODULE_RULES = (
+  (r"encoder/stem_conv1", r"encoder.conv1.0"),
+  (r"encoder/stem_bn1", r"encoder.conv1.1"),
+  (r"encoder/stem_conv2", r"encoder.conv1.3"),
+  (r"encoder/stem_bn2", r"encoder.conv1.4"),
+  (r"encoder/stem_conv3", r"encoder.conv1.6"),
+  (r"encoder/stem_bn3", r"encoder.bn1"),
+  (r"encoder/(conv1|bn1)", r"encoder.\1"),
+  (r"encoder/(layer\d)_(\d+)/downsample_conv", r"encoder.\1.\2.downsample.0"),
+  (r"encoder/(layer\d)_(\d+)/downsample_bn", r"encoder.\1.\2.downsample.1"),
+  (r"encoder/(layer\d)_(\d+)/(\w+)", r"encoder.\1.\2.\3"),
+  (r"decoder/low_level/conv", r"decoder.low_conv.0"),
+  (r"decoder/low_level/bn", r"decoder.low_conv.1"),
+  (r"decoder/aspp/pool/conv", r"decoder.aspp.conv1.1"),
+  (r"decoder/aspp/pool/bn", r"decoder.aspp.conv1.2"),
+  (r"decoder/aspp/branch(\d+)/conv", r"decoder.aspp.conv\1.0"),
+  (r"decoder/aspp/branch(\d+)/bn", r"decoder.aspp.conv\1.1"),
+  (r"decoder/head/conv", r"decoder.head.0"),
+  (r"decoder/head/bn", r"decoder.head.1"),
+  (r"decoder/(classifier|representation)/block1/conv", r"decoder.\1.0"),
+  (r"decoder/(classifier|representation)/block1/bn", r"decoder.\1.1"),
+  (r"decoder/(classifier|representation)/block2/conv", r"decoder.\1.4"),
+  (r"decoder/(classifier|representation)/block2/bn", r"decoder.\1.5"),
+  (r"decoder/(classifier|representation)/output", r"decoder.\1.8"),
+  (r"auxor/block1/conv", r"auxor.aux.0"),
+  (r"auxor/block1/bn", r"auxor.aux.1"),
+  (r"auxor/output", r"auxor.aux.4"),
+)
+_LEAVES = {
+  ("params", "kernel"): "weight",
+  ("params", "scale"): "weight",
+  ("params", "bias"): "bias",
+  ("batch_stats", "mean"): "running_mean",
+  ("batch_stats", "var"): "running_var",
+}
+# PyTorch's BatchNorm counts its updates; nothing here depends on the count.
+_COUNTER = "num_batches_tracked"
+
+
+def torch_name(path: tuple[str, ...]) -> str:
+  """Returns the PyTorch name of one variable.
+
+  Args:
+    path: collection, module names and leaf, for example ("params",
+      "encoder", "layer1_0", "conv1", "kernel").
+
+  Raises:
+    ValueError: if the published network has no such entry.
+  """
+  module, leaf = "/".join(path[1:-1]), _LEAVES.get((path[0], path[-1]))
+  for pattern, replacement in _MODULE_RULES:
+    match = re.fullmatch(pattern, module)
+    if match and leaf:
+      return f"{match.expand(replacement)}.{leaf}"
+  raise ValueError(f"no PyTorch name is known for {'/'.join(path)}")
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+  """[kh, kw, I, O] -> [O, I, kh, kw]; vectors as they are."""
+  return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
+
+
+def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Names and lays out Flax variables as the published code does.
+
+  Args:
+    variables: {"params", "batch_stats"}, nested dictionaries of arrays.
+
+  Returns:
+    PyTorch name -> numpy array (convs [O, I, kh, kw]), with a zero int64
+    `num_batches_tracked` for each BatchNorm, so that PyTorch loads it
+    strictly.
+
+  Raises:
+    ValueError: if a variable has no counterpart in the published network.
+  """
+  state = {}
+  for path, leaf in traverse_util.flatten_dict(variables).items():
+    name, value = torch_name(path), np.asarray(leaf)
+    if value.ndim == 4:
+      value = np.ascontiguousarray(value.transpose(3, 2, 0, 1))
+    state[name] = value
+    if path[-1] == "mean":
+      counter = name.removesuffix("running_mean") + _COUNTER
+      state[counter] = np.zeros((), np.int64)
+  return state
+
+
+def from_torch(
+  state_dict: Mapping[str, np.ndarray], variables: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Lays out a PyTorch state dict as Flax variables.
+
+  Args:
+    state_dict: PyTorch name -> array. `num_batches_tracked` is not needed.
+    variables: {"params", "batch_stats"} of the network to fill, arrays or
+      `jax.ShapeDtypeStruct`s: every entry must have its counterpart in
+      `state_dict`, and the other way round. To fill a part, such as the
+      encoder, pass that part: {"params": {"encoder": ...}, ...}.
+
+  Returns:
+    Nested dictionaries like `variables`, of numpy arrays of its dtypes.
+
+  Raises:
+    ValueError: lists all missing, extra and wrongly shaped entries.
+  """
+  targets = {
+    torch_name(path): (path, leaf)
+    for path, leaf in traverse_util.flatten_dict(variables).items()
+  }
+  _check_entries(state_dict, {n: leaf for n, (_, leaf) in targets.items()})
+  filled = {}
+  for name, (path, leaf) in targets.items():
+    value = np.asarray(state_dict[name])
+    if value.ndim == 4:
+      value = value.transpose(2, 3, 1, 0)
+    filled[path] = np.array(value, dtype=leaf.dtype, order="C")
+  return traverse_util.unflatten_dict(filled)
+
+
+def _check_entries(
+  state_dict: Mapping[str, np.ndarray], targets: Mapping[str, Any]
+) -> None:
+  """Raises ValueError unless names and shapes agree."""
+  counters = {
+    name.removesuffix("running_mean") + _COUNTER
+    for name in targets
+    if name.endswith("running_mean")
+  }
+  problems = [f"missing: {n}" for n in targets if n not in state_dict]
+  problems += [
+    f"extra: {n}" for n in state_dict if n not in targets and n not in counters
+  ]
+  for name, leaf in targets.items():
+    if name in state_dict:
+      found, wanted = np.shape(state_dict[name]), _torch_shape(leaf.shape)
+      if found != wanted:
+        problems.append(f"wrong shape: {name} is {found}, not {wanted}")
+  if problems:
+    raise ValueError(
+      f"the PyTorch weights do not fit the network; {len(problems)} entries: "
+      + "; ".join(problems)
+    )

@@ -1,0 +1,110 @@
+"""Bilinear and nearest resizing that agree with PyTorch's."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@functools.cache
+def _bilinear_matrix(
+  in_size: int, out_size: int, align_corners: bool
+) -> np.ndarray:
+  """The float32 [out_size, in_size] matrix of 1-d linear interpolation."""
+  # PyTorch's source positions are float32; near an integer a float64 position
+  # would give other weights. Without aligned corners it rounds once, after
+  # multiplying and subtracting (a fused operation).
+  index = np.arange(out_size, dtype=np.float64)
+  if align_corners:
+    # max: a single output pixel takes the first source pixel.
+    scale = np.float32(in_size - 1) / np.float32(max(out_size - 1, 1))
+    source = np.float32(index * np.float64(scale))
+  else:
+    scale = np.float32(in_size) / np.float32(out_size)
+    source = np.float32((index + 0.5) * np.float64(scale) - 0.5)
+    source = np.maximum(source, 0)
+  low = np.minimum(source.astype(np.int64), in_size - 1)
+  high = np.minimum(low + 1, in_size - 1)
+  fraction = np.clip(source - low.astype(np.float32), 0, 1)
+  matrix = np.zeros((out_size, in_size), np.float32)
+  rows = np.arange(out_size)
+  np.add.at(matrix, (rows, low), 1 - fraction)
+  np.add.at(matrix, (rows, high), fraction)
+  return matrix
+
+
+@functools.cache
+def _nearest_index(in_size: int, out_size: int) -> np.ndarray:
+  """Source index of each output index, int32 [out_size]."""
+  scale = np.float32(in_size) / np.float32(out_size)
+  index = np.floor(np.arange(out_size, dtype=np.float32) * scale)
+  return np.minimum(index, in_size - 1).astype(np.int32)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+  if len(size) != 2 or min(size) < 1:
+    raise ValueError(f"size must be two positive integers, got {size}")
+
+
+def resize_bilinear(
+  x: jax.Array, size: tuple[int, int], *, align_corners: bool = True
+) -> jax.Array:
+  """Resizes feature maps by bilinear interpolation, without antialiasing.
+
+  Two products with small interpolation matrices, so that the gradient is a
+  product as well and not a scatter.
+
+  Args:
+    x: [B, h, w, C], any float or integer dtype.
+    size: the output's height and width in pixels, (H, W).
+    align_corners: True puts the centres of the corner pixels of input and
+      output on one another; False the outer edges of the images.
+
+  Returns:
+    float32 [B, H, W, C].
+
+  Raises:
+    ValueError: if `x` has not four axes, or `size` is not two positive numbers.
+
+  Reference: torch.nn.functional.interpolate, mode "bilinear".
+  """
+  if x.ndim != 4:
+    raise ValueError(f"resize_bilinear needs [B, h, w, C], got {x.shape}")
+  _check_size(size)
+  x = x.astype(jnp.float32)
+  for axis, spec in ((1, "Hh,bhwc->bHwc"), (2, "Ww,bhwc->bhWc")):
+    if x.shape[axis] == size[axis - 1]:
+      continue
+    matrix = _bilinear_matrix(x.shape[axis], size[axis - 1], align_corners)
+    x = jnp.einsum(spec, matrix, x, precision=jax.lax.Precision.HIGHEST)
+  return x
+
+
+def resize_nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+  """Resizes maps by picking source pixels: floor(i * in / out) on each axis.
+
+  The ratio in / out and its product with i are rounded to float32, as
+  PyTorch does; for a few sizes that differs from exact arithmetic.
+
+  Args:
+    x: [B, h, w] or [B, h, w, C], any dtype (labels, masks, features).
+    size: the output's height and width in pixels, (H, W).
+
+  Returns:
+    [B, H, W] or [B, H, W, C], the dtype of `x`.
+
+  Raises:
+    ValueError: if `x` has neither three nor four axes, or `size` is not two
+      positive numbers.
+
+  Reference: torch.nn.functional.interpolate, mode "nearest".
+  """
+  if x.ndim not in (3, 4):
+    raise ValueError(f"resize_nearest needs [B, h, w(, C)], got {x.shape}")
+  _check_size(size)
+  for axis in (1, 2):
+    if x.shape[axis] != size[axis - 1]:
+      index = _nearest_index(x.shape[axis], size[axis - 1])
+      x = jnp.take(x, index, axis=axis)
+  return x
