@@ -147,7 +147,7 @@ def make_supervised_step(
     return new_state, {
       "loss/supervised": total,
       "loss/total": total,
-      "grad/norm": optax.global_norm(grads),
+      "grad/norm": optax.tree.norm(grads),
     }
 
   return step
@@ -348,7 +348,7 @@ def make_semi_step(
     metrics = {f"loss/{name}": value for name, value in losses.items()}
     metrics |= {
       "loss/total": total,
-      "grad/norm": optax.global_norm(grads),
+      "grad/norm": optax.tree.norm(grads),
       "semi/drop_percent": percent,
       "semi/unreliable_percent": alpha,
       "semi/drop_threshold": split.drop_threshold,

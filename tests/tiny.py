@@ -1,0 +1,134 @@
+"""A network, batches and options small enough to compile in a test."""
+
+import numpy as np
+
+from u2pl_jax import contrast, optim, schedules, train_state, train_step
+from u2pl_jax.losses import supervised
+from u2pl_jax.models import deeplab
+
+NUM_CLASSES = 5
+SIZE = (33, 33)
+STEPS_PER_EPOCH = 2
+
+PAPER = dict(
+  reliable="below_unreliable",
+  teacher_dropout=False,
+  teacher_first_epoch="average",
+)
+REFERENCE = dict(
+  reliable="lowest", teacher_dropout=True, teacher_first_epoch="copy"
+)
+PAPER_CONTRAST = dict(
+  max_negative_prob=2.0,
+  labeled_negatives=True,
+  own_pseudo_label=False,
+  positive="anchors",
+  divide_by="contributing",
+)
+REFERENCE_CONTRAST = dict(
+  max_negative_prob=1.0,
+  labeled_negatives=False,
+  own_pseudo_label=True,
+  positive="reliable",
+  divide_by="present",
+)
+
+
+def make_model(**changes):
+  settings = dict(
+    num_classes=NUM_CLASSES,
+    encoder="resnet18",
+    width=4,
+    output_stride=16,
+    multi_grid=False,
+    decoder_channels=8,
+    low_level_channels=4,
+    rep_channels=6,
+    aspp_rates=(1,),
+    dropout_rate=0.0,
+  )
+  return deeplab.create_model(**(settings | changes))
+
+
+def make_tx(learning_rate=0.01):
+  return optim.create_optimizer(
+    learning_rate=learning_rate,
+    head_factor=10.0,
+    power=0.9,
+    momentum=0.9,
+    weight_decay=1e-4,
+    total_steps=100,
+  )
+
+
+def make_timeline(supervised_epochs=1):
+  return schedules.Timeline(
+    steps_per_epoch=STEPS_PER_EPOCH,
+    num_epochs=4,
+    supervised_epochs=supervised_epochs,
+  )
+
+
+def make_contrast_options(**changes):
+  settings = dict(
+    num_classes=NUM_CLASSES,
+    weight=0.1,
+    num_anchors=4,
+    num_negatives=7,
+    temperature=0.5,
+    # An untrained network gives every class about 0.2.
+    min_anchor_prob=0.15,
+    low_rank=2,
+    high_rank=20,
+    max_keys_per_class=16,
+  )
+  return contrast.ContrastOptions(**(settings | PAPER_CONTRAST | changes))
+
+
+def make_step(model, tx, *, supervised_epochs=1, contrast_changes=(), **changes):
+  """The phased step of a run of four epochs of two steps."""
+  timeline = make_timeline(supervised_epochs)
+  settings = dict(
+    loss=supervised.cross_entropy,
+    aux_weight=0.4,
+    teacher_dropout=False,
+    teacher_batch_stats="forward",
+  )
+  settings |= {k: changes[k] for k in settings if k in changes}
+  semi_settings = settings | dict(
+    strong_augment=dict(mode="cutmix", probability=0.5),
+    unsupervised_weight=1.0,
+    drop_percent=80.0,
+    unreliable_percent=20.0,
+    ema_decay=0.99,
+    contrast_options=make_contrast_options(**dict(contrast_changes)),
+  )
+  semi_settings |= PAPER | changes
+  return train_step.make_phased_step(
+    train_step.make_supervised_step(model, tx, **settings),
+    train_step.make_semi_step(model, tx, timeline, **semi_settings),
+    timeline.first_semi_step,
+  )
+
+
+def make_state(key, model, tx, *, teacher_init="student", bank_rows=40):
+  return train_state.create_train_state(
+    key,
+    model,
+    tx,
+    image_size=SIZE,
+    teacher_init=teacher_init,
+    bank_capacity=(bank_rows,) * NUM_CLASSES,
+  )
+
+
+def make_batch(seed=0, batch_size=2, num_classes=NUM_CLASSES):
+  """Random images; labels of all classes and some ignored pixels."""
+  rng = np.random.default_rng(seed)
+  shape = (batch_size, *SIZE)
+  labels = rng.integers(0, num_classes, shape).astype(np.uint8)
+  return {
+    "image_l": rng.integers(0, 256, (*shape, 3), np.uint8),
+    "label_l": np.where(rng.random(shape) < 0.1, 255, labels).astype(np.uint8),
+    "image_u": rng.integers(0, 256, (*shape, 3), np.uint8),
+  }

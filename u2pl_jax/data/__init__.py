@@ -1,0 +1,1 @@
+"""Host-side data: prepared datasets in, batches of uint8 arrays out."""
