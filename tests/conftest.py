@@ -1,6 +1,7 @@
 """Settings of the whole test run: CPU, eight devices, highest precision."""
 
 import os
+import tempfile
 
 # Before TensorFlow is imported anywhere: its notes on start-up help nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -13,3 +14,8 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# Tests of the loop compile the same programs again and again.
+_CACHE = tempfile.TemporaryDirectory(prefix="u2pl_jax_test_")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

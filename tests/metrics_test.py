@@ -7,9 +7,7 @@ from u2pl_jax import metrics
 
 def confusion(labels, predictions, num_classes):
   count = jax.jit(metrics.confusion_matrix, static_argnums=2)
-  return np.asarray(
-    count(np.int32(labels), np.int32(predictions), num_classes)
-  )
+  return np.asarray(count(np.int32(labels), np.int32(predictions), num_classes))
 
 
 def test_rows_are_labels_and_columns_predictions():

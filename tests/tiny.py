@@ -85,17 +85,18 @@ def make_contrast_options(**changes):
   return contrast.ContrastOptions(**(settings | PAPER_CONTRAST | changes))
 
 
-def make_step(model, tx, *, supervised_epochs=1, contrast_changes=(), **changes):
-  """The phased step of a run of four epochs of two steps."""
-  timeline = make_timeline(supervised_epochs)
-  settings = dict(
+def make_steps(
+  model, tx, *, supervised_epochs=1, contrast_changes=(), **changes
+):
+  """The supervised and the semi step of a run of four epochs of two steps."""
+  common = dict(
     loss=supervised.cross_entropy,
     aux_weight=0.4,
     teacher_dropout=False,
     teacher_batch_stats="forward",
   )
-  settings |= {k: changes[k] for k in settings if k in changes}
-  semi_settings = settings | dict(
+  common |= {key: changes[key] for key in common if key in changes}
+  settings = common | dict(
     strong_augment=dict(mode="cutmix", probability=0.5),
     unsupervised_weight=1.0,
     drop_percent=80.0,
@@ -103,11 +104,11 @@ def make_step(model, tx, *, supervised_epochs=1, contrast_changes=(), **changes)
     ema_decay=0.99,
     contrast_options=make_contrast_options(**dict(contrast_changes)),
   )
-  semi_settings |= PAPER | changes
-  return train_step.make_phased_step(
-    train_step.make_supervised_step(model, tx, **settings),
-    train_step.make_semi_step(model, tx, timeline, **semi_settings),
-    timeline.first_semi_step,
+  settings |= PAPER | changes
+  timeline = make_timeline(supervised_epochs)
+  return (
+    train_step.make_supervised_step(model, tx, **common),
+    train_step.make_semi_step(model, tx, timeline, **settings),
   )
 
 

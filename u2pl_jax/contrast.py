@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from u2pl_jax import IGNORE_LABEL, memory_bank, partition, resize, sampling
 from u2pl_jax.losses import contrastive
 
+POSITIVES = ("anchors", "reliable")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContrastOptions:
@@ -56,9 +58,9 @@ class ContrastOptions:
       raise ValueError(
         f"contrast.temperature={self.temperature}: must be positive"
       )
-    if self.positive not in ("anchors", "reliable"):
+    if self.positive not in POSITIVES:
       raise ValueError(
-        f"contrast.positive={self.positive!r}: expected 'anchors' or 'reliable'"
+        f"contrast.positive={self.positive!r}: expected one of {POSITIVES}"
       )
 
 

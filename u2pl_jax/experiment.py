@@ -5,6 +5,7 @@ passed whole, so that a key nobody knows raises.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 
 import jax
@@ -15,15 +16,18 @@ from flax import linen as nn
 from ml_collections import config_dict
 
 from u2pl_jax import (
+  augment,
   contrast,
   optim,
+  partition,
   schedules,
   sharding,
   train_state,
   train_step,
+  workdir,
 )
 from u2pl_jax.data import datasets, input_pipeline
-from u2pl_jax.losses import supervised
+from u2pl_jax.losses import contrastive, supervised
 from u2pl_jax.models import deeplab
 
 
@@ -55,27 +59,62 @@ class Experiment:
   def is_semi(self) -> bool:
     return self.config.method == "u2pl"
 
-  @property
-  def images_per_step(self) -> int:
-    """Images of the global batch that a step trains on."""
+  def is_semi_step(self, index: int) -> bool:
+    """Whether the update after `index` others uses unlabelled images."""
+    return self.is_semi and index >= self.timeline.first_semi_step
+
+  def images_at_step(self, index: int) -> int:
+    """Images of the global batch that this update trains on."""
     data = self.config.data
-    return data.batch_size_l + (data.batch_size_u if self.is_semi else 0)
+    return data.batch_size_l + data.batch_size_u * self.is_semi_step(index)
 
   def teacher_is_evaluated(self, step: int) -> bool:
     """Whether the model after `step` updates is the teacher, or the student."""
-    return self.is_semi and step > self.timeline.first_semi_step
+    return step > 0 and self.is_semi_step(step - 1)
 
 
-def _check_choices(config: config_dict.ConfigDict) -> None:
-  if config.method not in ("u2pl", "suponly"):
-    raise ValueError(
-      f"method={config.method!r}: expected 'u2pl' or 'suponly', as the config"
-      " argument method=..."
-    )
-  for key in ("train.log_every_steps", "eval.every_epochs"):
-    section, name = key.split(".")
-    if config[section][name] < 1:
-      raise ValueError(f"{key}={config[section][name]}: must be >= 1")
+# Checked before anything is compiled or written.
+_CHOICES = {
+  "method": ("u2pl", "suponly"),
+  "augment.mode": augment.MODES,
+  "loss.kind": supervised.KINDS,
+  "semi.reliable": partition.RELIABLE_RULES,
+  "semi.schedule_by": schedules.SCHEDULE_UNITS,
+  "semi.teacher_batch_stats": train_step.STATISTICS_POLICIES,
+  "semi.teacher_first_epoch": schedules.FIRST_EPOCH_POLICIES,
+  "semi.teacher_init": train_state.TEACHER_INITS,
+  "contrast.bank_dtype": ("float32", "bfloat16"),
+  "contrast.divide_by": contrastive.DIVISORS,
+  "contrast.positive": contrast.POSITIVES,
+}
+_RANGES = {
+  "augment.probability": (0, 1),
+  "model.dropout_rate": (0, 1),
+  "optim.momentum": (0, 1),
+  "semi.drop_percent": (0, 100),
+  "semi.unreliable_percent": (0, 100),
+  "semi.ema_decay": (0, 1),
+  "loss.ohem_threshold": (0, 1),
+  "train.log_every_steps": (1, math.inf),
+  "eval.every_epochs": (1, math.inf),
+  "checkpoint.keep_last": (1, math.inf),
+  "checkpoint.every_steps": (0, math.inf),
+  "contrast.bank_capacity": (1, math.inf),
+  "contrast.bank_capacity_class0": (1, math.inf),
+}
+
+
+def _check_values(config: config_dict.ConfigDict) -> None:
+  values = workdir.flatten(config.to_dict())
+  for key, allowed in _CHOICES.items():
+    if values[key] not in allowed:
+      raise ValueError(
+        f"{key}={values[key]!r}: expected one of {', '.join(allowed)}"
+      )
+  for key, (low, high) in _RANGES.items():
+    if not low <= values[key] <= high:
+      limit = f"in [{low}, {high}]" if high < math.inf else f">= {low}"
+      raise ValueError(f"{key}={values[key]}: must be {limit}")
 
 
 def create_experiment(config: config_dict.ConfigDict) -> Experiment:
@@ -84,7 +123,7 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
   Raises:
     ValueError, FileNotFoundError: one line that names the key or file.
   """
-  _check_choices(config)
+  _check_values(config)
   is_semi = config.method == "u2pl"
   mesh = sharding.create_mesh()
   sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
@@ -160,42 +199,57 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
 
 
 def create_train_step(experiment: Experiment) -> Callable:
-  """step(state, batch) -> (state, metrics), jitted, `state` donated."""
+  """step(index, state, batch) -> (state, metrics) with `state` donated.
+
+  `index` is the number of updates made before, on the host. It picks one of
+  two programs, each compiled once: the supervised step before the first
+  semi-supervised epoch, the semi step from it on. (A `lax.cond` around both
+  would run its branches on a single core on CPUs.)
+  """
   config, semi = experiment.config, experiment.config.semi
-  loss = supervised.make_supervised_loss(
-    kind=config.loss.kind,
-    ohem_threshold=config.loss.ohem_threshold,
-    ohem_min_kept=config.loss.ohem_min_kept,
-  )
-  step = train_step.make_supervised_step(
-    experiment.model,
-    experiment.tx,
-    loss=loss,
+  common = dict(
+    loss=supervised.make_supervised_loss(
+      kind=config.loss.kind,
+      ohem_threshold=config.loss.ohem_threshold,
+      ohem_min_kept=config.loss.ohem_min_kept,
+    ),
     aux_weight=config.loss.aux_weight,
     teacher_dropout=semi.teacher_dropout,
     teacher_batch_stats=semi.teacher_batch_stats,
   )
-  if experiment.is_semi:
-    semi_step = train_step.make_semi_step(
+  supervised_step = _jit_step(
+    experiment,
+    train_step.make_supervised_step(experiment.model, experiment.tx, **common),
+  )
+  if not experiment.is_semi:
+    return lambda index, state, batch: supervised_step(state, batch)
+  semi_step = _jit_step(
+    experiment,
+    train_step.make_semi_step(
       experiment.model,
       experiment.tx,
       experiment.timeline,
-      loss=loss,
-      aux_weight=config.loss.aux_weight,
       strong_augment=config.augment.to_dict(),
       unsupervised_weight=semi.unsupervised_weight,
       drop_percent=semi.drop_percent,
       unreliable_percent=semi.unreliable_percent,
       reliable=semi.reliable,
-      teacher_dropout=semi.teacher_dropout,
-      teacher_batch_stats=semi.teacher_batch_stats,
       teacher_first_epoch=semi.teacher_first_epoch,
       ema_decay=semi.ema_decay,
       contrast_options=experiment.contrast_options,
-    )
-    step = train_step.make_phased_step(
-      step, semi_step, experiment.timeline.first_semi_step
-    )
+      **common,
+    ),
+  )
+
+  def step(index, state, batch):
+    is_semi = experiment.is_semi_step(index)
+    return (semi_step if is_semi else supervised_step)(state, batch)
+
+  return step
+
+
+def _jit_step(experiment: Experiment, step: train_step.Step) -> Callable:
+  """step(state, batch), compiled for the mesh, with `state` donated."""
   whole = sharding.replicate(experiment.mesh)
   jitted = jax.jit(
     step,
@@ -203,7 +257,7 @@ def create_train_step(experiment: Experiment) -> Callable:
     out_shardings=whole,
     donate_argnums=0,
   )
-  base_rng = jax.random.fold_in(jax.random.key(config.seed), 1)
+  base_rng = jax.random.fold_in(jax.random.key(experiment.config.seed), 1)
   base_rng = jax.device_put(base_rng, whole)
   return lambda state, batch: jitted(state, batch, base_rng)
 

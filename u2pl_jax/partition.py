@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+RELIABLE_RULES = ("below_unreliable", "lowest")
+
 _SIGN_BIT = np.uint32(0x80000000)
 
 
@@ -76,7 +78,8 @@ def masked_percentiles(
 
   Equals `numpy.percentile(values[mask], percents)`. The fractional rank is
   formed from its whole part in integers, so it is right to 0.01 of a rank
-  even among ten million pixels, where float32 alone would be half a rank off.
+  even among ten million pixels, where float32 alone would be half a rank off
+  (for the percent as float32 holds it).
 
   Args:
     values: float32, any shape.
@@ -144,8 +147,9 @@ def partition_by_entropy(
     reliable: "below_unreliable", every pixel at or below the percentile
       100 - alpha_t, the paper's gamma_t (eq. 6, 7), unreliable being those
       strictly above it; or "lowest", the published code's: only the surest
-      alpha_t percent are reliable, and unreliable are those at or above
-      percentile 100 - alpha_t.
+      alpha_t percent are reliable (with ties more, at alpha_t = 0 the single
+      surest pixel), and unreliable are those at or above percentile
+      100 - alpha_t.
 
   Returns:
     A `Partition`.
@@ -156,6 +160,10 @@ def partition_by_entropy(
   Reference: paper eq. 5 to 7; `train_semi.py` (train), where
   `low_entropy_threshold` is a percentile.
   """
+  if reliable not in RELIABLE_RULES:
+    raise ValueError(
+      f"semi.reliable={reliable!r}: expected one of {RELIABLE_RULES}"
+    )
   percents = jnp.stack(
     [drop_percent, unreliable_percent, 100.0 - unreliable_percent]
   )
@@ -163,13 +171,9 @@ def partition_by_entropy(
   if reliable == "below_unreliable":
     reliable_threshold = gamma
     is_unreliable = entropy > gamma
-  elif reliable == "lowest":
+  else:
     reliable_threshold = lowest
     is_unreliable = entropy >= gamma
-  else:
-    raise ValueError(
-      f"reliable={reliable!r}: expected 'below_unreliable' or 'lowest'"
-    )
   return Partition(
     kept=valid & (entropy < dropped_from),
     reliable=valid & (entropy <= reliable_threshold),

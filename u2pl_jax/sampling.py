@@ -63,10 +63,11 @@ def spread_ranks(key: jax.Array, count: jax.Array, cap: int):
   """
   slot = jnp.arange(cap, dtype=jnp.int32)[None, :]
   count = count[:, None]
-  # slot * count / cap without leaving int32 or rounding in float32.
+  # slot * count / cap in two parts: the whole one, exact in int32, makes the
+  # ranks differ; float32 serves for the rest.
   whole, rest = count // cap, count % cap
   start = jax.random.uniform(key, count.shape)
-  fraction = (slot * rest).astype(jnp.float32) / cap
+  fraction = slot.astype(jnp.float32) * (rest / cap)
   offset = start * (count / cap)
   spread = slot * whole + jnp.floor(fraction + offset).astype(jnp.int32)
   ranks = jnp.where(count > cap, jnp.minimum(spread, count - 1), slot)

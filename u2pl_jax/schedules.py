@@ -8,6 +8,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+SCHEDULE_UNITS = ("epoch", "step")
+FIRST_EPOCH_POLICIES = ("average", "copy")
+
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
@@ -40,9 +43,10 @@ class Timeline:
         f"semi.supervised_epochs={self.supervised_epochs}: expected 0 to"
         f" train.epochs={self.num_epochs}"
       )
-    if self.schedule_by not in ("epoch", "step"):
+    if self.schedule_by not in SCHEDULE_UNITS:
       raise ValueError(
-        f"semi.schedule_by={self.schedule_by!r}: expected 'epoch' or 'step'"
+        f"semi.schedule_by={self.schedule_by!r}: expected one of"
+        f" {SCHEDULE_UNITS}"
       )
 
   @property
@@ -94,9 +98,10 @@ def ema_decay(
   Raises:
     ValueError: `first_epoch` is neither of the two.
   """
-  if first_epoch not in ("average", "copy"):
+  if first_epoch not in FIRST_EPOCH_POLICIES:
     raise ValueError(
-      f"semi.teacher_first_epoch={first_epoch!r}: expected 'average' or 'copy'"
+      f"semi.teacher_first_epoch={first_epoch!r}: expected one of"
+      f" {FIRST_EPOCH_POLICIES}"
     )
   nth = step - timeline.first_semi_step + 1
   decay = jnp.minimum(1.0 - 1.0 / nth, max_decay)

@@ -5,7 +5,7 @@ each. Under `jit` arrays are global: means, batch statistics and percentiles
 span the whole batch, and results do not depend on the number of devices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,11 +14,15 @@ import numpy as np
 DATA_AXIS = "data"
 
 
-def create_mesh() -> jax.sharding.Mesh:
-  """All devices of all processes on one axis."""
+def create_mesh(
+  devices: Sequence[jax.Device] | None = None,
+) -> jax.sharding.Mesh:
+  """The devices on one axis; by default all of all processes."""
+  devices = jax.devices() if devices is None else devices
   return jax.make_mesh(
-    (jax.device_count(),),
+    (len(devices),),
     (DATA_AXIS,),
+    devices=devices,
     axis_types=(jax.sharding.AxisType.Auto,),
   )
 

@@ -31,7 +31,6 @@ class StepLog:
     writer: metric_writers.MetricWriter,
     *,
     total_steps: int,
-    images_per_step: int,
     learning_rates: Mapping[str, Callable[[int], float]],
     class_names: Sequence[str],
     show: Callable[[str], None],
@@ -41,26 +40,31 @@ class StepLog:
     Args:
       writer: of the metrics.
       total_steps: of the run, for the remaining time.
-      images_per_step: for images/s.
       learning_rates: schedule of each group of parameters.
       class_names: of the metrics that are [K].
       show: receives the line of progress.
     """
     self._writer = writer
     self._total_steps = total_steps
-    self._images_per_step = images_per_step
     self._learning_rates = learning_rates
     self._class_names = class_names
     self._show = show
     self._pending: list[tuple[int, Metrics]] = []
-    self._since: float | None = None
+    self._images_per_step = 0
+    self._restart_speed()
+
+  def _restart_speed(self) -> None:
+    self._since = math.nan
     self._timed_steps = 0
     self._timed_seconds = 0.0
 
   @property
   def images_per_second(self) -> float:
-    """Training speed, without compilation, evaluation and saving; or NaN."""
-    if not self._timed_seconds:
+    """Training speed of this phase, or NaN before its second flush.
+
+    Without compilation, evaluation and saving.
+    """
+    if not self._timed_steps:
       return math.nan
     return self._images_per_step * self._timed_steps / self._timed_seconds
 
@@ -68,15 +72,25 @@ class StepLog:
     """Leaves the time since the last flush out of the training speed."""
     self._since = time.monotonic()
 
-  def add(self, step: int, metrics: Metrics) -> None:
+  def add(self, step: int, metrics: Metrics, images_per_step: int) -> None:
     """Keeps the metrics of the `step`-th update; does not wait for them.
 
-    But for the first time, when the step has just been compiled: then they are
-    shown at once, and the clock starts.
+    But for the first step of a phase, which has just been compiled: it is
+    waited for and shown at once, and the clock starts anew.
+
+    Args:
+      step: 1 for the first update.
+      metrics: of this update.
+      images_per_step: for images/s; when it changes, a phase begins.
     """
-    self._pending.append((step, metrics))
-    if self._since is None:
+    if images_per_step != self._images_per_step:
+      self._images_per_step = images_per_step
+      self._restart_speed()
+      jax.block_until_ready(metrics)
+      self._pending.append((step, metrics))
       self.flush()
+    else:
+      self._pending.append((step, metrics))
 
   def flush(self) -> None:
     """Waits for the pending steps, checks, writes and shows them.
@@ -90,7 +104,7 @@ class StepLog:
     steps, device_metrics = zip(*self._pending, strict=True)
     self._pending.clear()
     fetched = jax.device_get(device_metrics)
-    if self._since is not None:
+    if not math.isnan(self._since):
       self._timed_seconds += time.monotonic() - self._since
       self._timed_steps += len(steps)
     for step, metrics in zip(steps, fetched, strict=True):

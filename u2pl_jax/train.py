@@ -222,7 +222,6 @@ class _Run:
     self._log = step_log.StepLog(
       self._writer,
       total_steps=exp.timeline.total_steps,
-      images_per_step=exp.images_per_step,
       learning_rates={
         group: optim.poly_schedule(
           optimizer.learning_rate * factor,
@@ -285,8 +284,9 @@ class _Run:
         step_fn = experiment.create_train_step(exp)
         batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
       for step in range(start_step + 1, total_steps + 1):
-        state, step_metrics = step_fn(state, next(batches))
-        self._log.add(step, step_metrics)
+        images = exp.images_at_step(step - 1)
+        state, step_metrics = step_fn(step - 1, state, next(batches))
+        self._log.add(step, step_metrics, images)
         is_last = step == total_steps
         evaluates = is_last or step % eval_every == 0
         saves = evaluates or (save_every and step % save_every == 0)

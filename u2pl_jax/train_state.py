@@ -14,6 +14,9 @@ from u2pl_jax import memory_bank as memory_bank_lib
 PyTree = Any
 
 
+TEACHER_INITS = ("student", "independent")
+
+
 @flax.struct.dataclass
 class TrainState:
   """The state of a run; saving it saves the run.
@@ -74,9 +77,9 @@ def create_train_state(
   Raises:
     ValueError: `teacher_init` is unknown.
   """
-  if teacher_init not in (None, "student", "independent"):
+  if teacher_init is not None and teacher_init not in TEACHER_INITS:
     raise ValueError(
-      f"semi.teacher_init={teacher_init!r}: expected 'student' or 'independent'"
+      f"semi.teacher_init={teacher_init!r}: expected one of {TEACHER_INITS}"
     )
   key_student, key_teacher = jax.random.split(key)
   images = jnp.zeros((1, *image_size, 3), jnp.float32)

@@ -30,6 +30,7 @@ Step = Callable[
   tuple[train_state.TrainState, Metrics],
 ]
 
+STATISTICS_POLICIES = ("forward", "ema")
 _STREAMS = ("augment", "student", "teacher", "contrast")
 
 
@@ -232,10 +233,10 @@ def make_semi_step(
 
   Reference: paper section 3, algorithm 1; `train_semi.py` (train).
   """
-  if teacher_batch_stats not in ("forward", "ema"):
+  if teacher_batch_stats not in STATISTICS_POLICIES:
     raise ValueError(
-      f"semi.teacher_batch_stats={teacher_batch_stats!r}: expected 'forward'"
-      " or 'ema'"
+      f"semi.teacher_batch_stats={teacher_batch_stats!r}: expected one of"
+      f" {STATISTICS_POLICIES}"
     )
 
   def step(state, batch, base_rng):
@@ -363,36 +364,5 @@ def make_semi_step(
       metrics |= plan.metrics
       metrics["bank/fill"] = bank.fill
     return new_state, metrics
-
-  return step
-
-
-def make_phased_step(
-  supervised_step: Step, semi_step: Step, first_semi_step: int
-) -> Step:
-  """The supervised step before `first_semi_step`, the semi step from it on.
-
-  One function for the whole run, and so one compilation. Metrics that a
-  supervised step does not have are 0 in it.
-  """
-  if first_semi_step == 0:
-    return semi_step
-
-  def step(state, batch, base_rng):
-    shapes = jax.eval_shape(semi_step, state, batch, base_rng)[1]
-
-    def padded_supervised_step(state, batch, base_rng):
-      new_state, metrics = supervised_step(state, batch, base_rng)
-      zeros = {k: jnp.zeros(v.shape, v.dtype) for k, v in shapes.items()}
-      return new_state, zeros | metrics
-
-    return jax.lax.cond(
-      state.step < first_semi_step,
-      padded_supervised_step,
-      semi_step,
-      state,
-      batch,
-      base_rng,
-    )
 
   return step

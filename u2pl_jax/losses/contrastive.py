@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from u2pl_jax import IGNORE_LABEL
 
+DIVISORS = ("contributing", "present")
+
 
 def class_ranks(probs: jax.Array) -> jax.Array:
   """O(c): how many classes are more likely at that pixel, 0 for the top one.
@@ -86,7 +88,8 @@ def negative_mask(
     probs: [P, K] float32, the teacher's.
     labels: [P] int32, 255 ignored.
     is_labeled: [P] bool, pixel of a labelled image.
-    unreliable: [P] bool; read for unlabelled pixels only.
+    unreliable: [P] bool; read for unlabelled pixels only, of which it must
+      leave out those without a pseudo-label.
     low_rank: r_l.
     high_rank: r_h; may exceed K.
     max_prob: only pixels with p(c) below it are keys; above 1 for no limit.
@@ -195,11 +198,11 @@ def mean_over_classes(
   Raises:
     ValueError: `divide_by` is neither of the two.
   """
-  divisors = {"contributing": contributes, "present": present}
-  if divide_by not in divisors:
+  if divide_by not in DIVISORS:
     raise ValueError(
-      f"contrast.divide_by={divide_by!r}: expected one of {list(divisors)}"
+      f"contrast.divide_by={divide_by!r}: expected one of {DIVISORS}"
     )
   total = jnp.sum(jnp.where(contributes, per_class, 0.0))
-  loss = total / jnp.maximum(jnp.sum(divisors[divide_by]), 1)
+  counted = contributes if divide_by == "contributing" else present
+  loss = total / jnp.maximum(jnp.sum(counted), 1)
   return jnp.where(jnp.sum(present) > 1, loss, 0.0)

@@ -8,6 +8,8 @@ import optax
 
 from u2pl_jax import IGNORE_LABEL, partition
 
+KINDS = ("ce", "ohem")
+
 SupervisedLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -108,4 +110,4 @@ def make_supervised_loss(
       )
 
     return ohem
-  raise ValueError(f"loss.kind={kind!r}: expected 'ce' or 'ohem'")
+  raise ValueError(f"loss.kind={kind!r}: expected one of {KINDS}")

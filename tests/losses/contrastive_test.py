@@ -1,0 +1,307 @@
+"""Anchors, keys and prototypes of both variants, and InfoNCE on them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import golden_files
+from u2pl_jax.losses import contrastive
+
+# The two variants' rules for keys.
+RULES = {
+  "paper": {
+    "max_prob": 2.0,
+    "labeled_negatives": True,
+    "own_pseudo_label": False,
+  },
+  "reference": {
+    "max_prob": 1.0,
+    "labeled_negatives": False,
+    "own_pseudo_label": True,
+  },
+}
+
+_ranks = jax.jit(contrastive.class_ranks)
+_anchors = jax.jit(contrastive.anchor_mask)
+_negatives = jax.jit(
+  contrastive.negative_mask,
+  static_argnames=("labeled_negatives", "own_pseudo_label"),
+)
+_means = jax.jit(contrastive.class_means)
+_info_nce = jax.jit(contrastive.info_nce)
+_mean = jax.jit(contrastive.mean_over_classes, static_argnames="divide_by")
+
+
+@jax.jit
+@jax.value_and_grad
+def _total_info_nce(vectors):
+  return jnp.sum(contrastive.info_nce(**vectors, temperature=0.5))
+
+
+def _random_pixels(seed, num_classes=6, count=400):
+  """Probabilities (with ties), labels, is_labeled, unreliable."""
+  rng = np.random.default_rng(seed)
+  # Few levels, so that classes tie.
+  levels = rng.integers(1, 6, (count, num_classes)).astype(np.float32)
+  probs = levels / levels.sum(axis=1, keepdims=True)
+  probs[:20] = np.eye(num_classes)[rng.integers(0, num_classes, 20)]
+  labels = rng.integers(0, num_classes, count).astype(np.int32)
+  labels[rng.random(count) < 0.15] = 255
+  is_labeled = np.arange(count) < count // 2
+  unreliable = (rng.random(count) < 0.4) & (labels != 255)
+  return probs, labels, is_labeled, unreliable
+
+
+def _numpy_negatives(
+  probs, labels, is_labeled, unreliable, low_rank, high_rank, variant
+):
+  """Pixel by pixel from the table of the two variants."""
+  keys = np.zeros(probs.shape, bool)
+  for pixel, prob in enumerate(probs):
+    order = sorted(range(len(prob)), key=lambda c: (-prob[c], c))
+    for rank, c in enumerate(order):
+      if is_labeled[pixel]:
+        other = labels[pixel] not in (c, 255)
+        keys[pixel, c] = variant == "paper" and other and rank < low_rank
+      elif unreliable[pixel] and low_rank <= rank < high_rank:
+        keys[pixel, c] = variant == "paper" or (
+          labels[pixel] == c and prob[c] < 1
+        )
+  return keys
+
+
+class TestClassRanks:
+  def test_worked_by_hand(self):
+    probs = jnp.asarray([[0.1, 0.6, 0.3], [0.7, 0.1, 0.2]])
+    np.testing.assert_array_equal(_ranks(probs), [[2, 0, 1], [0, 2, 1]])
+
+  def test_of_ties_the_lower_class_comes_first(self):
+    probs = jnp.asarray([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.1, 0.4]])
+    np.testing.assert_array_equal(_ranks(probs), [[0, 1, 2, 3], [2, 0, 3, 1]])
+
+  @pytest.mark.parametrize("num_classes", [1, 2, 21])
+  def test_equal_a_stable_descending_sort(self, num_classes):
+    probs = _random_pixels(0, num_classes)[0]
+    order = np.argsort(-probs, axis=1, kind="stable")
+    expected = np.argsort(order, axis=1, kind="stable")
+    np.testing.assert_array_equal(_ranks(probs), expected)
+
+
+class TestAnchors:
+  def test_worked_by_hand(self):
+    probs = jnp.asarray(
+      [[0.8, 0.2], [0.3, 0.7], [0.31, 0.69], [0.9, 0.1], [0.9, 0.1]]
+    )
+    labels = jnp.asarray([0, 0, 0, 255, 0])
+    reliable = jnp.asarray([True, True, True, True, False])
+    mask = _anchors(probs, labels, reliable, min_prob=jnp.float32(0.3))
+    # The second is not above delta_p, the fourth has no label.
+    expected = np.zeros((5, 2), bool)
+    expected[[0, 2], 0] = True
+    np.testing.assert_array_equal(mask, expected)
+
+  def test_class_pixels_ignore_the_probability(self):
+    pixels = contrastive.class_pixels(
+      jnp.asarray([0, 2, 255, 2]), jnp.asarray([True, True, True, False]), 3
+    )
+    expected = [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(pixels, np.array(expected, bool))
+
+
+class TestNegatives:
+  # Ranks, top first: 0 1 2 3 in each row; three labelled, then unlabelled.
+  probs = np.float32([[0.4, 0.3, 0.2, 0.1]] * 6)
+  labels = np.int32([0, 3, 255, 1, 2, 0])
+  is_labeled = np.array([1, 1, 1, 0, 0, 0], bool)
+  unreliable = np.array([0, 1, 1, 1, 1, 0], bool)
+
+  @pytest.mark.parametrize(
+    "variant, expected",
+    [
+      # Labelled: ranks 0 and 1 unless it is the own class. Unlabelled: rank 2.
+      (
+        "paper",
+        ["0100", "1100", "0000", "0010", "0010", "0000"],
+      ),
+      # Only the pixel whose pseudo-label 2 has rank 2.
+      (
+        "reference",
+        ["0000", "0000", "0000", "0000", "0010", "0000"],
+      ),
+    ],
+  )
+  def test_worked_by_hand(self, variant, expected):
+    keys = _negatives(
+      self.probs,
+      self.labels,
+      self.is_labeled,
+      self.unreliable,
+      low_rank=2,
+      high_rank=3,
+      **RULES[variant],
+    )
+    expected = np.array([[int(c) for c in row] for row in expected], bool)
+    np.testing.assert_array_equal(keys, expected)
+
+  @pytest.mark.parametrize("variant", RULES)
+  @pytest.mark.parametrize("low_rank, high_rank", [(1, 3), (3, 20), (0, 1)])
+  @pytest.mark.parametrize("seed", [0, 1])
+  def test_equal_numpy(self, variant, low_rank, high_rank, seed):
+    pixels = _random_pixels(seed)
+    keys = _negatives(
+      *pixels, low_rank=low_rank, high_rank=high_rank, **RULES[variant]
+    )
+    expected = _numpy_negatives(*pixels, low_rank, high_rank, variant)
+    assert expected.any()
+    np.testing.assert_array_equal(keys, expected)
+
+  @pytest.mark.parametrize("max_prob, count", [(2.0, 2), (1.0, 1), (0.4, 0)])
+  def test_stay_below_the_largest_probability_allowed(self, max_prob, count):
+    probs = np.float32([[1.0, 0.0], [0.4, 0.6]])
+    keys = _negatives(
+      probs,
+      np.int32([0, 1]),
+      np.zeros(2, bool),
+      np.ones(2, bool),
+      low_rank=0,
+      high_rank=2,
+      max_prob=max_prob,
+      labeled_negatives=False,
+      own_pseudo_label=False,
+    )
+    assert np.sum(keys[:, 0]) == count
+
+  def test_published_rules_give_none_where_pseudo_label_is_the_top_class(self):
+    probs, _, is_labeled, unreliable = _random_pixels(2)
+    keys = _negatives(
+      probs,
+      probs.argmax(axis=1).astype(np.int32),
+      is_labeled,
+      unreliable,
+      low_rank=3,
+      high_rank=20,
+      **RULES["reference"],
+    )
+    assert not np.any(keys)
+
+
+class TestClassMeans:
+  def test_worked_by_hand(self):
+    features = jnp.asarray([[1.0, 2.0], [3.0, 6.0], [5.0, 5.0]])
+    mask = jnp.asarray([[1, 0, 0], [1, 0, 1], [0, 0, 0]], bool)
+    expected = [[2, 4], [0, 0], [3, 6]]
+    np.testing.assert_allclose(_means(features, mask), expected, rtol=1e-6)
+
+  @pytest.mark.parametrize("seed", range(2))
+  def test_equal_numpy_also_far_from_zero(self, seed):
+    rng = np.random.default_rng(seed)
+    features = (100 + rng.normal(size=(500, 4))).astype(np.float32)
+    mask = rng.random((500, 3)) < 0.5
+    expected = [features[m].astype(np.float64).mean(axis=0) for m in mask.T]
+    np.testing.assert_allclose(_means(features, mask), expected, rtol=2e-6)
+
+
+class TestPaperSelection:
+  @pytest.mark.parametrize("case", ["all", "two", "absent"])
+  def test_equals_golden(self, case):
+    golden = golden_files.load(f"paper_selection_{case}")
+    probs = jax.nn.softmax(golden["logits"])
+    anchors = _anchors(
+      probs, golden["label"], golden["reliable"], min_prob=golden["delta_p"]
+    )
+    # Exact but where the probability is within rounding of delta_p.
+    near = np.abs(np.asarray(probs) - golden["delta_p"]) < 1e-6
+    np.testing.assert_array_equal(anchors | near, golden["anchor"] | near)
+    negatives = _negatives(
+      probs,
+      golden["label"],
+      golden["is_labeled"],
+      golden["unreliable"],
+      low_rank=golden["r_l"],
+      high_rank=golden["r_h"],
+      **RULES["paper"],
+    )
+    np.testing.assert_array_equal(negatives, golden["negative"])
+    means = _means(golden["rep_teacher"], golden["anchor"])
+    np.testing.assert_allclose(means, golden["prototype"], atol=1e-5)
+
+
+class TestInfoNce:
+  @pytest.mark.parametrize("temperature", [0.5, 1.0])
+  def test_worked_by_hand(self, temperature):
+    # The positive is parallel to the anchor, two negatives are orthogonal,
+    # one is opposite; lengths do not matter.
+    anchors = jnp.asarray([[[3.0, 0.0], [0.5, 0.0]]])
+    positives = jnp.asarray([[0.1, 0.0]])
+    negatives = jnp.asarray([[0.0, 2.0], [0.0, -9.0], [-4.0, 0.0]])
+    negatives = jnp.broadcast_to(negatives, (1, 2, 3, 2))
+    loss = _info_nce(anchors, positives, negatives, temperature=temperature)
+    same, opposite = np.exp(1 / temperature), np.exp(-1 / temperature)
+    expected = -np.log(same / (same + 2 + opposite))
+    np.testing.assert_allclose(loss, [expected], rtol=1e-6)
+
+  @pytest.mark.parametrize("case", ["a", "b", "none"])
+  def test_equals_golden(self, case):
+    golden = golden_files.load(f"paper_info_nce_{case}")
+    per_class = _info_nce(
+      golden["anchors"],
+      golden["positives"],
+      golden["negatives"],
+      temperature=golden["temperature"],
+    )
+    np.testing.assert_allclose(per_class, golden["per_class"], rtol=1e-5)
+    loss = _mean(
+      per_class, golden["valid"], golden["valid"], divide_by="contributing"
+    )
+    np.testing.assert_allclose(loss, golden["loss"], rtol=1e-5)
+
+  @pytest.mark.parametrize("zero", ["anchors", "positives", "negatives"])
+  def test_of_a_zero_vector_has_finite_value_and_gradient(self, zero):
+    rng = np.random.default_rng(0)
+    vectors = {
+      "anchors": rng.normal(size=(2, 3, 4)),
+      "positives": rng.normal(size=(2, 4)),
+      "negatives": rng.normal(size=(2, 3, 5, 4)),
+    }
+    vectors = {k: v.astype(np.float32) for k, v in vectors.items()}
+    vectors[zero][0] = 0
+
+    loss, gradient = _total_info_nce(vectors)
+    assert np.isfinite(loss)
+    for leaf in jax.tree.leaves(gradient):
+      assert np.all(np.isfinite(leaf))
+
+
+class TestMeanOverClasses:
+  per_class = np.float32([2.0, 4.0, 60.0, np.nan])
+  contributes = np.array([True, True, False, False])
+
+  def _mean(self, present, divide_by):
+    present = np.asarray(present)
+    return _mean(self.per_class, self.contributes, present, divide_by=divide_by)
+
+  def test_divides_by_the_classes_that_contributed(self):
+    assert self._mean([True, True, True, False], "contributing") == 3
+
+  def test_divides_by_the_classes_present(self):
+    assert self._mean([True, True, True, False], "present") == 2
+
+  @pytest.mark.parametrize("divide_by", ["contributing", "present"])
+  @pytest.mark.parametrize("count", [0, 1])
+  def test_is_zero_with_at_most_one_class_present(self, divide_by, count):
+    assert self._mean(np.arange(4) < count, divide_by) == 0
+
+  @pytest.mark.parametrize("divide_by", ["contributing", "present"])
+  def test_is_zero_where_none_contributes(self, divide_by):
+    loss = _mean(
+      np.full(4, np.nan, np.float32),
+      np.zeros(4, bool),
+      np.ones(4, bool),
+      divide_by=divide_by,
+    )
+    assert loss == 0
+
+  def test_unknown_divisor_is_named_in_the_error(self):
+    with pytest.raises(ValueError, match="'anchors'.*contributing.*present"):
+      self._mean([True] * 4, "anchors")
