@@ -8,14 +8,12 @@ that a semi-supervised split uses with and without their masks.
 """
 
 import collections
-from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 import pathlib
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
-
-import u2pl_jax
 
 VERSION = "1.0.0"
 

@@ -6,60 +6,18 @@ stream). Nothing is replayed on resume, and the global batch is the same for
 whatever number of processes, of which each reads its own part only.
 """
 
-from collections.abc import Callable, Iterator
-import dataclasses
 import functools
 import os
+from collections.abc import Callable, Iterator
 
-from array_record.python import array_record_data_source
 import numpy as np
 import tensorflow as tf
+from array_record.python import array_record_data_source
 
 import u2pl_jax
-from u2pl_jax.data import datasets
-from u2pl_jax.data import preprocess
+from u2pl_jax.data import datasets, preprocess, streams
 
 Batch = dict[str, np.ndarray]
-
-_LABELED, _UNLABELED = 0, 1
-_PERMUTATION, _AUGMENTATION = 0, 1
-
-
-@dataclasses.dataclass(frozen=True)
-class _Stream:
-  """An endless sequence of training images, epoch after epoch.
-
-  Attributes:
-    records: [n] int64, the images to draw from.
-    epoch_length: how many of the n one epoch takes, without replacement.
-    seed: the run's seed.
-    key: tells the labelled from the unlabelled stream.
-  """
-
-  records: np.ndarray
-  epoch_length: int
-  seed: int
-  key: int
-
-  def records_at(self, positions: np.ndarray) -> np.ndarray:
-    """Returns the records [B] at the int64 positions [B]."""
-    epochs, places = np.divmod(positions, self.epoch_length)
-    n = len(self.records)
-    shuffled = [
-      _permutation(self.seed, self.key, int(epoch), n)[place]
-      for epoch, place in zip(epochs, places)
-    ]
-    return self.records[shuffled]
-
-  def draws_at(self, positions: np.ndarray) -> np.ndarray:
-    """Returns each position's random numbers, [B, NUM_DRAWS] in [0, 1)."""
-    bits = np.stack([
-      _random_bits(
-        self.seed, self.key, _AUGMENTATION, int(p), preprocess.NUM_DRAWS
-      )
-      for p in positions
-    ])
-    return (bits >> np.uint64(11)) * 2.0**-53
 
 
 def make_train_iterator(
@@ -111,44 +69,29 @@ def make_train_iterator(
   check_batch_sizes(split, batch_size_l, batch_size_u, process_count)
   _check_augmentation(scale_range, flip_prob, seed, start_step)
   _hide_gpus()
-  num_workers = num_workers or len(os.sched_getaffinity(0))
+  num_workers = num_workers or _count_cpus()
   read = _record_reader(dataset.files["train"])
-  window = functools.partial(
-    preprocess.random_window,
+  crop = functools.partial(
+    _crop_randomly,
     crop_size=crop_size,
     scale_range=scale_range,
     flip_prob=flip_prob,
   )
 
-  def labeled_crop(serialized, draws):
-    image, label = preprocess.decode_example(serialized, with_label=True)
-    seen = window(tf.shape(image)[:2], draws)
-    image = preprocess.resize_image(image, seen)
-    label = preprocess.resize_label(label, seen)
-    image = preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)
-    label = preprocess.pad_to_crop(label, crop_size, (pad_label,))
-    return {"image_l": image, "label_l": label[..., 0]}
-
-  def unlabeled_crop(serialized, draws):
-    image, _ = preprocess.decode_example(serialized, with_label=False)
-    image = preprocess.resize_image(image, window(tf.shape(image)[:2], draws))
-    image = preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)
-    return {"image_u": image}
-
-  def batches(records, epoch_length, key, batch_size, crop):
-    stream = _Stream(records, epoch_length, seed, key)
+  def batches(stream, batch_size, crop):
     rows = _process_rows(batch_size, process_index, process_count)
     examples = _read_stream(stream, read, batch_size, rows, start_step)
     examples = examples.map(crop, num_parallel_calls=num_workers)
     return examples.batch(len(rows), drop_remainder=True)
 
-  n_l = len(split.labeled)
-  parts = [batches(split.labeled, n_l, _LABELED, batch_size_l, labeled_crop)]
+  crop_l = functools.partial(crop, suffix="_l", pad_label=pad_label)
+  crop_u = functools.partial(crop, suffix="_u", pad_label=None)
+  labeled = streams.labeled_stream(split.labeled, seed)
+  parts = [batches(labeled, batch_size_l, crop_l)]
   if batch_size_u:
-    n_u = steps_per_epoch(split, batch_size_u) * batch_size_u
-    parts.append(
-      batches(split.unlabeled, n_u, _UNLABELED, batch_size_u, unlabeled_crop)
-    )
+    epoch_length = steps_per_epoch(split, batch_size_u) * batch_size_u
+    unlabeled = streams.unlabeled_stream(split.unlabeled, seed, epoch_length)
+    parts.append(batches(unlabeled, batch_size_u, crop_u))
   merged = tf.data.Dataset.zip(*parts).map(_merge)
   merged = merged.prefetch(2).with_options(_options(num_workers))
   return merged.as_numpy_iterator()
@@ -202,7 +145,7 @@ def make_eval_batches(
   """
   _check_divides("batch_size", batch_size, process_count)
   _hide_gpus()
-  num_workers = num_workers or len(os.sched_getaffinity(0))
+  num_workers = num_workers or _count_cpus()
   read = _record_reader(dataset.files[tfds_split])
   num_images = len(dataset.ids[tfds_split])
   rows = _process_rows(batch_size, process_index, process_count)
@@ -291,6 +234,13 @@ def _hide_gpus():
     tf.config.set_visible_devices([], "GPU")
 
 
+def _count_cpus() -> int:
+  """Returns the CPUs this process may use; macOS only knows the machine's."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def _process_rows(
   batch_size: int, process_index: int, process_count: int
 ) -> np.ndarray:
@@ -312,7 +262,7 @@ def _record_reader(
 
 
 def _read_stream(
-  stream: _Stream,
+  stream: streams.Stream,
   read: Callable[[np.ndarray], np.ndarray],
   batch_size: int,
   rows: np.ndarray,
@@ -322,7 +272,8 @@ def _read_stream(
 
   def read_batch(step):
     positions = step * batch_size + rows
-    return read(stream.records_at(positions)), stream.draws_at(positions)
+    draws = stream.draws_at(positions, preprocess.NUM_DRAWS)
+    return read(stream.records_at(positions)), draws
 
   steps = range(start_step, np.iinfo(np.int64).max)
   shape = (len(rows), preprocess.NUM_DRAWS)
@@ -356,6 +307,36 @@ def _read_steps(
   return tf.data.Dataset.range(steps.start, steps.stop).map(read_step).unbatch()
 
 
+def _crop_randomly(
+  serialized: tf.Tensor,
+  draws: tf.Tensor,
+  *,
+  suffix: str,
+  pad_label: int | None,
+  crop_size: tuple[int, int],
+  scale_range: tuple[float, float],
+  flip_prob: float,
+) -> dict[str, tf.Tensor]:
+  """Makes a training crop; without its label where `pad_label` is None."""
+  image, label = preprocess.decode_example(
+    serialized, with_label=pad_label is not None
+  )
+  window = preprocess.random_window(
+    tf.shape(image)[:2],
+    draws,
+    crop_size=crop_size,
+    scale_range=scale_range,
+    flip_prob=flip_prob,
+  )
+  image = preprocess.resize_image(image, window)
+  image = preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)
+  if label is None:
+    return {"image" + suffix: image}
+  label = preprocess.resize_label(label, window)
+  label = preprocess.pad_to_crop(label, crop_size, (pad_label,))
+  return {"image" + suffix: image, "label" + suffix: label[..., 0]}
+
+
 def _merge(*parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
   return {name: value for part in parts for name, value in part.items()}
 
@@ -367,25 +348,3 @@ def _options(num_workers: int) -> tf.data.Options:
   options.threading.private_threadpool_size = num_workers
   options.threading.max_intra_op_parallelism = 1
   return options
-
-
-@functools.lru_cache(maxsize=8)
-def _permutation(seed: int, key: int, epoch: int, n: int) -> np.ndarray:
-  """Returns the order [n] in which `epoch` goes through its n images."""
-  bits = _random_bits(seed, key, _PERMUTATION, epoch, n)
-  return np.argsort(bits, kind="stable")
-
-
-def _random_bits(
-  seed: int, key: int, purpose: int, index: int, count: int
-) -> np.ndarray:
-  """Returns `count` random uint64, a function of the other arguments alone.
-
-  Philox is counter-based: any place of its sequence is reached at once, and
-  its bits, unlike numpy's distributions, are the same in every release.
-  """
-  generator = np.random.Philox(
-    key=np.array([seed, 2 * purpose + key], np.uint64),
-    counter=np.array([0, index, 0, 0], np.uint64),
-  )
-  return generator.random_raw(count)

@@ -117,13 +117,12 @@ def resize_image(image: tf.Tensor, window: Window) -> tf.Tensor:
   size = tf.shape(image)
   top, bottom, y_weight = _bilinear_source(size[0], window, axis=0)
   left, right, x_weight = _bilinear_source(size[1], window, axis=1)
-  # Rows are blended over the columns that are needed, no more.
-  first = tf.minimum(left[0], left[-1])
-  image = image[:, first : tf.maximum(right[0], right[-1]) + 1]
-  rows = _blend(image, top, bottom, y_weight[:, None, None], axis=0)
-  pixels = _blend(
-    rows, left - first, right - first, x_weight[:, None], axis=1
-  )
+  # Columns first and of needed rows only: gathering columns costs the most.
+  first = top[0]
+  image = image[first : bottom[-1] + 1]
+  columns = _blend(image, left, right, x_weight[:, None], axis=1)
+  top, bottom = top - first, bottom - first
+  pixels = _blend(columns, top, bottom, y_weight[:, None, None], axis=0)
   return tf.cast(pixels + 0.5, tf.uint8)
 
 
@@ -199,9 +198,7 @@ def _bilinear_source(
   return low, tf.minimum(low + 1, size - 1), source - tf.cast(low, tf.float32)
 
 
-def _nearest_source(
-  size: tf.Tensor, window: Window, *, axis: int
-) -> tf.Tensor:
+def _nearest_source(size: tf.Tensor, window: Window, *, axis: int) -> tf.Tensor:
   """Returns the source pixel of each output pixel."""
   position = tf.cast(_positions(window, axis), tf.float32)
   scale = tf.cast(size / window.scaled_hw[axis], tf.float32)

@@ -1,0 +1,4 @@
+"""Raw data in, checked TFDS datasets in ArrayRecord form out.
+
+Run before training; nothing here is needed while training.
+"""

@@ -1,0 +1,43 @@
+"""A progress line with rate and remaining time."""
+
+import sys
+import time
+
+
+class Progress:
+  """Shows how far a job of known length is, on stderr.
+
+  On a terminal one line is updated in place; elsewhere a line is added from
+  time to time.
+  """
+
+  def __init__(self, what: str, total: int):
+    self._what = what
+    self._total = total
+    self._done = 0
+    self._start = time.monotonic()
+    self._terminal = sys.stderr.isatty()
+    self._interval = 0.2 if self._terminal else 10.0
+    self._shown = self._start
+
+  def advance(self):
+    """Counts one item as done."""
+    self._done += 1
+    now = time.monotonic()
+    last = self._done == self._total
+    if last or now - self._shown >= self._interval:
+      self._shown = now
+      self._show(now - self._start, last)
+
+  def _show(self, elapsed: float, last: bool):
+    rate = self._done / max(elapsed, 1e-9)
+    remaining = (self._total - self._done) / rate
+    line = (
+      f"{self._what}: {self._done}/{self._total}, {rate:.0f} images/s, "
+      f"{remaining:.0f} s left"
+    )
+    if self._terminal:
+      print(f"\r{line:<78}", end="\n" if last else "", file=sys.stderr)
+    else:
+      print(line, file=sys.stderr)
+    sys.stderr.flush()

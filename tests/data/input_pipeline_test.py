@@ -1,0 +1,271 @@
+"""The training stream as a function of the step, and the validation batches.
+
+With a crop larger than every image and neither scaling nor flips a crop shows
+its whole image, so that each row of a batch can be told by its pixels.
+"""
+
+import collections
+import itertools
+
+import numpy as np
+import pytest
+
+from data_prep import folder
+from tests import voc_tree
+from u2pl_jax.data import datasets, input_pipeline, preprocess
+
+WHOLE = {"crop_size": (32, 32), "scale_range": (1.0, 1.0), "flip_prob": 0.0}
+# 5 labelled and 12 unlabelled images: neither divides by its batch.
+SIZES = {"batch_size_l": 2, "batch_size_u": 4}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+  tmp_path = tmp_path_factory.mktemp("prepared")
+  tree = voc_tree.write(
+    tmp_path / "tree", num_train=13, num_unmasked=5, num_val=7, num_labeled=5
+  )
+  folder.prepare(tree, name="toy", data_dir=tmp_path / "data")
+  return datasets.open_dataset("toy", tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def split(dataset):
+  return datasets.read_split(dataset, "few")
+
+
+@pytest.fixture
+def batches(dataset, split):
+  """Returns the first batches of a stream."""
+
+  def read(count, **options):
+    options = {"crop_size": (24, 20), "seed": 3, "num_workers": 2} | options
+    stream = input_pipeline.make_train_iterator(
+      dataset, split, **(SIZES | options)
+    )
+    return list(itertools.islice(stream, count))
+
+  return read
+
+
+def pad(pixels, size, color):
+  """Pads centred, as numpy does it; the smaller half comes first."""
+  missing = np.array(size) - pixels.shape[:2]
+  widths = [(m // 2, m - m // 2) for m in missing]
+  return np.stack(
+    [
+      np.pad(channel, widths, constant_values=value)
+      for channel, value in zip(np.moveaxis(pixels, -1, 0), color)
+    ],
+    -1,
+  )
+
+
+def whole_image(example_id):
+  image = voc_tree.draw_image(example_id)
+  return pad(image, (32, 32), preprocess.MEAN_COLOR)
+
+
+def whole_label(example_id, pad_label=255):
+  mask = voc_tree.draw_mask(example_id)[..., None]
+  return pad(mask, (32, 32), (pad_label,))[..., 0]
+
+
+def find_ids(images, ids):
+  """Tells which of `ids` each of the whole images shows."""
+  by_pixels = {whole_image(i).tobytes(): i for i in ids}
+  return [by_pixels[image.tobytes()] for image in images]
+
+
+def assert_same_batches(actual, expected):
+  assert len(actual) == len(expected)
+  for a, b in zip(actual, expected):
+    assert a.keys() == b.keys()
+    for key in a:
+      np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_batches_have_documented_shapes_and_types(batches):
+  (batch,) = batches(1)
+  shapes = {key: (value.shape, value.dtype) for key, value in batch.items()}
+  assert shapes == {
+    "image_l": ((2, 24, 20, 3), np.uint8),
+    "label_l": ((2, 24, 20), np.uint8),
+    "image_u": ((4, 24, 20, 3), np.uint8),
+  }
+
+
+def test_labelled_images_come_with_their_own_masks(batches, dataset):
+  for batch in batches(4, **WHOLE):
+    ids = find_ids(batch["image_l"], dataset.ids["train"])
+    expected = np.stack([whole_label(i) for i in ids])
+    np.testing.assert_array_equal(batch["label_l"], expected)
+
+
+def test_pad_label_fills_what_the_image_leaves(batches, dataset):
+  (batch,) = batches(1, pad_label=0, **WHOLE)
+  (first, _) = find_ids(batch["image_l"], dataset.ids["train"])
+  np.testing.assert_array_equal(batch["label_l"][0], whole_label(first, 0))
+
+
+def test_labelled_stream_shows_each_image_once_an_epoch(batches, dataset):
+  stream = np.concatenate([b["image_l"] for b in batches(15, **WHOLE)])
+  ids = find_ids(stream, dataset.ids["train"])
+  epochs = [tuple(ids[i : i + 5]) for i in range(0, 30, 5)]
+  assert all(sorted(e) == [f"train_{i}" for i in range(5)] for e in epochs)
+  assert len(set(epochs)) > 1
+
+
+def test_unlabelled_stream_draws_without_replacement_in_an_epoch(
+  batches, dataset, split
+):
+  assert input_pipeline.steps_per_epoch(split, 5) == 2
+  options = WHOLE | {"batch_size_u": 5}
+  stream = np.concatenate([b["image_u"] for b in batches(40, **options)])
+  ids = find_ids(stream, dataset.ids["train"])
+  epochs = [tuple(ids[i : i + 10]) for i in range(0, 200, 10)]
+  assert all(len(set(epoch)) == 10 for epoch in epochs)
+  assert len(set(epochs)) == 20
+  # 3 of 13 images sit out each epoch, others each time.
+  counts = collections.Counter(ids)
+  unlabeled = {dataset.ids["train"][i] for i in split.unlabeled}
+  assert set(counts) == unlabeled and "train_0" not in unlabeled
+
+
+def test_crops_are_those_of_the_documented_draws(batches, dataset):
+  """Any crop of a PNG image at scale 1 is a piece of it, perhaps mirrored."""
+  options = {"crop_size": (8, 6), "scale_range": (1.0, 1.0)}
+  seen = set()
+  for batch in batches(6, **options):
+    for crop in batch["image_u"]:
+      places = [
+        (example_id, flip)
+        for example_id in dataset.ids["train"]
+        for flip in (False, True)
+        if is_piece(crop[:, ::-1] if flip else crop, example_id)
+      ]
+      assert len(places) == 1
+      seen.add(places[0][1])
+  assert seen == {False, True}
+
+
+def is_piece(crop, example_id):
+  image = voc_tree.draw_image(example_id)
+  windows = np.lib.stride_tricks.sliding_window_view(image, crop.shape)
+  return (windows == crop).all((-3, -2, -1)).any()
+
+
+@pytest.mark.parametrize("start_step", [1, 7])
+def test_resumed_stream_equals_uninterrupted_one(batches, start_step):
+  expected = batches(start_step + 4)[start_step:]
+  assert_same_batches(batches(4, start_step=start_step), expected)
+
+
+def test_far_steps_are_reached_at_once(batches):
+  """10^12 replayed steps would take years."""
+  assert len(batches(1, start_step=10**12)) == 1
+
+
+def test_two_hosts_share_the_stream_of_one(batches):
+  parts = [batches(4, process_index=i, process_count=2) for i in (0, 1)]
+  joined = [
+    {key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*parts)
+  ]
+  assert_same_batches(joined, batches(4))
+
+
+def test_stream_depends_on_the_seed_and_not_on_the_workers(batches):
+  assert_same_batches(batches(3, num_workers=1), batches(3, num_workers=None))
+  other = batches(1, seed=4)[0]
+  assert (other["image_l"] != batches(1)[0]["image_l"]).any()
+
+
+def test_an_image_is_cropped_anew_each_time(batches):
+  stream = np.concatenate([b["image_l"] for b in batches(30)])
+  # Small images can come out alike; each of 5 would be seen 12 times.
+  assert len({crop.tobytes() for crop in stream}) > 50
+
+
+def test_batch_size_u_of_0_leaves_image_u_out(batches):
+  assert batches(1, batch_size_u=0)[0].keys() == {"image_l", "label_l"}
+  labeled = batches(2, batch_size_u=0)[1]["image_l"]
+  np.testing.assert_array_equal(labeled, batches(2)[1]["image_l"])
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    ({"batch_size_l": 6}, "'few' has 5 labelled images, fewer than the 6"),
+    ({"batch_size_u": 14}, "'few' has 13 unlabelled images, fewer than the 14"),
+    ({"batch_size_l": 3, "process_count": 2}, "of 3 images .* 2 processes"),
+    ({"batch_size_u": 3, "process_count": 2}, "of 3 images .* 2 processes"),
+    ({"batch_size_l": 0}, "batch sizes must be positive: 0 labelled"),
+    ({"scale_range": (1.2, 2.0)}, "scale_range must hold 1"),
+    ({"scale_range": (0.0, 2.0)}, "scale_range must hold 1 and be above 0"),
+    ({"flip_prob": 1.5}, "flip_prob must be within"),
+    ({"seed": -1}, "seed -1 and start_step 0 must not be negative"),
+  ],
+)
+def test_unusable_arguments_are_refused(batches, options, message):
+  with pytest.raises(ValueError, match=message):
+    batches(1, **options)
+
+
+def eval_batches(dataset, **options):
+  options = {"batch_size": 4, "crop_size": (32, 32)} | options
+  return input_pipeline.make_eval_batches(dataset, **options)
+
+
+def test_validation_shows_every_image_once_each_time(dataset):
+  batches = eval_batches(dataset)
+  assert len(batches) == 2
+  for _ in range(2):
+    images = np.concatenate([b["image"] for b in batches])
+    labels = np.concatenate([b["label"] for b in batches])
+    mask = np.concatenate([b["mask"] for b in batches])
+    assert mask.tolist() == [True] * 7 + [False]
+    ids = dataset.ids["val"]
+    assert find_ids(images[:7], ids) == list(ids)
+    expected = np.stack([whole_label(i) for i in ids])
+    np.testing.assert_array_equal(labels[:7], expected)
+    assert (labels[7] == 255).all()
+
+
+def test_validation_takes_the_centre_of_larger_images(dataset):
+  batch = next(iter(eval_batches(dataset, crop_size=(12, 10))))
+  for i, example_id in enumerate(dataset.ids["val"][:4]):
+    image = voc_tree.draw_image(example_id)
+    y, x = (image.shape[0] - 12) // 2, (image.shape[1] - 10) // 2
+    expected = image[y : y + 12, x : x + 10]
+    np.testing.assert_array_equal(batch["image"][i], expected)
+
+
+@pytest.mark.parametrize("batch_size", [2, 6, 16])
+def test_hosts_get_equally_many_validation_batches(dataset, batch_size):
+  options = {"batch_size": batch_size, "process_count": 2}
+  parts = [eval_batches(dataset, process_index=i, **options) for i in (0, 1)]
+  joined = [
+    {key: np.concatenate([a[key], b[key]]) for key in a}
+    for a, b in zip(*parts, strict=True)
+  ]
+  assert len(joined) == len(parts[0])
+  assert_same_batches(
+    joined, list(eval_batches(dataset, batch_size=batch_size))
+  )
+  assert sum(batch["mask"].sum() for batch in joined) == 7
+
+
+def test_validation_batch_must_divide_among_processes(dataset):
+  with pytest.raises(ValueError, match="batch_size of 5 images .* 2 processes"):
+    eval_batches(dataset, batch_size=5, process_count=2)
+
+
+def test_records_are_found_in_every_shard(tmp_path, monkeypatch):
+  monkeypatch.setattr("data_prep.writer._EXAMPLES_PER_SHARD", 2)
+  tree = voc_tree.write(tmp_path / "tree", num_val=5)
+  folder.prepare(tree, name="toy", data_dir=tmp_path / "data")
+  dataset = datasets.open_dataset("toy", tmp_path / "data")
+  assert len(dataset.files["val"]) == 3
+  images = np.concatenate([b["image"] for b in eval_batches(dataset)])
+  ids = dataset.ids["val"]
+  assert find_ids(images[:5], ids) == list(ids)

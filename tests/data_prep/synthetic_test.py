@@ -1,0 +1,114 @@
+"""Generated scenes, and preparing them once."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from data_prep import synthetic
+from u2pl_jax.data import datasets, input_pipeline
+
+SMALL = {"num_labeled": 8, "num_unlabeled": 12, "num_val": 3, "image_size": 32}
+
+
+def generate(seed, size=48):
+  return synthetic.generate_scene(np.random.default_rng(seed), size)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+  return [generate(seed) for seed in range(60)]
+
+
+def test_scene_has_documented_shapes_and_types():
+  image, label = generate(0, size=40)
+  assert image.shape == (40, 40, 3) and label.shape == (40, 40)
+  assert image.dtype == label.dtype == np.uint8
+
+
+def test_scene_depends_on_its_seed_alone():
+  for a, b in zip(generate(5), generate(5)):
+    np.testing.assert_array_equal(a, b)
+  assert (generate(5)[0] != generate(6)[0]).any()
+
+
+def test_every_class_occurs_and_two_are_rare(scenes):
+  labels = np.stack([label for _, label in scenes])
+  shares = np.bincount(labels.ravel(), minlength=8) / labels.size
+  assert len(shares) == len(synthetic.CLASS_NAMES)
+  assert (shares > 0.01).all()
+  assert (shares < 0.06).sum() == 2
+
+
+def test_scenes_hold_surfaces_and_objects(scenes):
+  kinds = [set(np.unique(label)) for _, label in scenes]
+  assert all(kind & {0, 1, 2, 3} for kind in kinds)
+  assert all(kind & {4, 5, 6, 7} for kind in kinds)
+
+
+def test_colour_alone_does_not_tell_the_class(scenes):
+  """The nearest mean colour labels well under half of the pixels."""
+  pixels = np.concatenate([image.reshape(-1, 3) for image, _ in scenes])
+  labels = np.concatenate([label.ravel() for _, label in scenes])
+  means = np.stack([pixels[labels == k].mean(0) for k in range(8)])
+  nearest = ((pixels[::7, None] - means) ** 2).sum(-1).argmin(-1)
+  assert (nearest == labels[::7]).mean() < 0.4
+
+
+def test_prepare_makes_a_dataset_to_train_on(tmp_path):
+  path = synthetic.prepare(tmp_path, **SMALL)
+  dataset = datasets.open_dataset("synthetic", tmp_path)
+  assert dataset.path == path
+  assert len(dataset.ids["train"]) == 20 and len(dataset.ids["val"]) == 3
+  split = datasets.read_split(dataset, "8")
+  assert len(split.labeled) == 8 and len(split.unlabeled) == 12
+  batches = input_pipeline.make_train_iterator(
+    dataset, split, batch_size_l=8, batch_size_u=0, crop_size=(32, 32), seed=0
+  )
+  assert set(np.unique(next(batches)["label_l"])) >= {0, 4}
+
+
+def test_every_class_occurs_twice_among_the_labelled(tmp_path):
+  synthetic.prepare(tmp_path, **SMALL)
+  dataset = datasets.open_dataset("synthetic", tmp_path)
+  labeled = set(datasets.read_split(dataset, "8").labeled.tolist())
+  # Scene i of the training part is drawn from the seed (0, i).
+  present = [set(np.unique(generate([0, i], 32)[1])) for i in labeled]
+  for k in range(8):
+    assert sum(k in classes for classes in present) >= 2
+
+
+def test_prepare_again_leaves_the_dataset_alone(tmp_path):
+  path = synthetic.prepare(tmp_path, **SMALL)
+  before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+  assert synthetic.prepare(tmp_path, **SMALL) == path
+  assert before == {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+
+
+def test_other_parameters_are_refused_not_mixed_up(tmp_path):
+  synthetic.prepare(tmp_path, **SMALL)
+  with pytest.raises(ValueError, match="made with seed=0, not 1: delete it"):
+    synthetic.prepare(tmp_path, **SMALL, seed=1)
+  other = synthetic.prepare(tmp_path, **SMALL, seed=1, name="other")
+  assert other == datasets.dataset_path("other", tmp_path)
+
+
+def test_too_few_labelled_scenes_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="2 labelled images are too few"):
+    synthetic.prepare(tmp_path, **SMALL | {"num_labeled": 2})
+
+
+def test_command_line(tmp_path, capsys):
+  options = [f"--{key}={value}" for key, value in SMALL.items()]
+  assert synthetic.main([f"--data_dir={tmp_path}", *options]) == 0
+  assert "tiles" in capsys.readouterr().out
+  assert synthetic.main([f"--data_dir={tmp_path}"]) == 1
+  message = capsys.readouterr().err
+  assert message.startswith("error: ") and message.count("\n") == 1
+
+
+def test_unwritable_folder_is_one_line(tmp_path, capsys):
+  pathlib.Path(tmp_path / "file").write_text("")
+  assert synthetic.main([f"--data_dir={tmp_path / 'file'}"]) == 1
+  message = capsys.readouterr().err
+  assert message.startswith("error: ") and message.count("\n") == 1

@@ -1,0 +1,80 @@
+"""Which image comes when, and with which random numbers: pure functions.
+
+Everything about an image in a stream follows from (seed, stream, position);
+nothing is carried from one position to the next.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+_LABELED, _UNLABELED = 0, 1
+_PERMUTATION, _AUGMENTATION = 0, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+  """An endless sequence of training images, epoch after epoch.
+
+  Attributes:
+    records: [n] int64, the images to draw from.
+    epoch_length: how many of the n one epoch takes, without replacement.
+    seed: the run's seed, not negative.
+    key: tells the streams of a run apart.
+  """
+
+  records: np.ndarray
+  epoch_length: int
+  seed: int
+  key: int
+
+  def records_at(self, positions: np.ndarray) -> np.ndarray:
+    """Returns the records [B] at the int64 positions [B]."""
+    epochs, places = np.divmod(positions, self.epoch_length)
+    n = len(self.records)
+    shuffled = [
+      _permutation(self.seed, self.key, int(epoch), n)[place]
+      for epoch, place in zip(epochs, places)
+    ]
+    return self.records[shuffled]
+
+  def draws_at(self, positions: np.ndarray, count: int) -> np.ndarray:
+    """Returns `count` random numbers a position: [B, count] in [0, 1)."""
+    draw = functools.partial(_random_bits, self.seed, self.key, _AUGMENTATION)
+    bits = [draw(int(position), count) for position in positions]
+    return (np.stack(bits) >> np.uint64(11)) * 2.0**-53
+
+
+def labeled_stream(records: np.ndarray, seed: int) -> Stream:
+  """Returns the stream of labelled images; an epoch takes all of them."""
+  return Stream(records, len(records), seed, _LABELED)
+
+
+def unlabeled_stream(
+  records: np.ndarray, seed: int, epoch_length: int
+) -> Stream:
+  """Returns the stream of unlabelled images."""
+  return Stream(records, epoch_length, seed, _UNLABELED)
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(seed: int, key: int, epoch: int, n: int) -> np.ndarray:
+  """Returns the order [n] in which `epoch` goes through its n images."""
+  bits = _random_bits(seed, key, _PERMUTATION, epoch, n)
+  return np.argsort(bits, kind="stable")
+
+
+def _random_bits(
+  seed: int, key: int, purpose: int, index: int, count: int
+) -> np.ndarray:
+  """Returns `count` random uint64, a function of the other arguments alone.
+
+  Philox is counter-based: any place of its sequence is reached at once, and
+  its bits, unlike numpy's distributions, are the same in every release.
+  """
+  generator = np.random.Philox(
+    key=np.array([seed, 2 * purpose + key], np.uint64),
+    counter=np.array([0, index, 0, 0], np.uint64),
+  )
+  return generator.random_raw(count)
