@@ -35,6 +35,10 @@ RECIPES = {
     "contrast.labeled_negatives": True,
     # Whether unlabelled keys of class c must have the pseudo-label c.
     "contrast.own_pseudo_label": False,
+    # 1: each pixel counts as its label's class. In the published code those of
+    # each GPU's images are stacked onto its first image, by a slip in
+    # `label_onehot`; there this is the labelled images a GPU had.
+    "contrast.label_stack": 1,
     # Only pixels with p(c) below it are keys; above 1 for no limit.
     "contrast.max_negative_prob": 2.0,
     # The sum over classes is divided by the "contributing" or all "present".
@@ -53,6 +57,7 @@ RECIPES = {
     "contrast.positive": "reliable",
     "contrast.labeled_negatives": False,
     "contrast.own_pseudo_label": True,
+    "contrast.label_stack": 4,  # 16 images on 4 GPUs; 2 on 8 GPUs.
     "contrast.max_negative_prob": 1.0,
     "contrast.divide_by": "present",
     "contrast.num_anchors": 256,
@@ -135,12 +140,13 @@ def base() -> config_dict.ConfigDict:
   config.semi.ema_decay = 0.99  # Largest decay of the teacher.
 
   config.contrast = section()
-  config.contrast.weight = 0.0  # Set by the recipe, as are the next seven.
+  config.contrast.weight = 0.0  # Set by the recipe, as are the next eight.
   config.contrast.num_anchors = 0
   config.contrast.num_negatives = 0
   config.contrast.positive = ""
   config.contrast.labeled_negatives = True
   config.contrast.own_pseudo_label = False
+  config.contrast.label_stack = 1
   config.contrast.max_negative_prob = 0.0
   config.contrast.divide_by = ""
   config.contrast.temperature = 0.5  # tau
@@ -216,8 +222,8 @@ def finish(
     config: from `base`, changed as the protocol needs.
     arg: what stands after the colon of --config.
     splits: see `parse_arg`.
-    reference_gpus: of the published run; it divides the weight of the
-      contrastive loss in the `reference` recipe.
+    reference_gpus: of the published run; in the `reference` recipe it divides
+      the weight of the contrastive loss and the batch of stacked labels.
 
   Raises:
     ValueError: see `parse_arg`.
@@ -229,6 +235,9 @@ def finish(
   config.update_from_flattened_dict(RECIPES[config.recipe])
   if config.recipe == "reference":
     config.contrast.weight = 1.0 / reference_gpus
+    config.contrast.label_stack = max(
+      1, config.data.batch_size_l // reference_gpus
+    )
   if config.method == "suponly":
     config.model.rep_channels = 0
   return config.lock()

@@ -1,4 +1,4 @@
-"""Generated scenes, 8 classes, 16 labelled images: the demonstration run.
+"""Generated scenes, 8 classes, 32 labelled images: the demonstration run.
 
   python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 
@@ -18,6 +18,7 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   config.data.scale_range = (0.75, 1.5)
   config.data.batch_size_l = 8
   config.data.batch_size_u = 8
+  config.augment.probability = 1.0
   config.model.encoder = "resnet18"
   config.model.width = 16
   config.model.output_stride = 16
@@ -26,15 +27,16 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   config.model.low_level_channels = 16
   config.model.rep_channels = 32
   config.model.aspp_rates = (1, 2, 3)
-  config.optim.learning_rate = 0.05
+  config.optim.learning_rate = 0.1
   config.optim.head_factor = 1.0
   config.optim.weight_decay = 5e-4
   config.contrast.bank_capacity = 2048
   config.contrast.bank_capacity_class0 = 2048
   config.contrast.max_keys_per_class = 128
-  config.train.epochs = 18
-  config.semi.supervised_epochs = 4
+  # Without pretrained weights the first pseudo-labels need a longer start.
+  config.train.epochs = 24
+  config.semi.supervised_epochs = 8
   config.eval.crop_size = (97, 97)
   config.eval.batch_size = 32
-  config.eval.every_epochs = 3
-  return common.finish(config, arg, splits=("16",))
+  config.eval.every_epochs = 4
+  return common.finish(config, arg, splits=("32",))

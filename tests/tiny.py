@@ -22,6 +22,7 @@ PAPER_CONTRAST = dict(
   max_negative_prob=2.0,
   labeled_negatives=True,
   own_pseudo_label=False,
+  label_stack=1,
   positive="anchors",
   divide_by="contributing",
 )
@@ -29,6 +30,7 @@ REFERENCE_CONTRAST = dict(
   max_negative_prob=1.0,
   labeled_negatives=False,
   own_pseudo_label=True,
+  label_stack=2,
   positive="reliable",
   divide_by="present",
 )
@@ -102,13 +104,15 @@ def make_steps(
     drop_percent=80.0,
     unreliable_percent=20.0,
     ema_decay=0.99,
-    contrast_options=make_contrast_options(**dict(contrast_changes)),
+    contrast=make_contrast_options(**dict(contrast_changes)),
   )
   settings |= PAPER | changes
   timeline = make_timeline(supervised_epochs)
   return (
     train_step.make_supervised_step(model, tx, **common),
-    train_step.make_semi_step(model, tx, timeline, **settings),
+    train_step.make_semi_step(
+      model, tx, timeline, train_step.SemiOptions(**settings)
+    ),
   )
 
 

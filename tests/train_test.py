@@ -14,6 +14,7 @@ from u2pl_jax import checkpoint, experiment, sharding, train
 SETTINGS = {
   "data.crop_size": (33, 33),
   "data.num_workers": 1,
+  "data.split": "16",
   "model.width": 4,
   "model.decoder_channels": 8,
   "model.low_level_channels": 4,

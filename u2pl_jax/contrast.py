@@ -35,6 +35,7 @@ class ContrastOptions:
   max_negative_prob: float
   labeled_negatives: bool
   own_pseudo_label: bool
+  label_stack: int
   positive: str
   divide_by: str
   max_keys_per_class: int
@@ -51,7 +52,10 @@ class ContrastOptions:
         f"contrast.low_rank={self.low_rank}, contrast.high_rank="
         f"{self.high_rank}: expected 0 <= low_rank < high_rank"
       )
-    for name in ("num_anchors", "num_negatives", "max_keys_per_class"):
+    at_least_one = (
+      "num_anchors", "num_negatives", "max_keys_per_class", "label_stack"
+    )  # fmt: skip
+    for name in at_least_one:
       if getattr(self, name) < 1:
         raise ValueError(f"contrast.{name}={getattr(self, name)}: must be >= 1")
     if self.temperature <= 0:
@@ -69,13 +73,13 @@ class Pixels:
   """Labelled and then unlabelled pixels at feature size, flattened.
 
   Attributes:
-    labels: [P] int32, labels and pseudo-labels, 255 where there is none.
+    is_class: [P, K] bool, from labels and pseudo-labels.
     is_labeled: [P] bool.
     reliable: [P] bool, may be anchors.
     unreliable: [P] bool, may be negatives.
   """
 
-  labels: jax.Array
+  is_class: jax.Array
   is_labeled: jax.Array
   reliable: jax.Array
   unreliable: jax.Array
@@ -86,6 +90,7 @@ def label_pixels(
   labels_u: jax.Array,
   split: partition.Partition,
   size: tuple[int, int],
+  options: ContrastOptions,
 ) -> Pixels:
   """Brings labels and masks from [B, H, W] to feature size (h, w).
 
@@ -95,10 +100,18 @@ def label_pixels(
   def shrink(x: jax.Array) -> jax.Array:
     return resize.resize_nearest(x, size).reshape(-1)
 
-  small_l, small_u = shrink(labels_l), shrink(labels_u)
+  def membership(labels: jax.Array) -> jax.Array:
+    return contrastive.class_membership(
+      resize.resize_nearest(labels, size),
+      options.num_classes,
+      options.label_stack,
+    ).reshape(-1, options.num_classes)
+
+  small_l = shrink(labels_l)
+  is_class_l, is_class_u = membership(labels_l), membership(labels_u)
   return Pixels(
-    labels=jnp.concatenate([small_l, small_u]),
-    is_labeled=jnp.arange(small_l.size + small_u.size) < small_l.size,
+    is_class=jnp.concatenate([is_class_l, is_class_u]),
+    is_labeled=jnp.arange(len(is_class_l) + len(is_class_u)) < small_l.size,
     reliable=jnp.concatenate([small_l != IGNORE_LABEL, shrink(split.reliable)]),
     unreliable=jnp.concatenate(
       [jnp.zeros(small_l.shape, bool), shrink(split.unreliable)]
@@ -157,7 +170,7 @@ def prepare(
 
   negatives = contrastive.negative_mask(
     probs,
-    pixels.labels,
+    pixels.is_class,
     pixels.is_labeled,
     pixels.unreliable,
     low_rank=options.low_rank,
@@ -175,13 +188,11 @@ def prepare(
 
   anchors = contrastive.anchor_mask(
     probs,
-    pixels.labels,
+    pixels.is_class,
     pixels.reliable,
     min_prob=options.min_anchor_prob,
   )
-  members = contrastive.class_pixels(
-    pixels.labels, pixels.reliable, num_classes
-  )
+  members = pixels.is_class & pixels.reliable[:, None]
   positive_pixels = anchors if options.positive == "anchors" else members
   num_anchors = jnp.sum(anchors, axis=0, dtype=jnp.int32)
   shape = (options.num_anchors, options.num_negatives)

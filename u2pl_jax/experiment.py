@@ -149,7 +149,7 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
         "model.rep_channels=0 leaves no representation to contrast; set it, or"
         " contrast.weight=0"
       )
-    options = _contrast_options(config.contrast, dataset.num_classes)
+    options = _contrast_options(config, dataset.num_classes)
   return Experiment(
     config=config,
     mesh=mesh,
@@ -163,12 +163,19 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
 
 
 def _contrast_options(
-  section: config_dict.ConfigDict, num_classes: int
+  config: config_dict.ConfigDict, num_classes: int
 ) -> contrast.ContrastOptions:
-  settings = section.to_dict()
+  settings = config.contrast.to_dict()
   for key in ("bank_capacity", "bank_capacity_class0", "bank_dtype"):
     del settings[key]
-  return contrast.ContrastOptions(num_classes=num_classes, **settings)
+  options = contrast.ContrastOptions(num_classes=num_classes, **settings)
+  for name in ("batch_size_l", "batch_size_u"):
+    if config.data[name] % options.label_stack:
+      raise ValueError(
+        f"contrast.label_stack={options.label_stack} does not divide"
+        f" data.{name}={config.data[name]}"
+      )
+  return options
 
 
 def create_state(experiment: Experiment) -> train_state.TrainState:
@@ -223,21 +230,21 @@ def create_train_step(experiment: Experiment) -> Callable:
   )
   if not experiment.is_semi:
     return lambda index, state, batch: supervised_step(state, batch)
+  options = train_step.SemiOptions(
+    strong_augment=config.augment.to_dict(),
+    unsupervised_weight=semi.unsupervised_weight,
+    drop_percent=semi.drop_percent,
+    unreliable_percent=semi.unreliable_percent,
+    reliable=semi.reliable,
+    teacher_first_epoch=semi.teacher_first_epoch,
+    ema_decay=semi.ema_decay,
+    contrast=experiment.contrast_options,
+    **common,
+  )
   semi_step = _jit_step(
     experiment,
     train_step.make_semi_step(
-      experiment.model,
-      experiment.tx,
-      experiment.timeline,
-      strong_augment=config.augment.to_dict(),
-      unsupervised_weight=semi.unsupervised_weight,
-      drop_percent=semi.drop_percent,
-      unreliable_percent=semi.unreliable_percent,
-      reliable=semi.reliable,
-      teacher_first_epoch=semi.teacher_first_epoch,
-      ema_decay=semi.ema_decay,
-      contrast_options=experiment.contrast_options,
-      **common,
+      experiment.model, experiment.tx, experiment.timeline, options
     ),
   )
 

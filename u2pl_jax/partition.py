@@ -182,3 +182,20 @@ def partition_by_entropy(
     reliable_threshold=reliable_threshold,
     unreliable_threshold=gamma,
   )
+
+
+def summarize(split: Partition, valid: jax.Array) -> dict[str, jax.Array]:
+  """Metrics: thresholds in nats, and shares of the valid pixels in [0, 1].
+
+  Args:
+    split: of the batch.
+    valid: [B, H, W] bool, pixels that have a pseudo-label.
+  """
+  count = jnp.maximum(jnp.sum(valid, dtype=jnp.int32), 1)
+  return {
+    "semi/drop_threshold": split.drop_threshold,
+    "semi/reliable_threshold": split.reliable_threshold,
+    "semi/unreliable_threshold": split.unreliable_threshold,
+    "semi/kept_fraction": jnp.sum(split.kept) / count,
+    "semi/reliable_fraction": jnp.sum(split.reliable) / count,
+  }

@@ -109,3 +109,27 @@ def create_train_state(
 def ema_update(teacher: PyTree, student: PyTree, decay: jax.Array) -> PyTree:
   """decay * teacher + (1 - decay) * student, leaf by leaf."""
   return optax.incremental_update(student, teacher, 1.0 - decay)
+
+
+def teacher_at_start(
+  state: TrainState, *, is_first: jax.Array, copy_statistics: bool
+) -> dict[str, PyTree]:
+  """The teacher's variables as a semi step begins.
+
+  Args:
+    state: with a teacher.
+    is_first: [] bool; at the first semi step the teacher becomes a copy of
+      the student.
+    copy_statistics: whether that holds for BN statistics too.
+  """
+
+  def copy_if_first(teacher, student):
+    return jax.tree.map(
+      lambda t, s: jnp.where(is_first, s, t), teacher, student
+    )
+
+  statistics = state.teacher_batch_stats
+  if copy_statistics:
+    statistics = copy_if_first(statistics, state.batch_stats)
+  params = copy_if_first(state.teacher_params, state.params)
+  return {"params": params, "batch_stats": statistics}

@@ -4,6 +4,7 @@ Read `make_semi_step` beside section 3 of the paper: pseudo-labels, strong
 augmentation, partition by entropy, memory bank, three losses, SGD, EMA.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,8 +43,7 @@ def _streams(base_rng: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
 
 def _forward_train(
   model: nn.Module,
-  params: Any,
-  batch_stats: Any,
+  variables: Mapping[str, Any],
   images: jax.Array,
   key: jax.Array,
   *,
@@ -51,7 +51,7 @@ def _forward_train(
 ) -> tuple[dict[str, jax.Array], Any]:
   """A forward pass on batch statistics: outputs and new running statistics."""
   outputs, updates = model.apply(
-    {"params": params, "batch_stats": batch_stats},
+    variables,
     images,
     train=True,
     dropout=dropout,
@@ -104,7 +104,7 @@ def make_supervised_step(
     loss: of logits and labels.
     aux_weight: of the auxiliary term, >= 0.
     teacher_dropout: whether dropout is active in the teacher.
-    teacher_batch_stats: see `make_semi_step`.
+    teacher_batch_stats: see `SemiOptions`.
 
   Returns:
     step(state, batch, base_rng) -> (state, metrics) with metrics
@@ -119,8 +119,9 @@ def make_supervised_step(
     labels = batch["label_l"].astype(jnp.int32)
 
     def compute_loss(params):
+      student = {"params": params, "batch_stats": state.batch_stats}
       outputs, batch_stats = _forward_train(
-        model, params, state.batch_stats, images, keys["student"], dropout=True
+        model, student, images, keys["student"], dropout=True
       )
       return _supervised_terms(outputs, labels, loss, aux_weight), batch_stats
 
@@ -132,8 +133,7 @@ def make_supervised_step(
     if state.teacher_params is not None and teacher_batch_stats == "forward":
       _, new_teacher_stats = _forward_train(
         model,
-        state.teacher_params,
-        state.teacher_batch_stats,
+        state.teacher_variables,
         images,
         keys["teacher"],
         dropout=teacher_dropout,
@@ -154,60 +154,11 @@ def make_supervised_step(
   return step
 
 
-def _teacher_at_start(
-  state: train_state.TrainState,
-  first_semi_step: int,
-  teacher_batch_stats: str,
-) -> tuple[Any, Any]:
-  """The teacher, made the student's copy as the first semi step begins."""
-  is_first = state.step == first_semi_step
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SemiOptions:
+  """Settings of a semi-supervised step.
 
-  def copy_if_first(teacher, student):
-    return jax.tree.map(
-      lambda t, s: jnp.where(is_first, s, t), teacher, student
-    )
-
-  params = copy_if_first(state.teacher_params, state.params)
-  stats = state.teacher_batch_stats
-  if teacher_batch_stats == "ema":
-    stats = copy_if_first(stats, state.batch_stats)
-  return params, stats
-
-
-def _pseudo_labels(
-  model: nn.Module, variables: Any, images: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Labels int32 and confidence float32, both [B, H, W], in eval mode."""
-  outputs = model.apply(variables, images, train=False, dropout=False)
-  logits = resize.resize_bilinear(outputs["logits"], images.shape[1:3])
-  probs = jax.nn.softmax(logits, axis=-1)
-  return jnp.argmax(logits, axis=-1).astype(jnp.int32), jnp.max(probs, axis=-1)
-
-
-def make_semi_step(
-  model: nn.Module,
-  tx: optax.GradientTransformation,
-  timeline: schedules.Timeline,
-  *,
-  loss: supervised.SupervisedLoss,
-  aux_weight: float,
-  strong_augment: Mapping[str, Any],
-  unsupervised_weight: float,
-  drop_percent: float,
-  unreliable_percent: float,
-  reliable: str,
-  teacher_dropout: bool,
-  teacher_batch_stats: str,
-  teacher_first_epoch: str,
-  ema_decay: float,
-  contrast_options: contrast.ContrastOptions | None,
-) -> Step:
-  """A step on labelled and unlabelled images.
-
-  Args:
-    model: the network, with a representation head if `contrast_options`.
-    tx: the optimiser.
-    timeline: of the run.
+  Attributes:
     loss: supervised loss of logits and labels.
     aux_weight: of the supervised auxiliary term, >= 0.
     strong_augment: `mode` and `probability` of `augment.strong_augment`.
@@ -222,147 +173,225 @@ def make_semi_step(
       the student's like the parameters.
     teacher_first_epoch: see `schedules.ema_decay`.
     ema_decay: largest decay of the teacher, 0.99.
-    contrast_options: of the contrastive loss; None leaves it out.
+    contrast: options of the contrastive loss; None leaves it out.
+
+  Raises:
+    ValueError: `teacher_batch_stats` is unknown.
+  """
+
+  loss: supervised.SupervisedLoss
+  aux_weight: float
+  strong_augment: Mapping[str, Any]
+  unsupervised_weight: float
+  drop_percent: float
+  unreliable_percent: float
+  reliable: str
+  teacher_dropout: bool
+  teacher_batch_stats: str
+  teacher_first_epoch: str
+  ema_decay: float
+  contrast: contrast.ContrastOptions | None
+
+  def __post_init__(self):
+    if self.teacher_batch_stats not in STATISTICS_POLICIES:
+      raise ValueError(
+        f"semi.teacher_batch_stats={self.teacher_batch_stats!r}: expected one"
+        f" of {STATISTICS_POLICIES}"
+      )
+
+
+def _strong_view(
+  model: nn.Module,
+  teacher: Mapping[str, Any],
+  images: jax.Array,
+  key: jax.Array,
+  options: SemiOptions,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Strongly augmented images, pseudo-labels int32 and confidence.
+
+  The teacher in eval mode labels the weak view, of which the strong view is
+  made with its labels. Shapes [B, H, W, 3], [B, H, W] and [B, H, W].
+  """
+  outputs = model.apply(teacher, images, train=False, dropout=False)
+  logits = resize.resize_bilinear(outputs["logits"], images.shape[1:3])
+  labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  confidence = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
+  return augment.strong_augment(
+    key,
+    images,
+    labels,
+    confidence,
+    num_classes=model.num_classes,
+    **options.strong_augment,
+  )
+
+
+def make_semi_step(
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  timeline: schedules.Timeline,
+  options: SemiOptions,
+) -> Step:
+  """A step on labelled and unlabelled images.
+
+  Args:
+    model: the network, with a representation head if `options.contrast`.
+    tx: the optimiser.
+    timeline: of the run.
+    options: of the step.
 
   Returns:
     step(state, batch, base_rng) -> (state, metrics); metrics are scalars but
     for `bank/fill` and `contrast/anchors`, which are [K].
 
-  Raises:
-    ValueError: an option is not one of those listed.
-
   Reference: paper section 3, algorithm 1; `train_semi.py` (train).
   """
-  if teacher_batch_stats not in STATISTICS_POLICIES:
-    raise ValueError(
-      f"semi.teacher_batch_stats={teacher_batch_stats!r}: expected one of"
-      f" {STATISTICS_POLICIES}"
-    )
 
   def step(state, batch, base_rng):
     keys = _streams(base_rng, state.step)
     progress = timeline.progress(state.step)
-    images_l = augment.normalize(batch["image_l"])
+    drop_percent = schedules.drop_percent(progress, options.drop_percent)
+    alpha = schedules.unreliable_percent(progress, options.unreliable_percent)
     labels_l = batch["label_l"].astype(jnp.int32)
     batch_l, size = labels_l.shape[0], labels_l.shape[1:]
 
-    # 1, 2. The teacher labels the weak view; the strong view is made of it.
-    teacher_params, teacher_stats = _teacher_at_start(
-      state, timeline.first_semi_step, teacher_batch_stats
+    # The teacher labels the weak view; the strong view is made of it.
+    teacher = train_state.teacher_at_start(
+      state,
+      is_first=state.step == timeline.first_semi_step,
+      copy_statistics=options.teacher_batch_stats == "ema",
     )
-    weak_u = augment.normalize(batch["image_u"])
-    labels_u, confidence = _pseudo_labels(
+    images_u, labels_u, confidence = _strong_view(
       model,
-      {"params": teacher_params, "batch_stats": teacher_stats},
-      weak_u,
-    )
-    images_u, labels_u, confidence = augment.strong_augment(
+      teacher,
+      augment.normalize(batch["image_u"]),
       keys["augment"],
-      weak_u,
-      labels_u,
-      confidence,
-      num_classes=model.num_classes,
-      **strong_augment,
+      options,
     )
-    images = jnp.concatenate([images_l, images_u])
+    images = jnp.concatenate([augment.normalize(batch["image_l"]), images_u])
 
-    # 5. The teacher in train mode, on what the student sees.
+    # The teacher in train mode, on what the student sees: which unlabelled
+    # pixels are to be trusted?
     teacher_outputs, forward_stats = _forward_train(
-      model,
-      teacher_params,
-      teacher_stats,
-      images,
-      keys["teacher"],
-      dropout=teacher_dropout,
+      model, teacher, images, keys["teacher"], dropout=options.teacher_dropout
     )
-    teacher_logits_u = resize.resize_bilinear(
-      teacher_outputs["logits"][batch_l:], size
-    )
-
-    # 6. Which unlabelled pixels are to be trusted.
-    percent = schedules.drop_percent(progress, drop_percent)
-    alpha = schedules.unreliable_percent(progress, unreliable_percent)
+    if options.teacher_batch_stats == "forward":
+      teacher["batch_stats"] = forward_stats
+    logits_u = resize.resize_bilinear(teacher_outputs["logits"][batch_l:], size)
     valid_u = labels_u != IGNORE_LABEL
     split = partition.partition_by_entropy(
-      partition.compute_entropy(teacher_logits_u),
+      partition.compute_entropy(logits_u),
       valid_u,
-      drop_percent=percent,
+      drop_percent=drop_percent,
       unreliable_percent=alpha,
-      reliable=reliable,
+      reliable=options.reliable,
     )
 
-    # 7. New keys enter the bank before anchors and negatives are drawn.
+    # New keys enter the bank before anchors and negatives are drawn.
     bank, plan = state.memory_bank, None
-    if contrast_options is not None:
+    if options.contrast is not None:
+      pixels = contrast.label_pixels(
+        labels_l,
+        labels_u,
+        split,
+        teacher_outputs["logits"].shape[1:3],
+        options.contrast,
+      )
       bank, plan = contrast.prepare(
-        keys["contrast"],
-        bank,
-        teacher_outputs,
-        contrast.label_pixels(
-          labels_l, labels_u, split, teacher_outputs["logits"].shape[1:3]
-        ),
-        contrast_options,
+        keys["contrast"], bank, teacher_outputs, pixels, options.contrast
       )
 
     def compute_loss(params):
-      # 3, 4, 6, 7. The student on both halves; its three losses.
+      student = {"params": params, "batch_stats": state.batch_stats}
       outputs, batch_stats = _forward_train(
-        model, params, state.batch_stats, images, keys["student"], dropout=True
+        model, student, images, keys["student"], dropout=True
       )
-      outputs_l = {name: value[:batch_l] for name, value in outputs.items()}
-      losses = {
-        "supervised": _supervised_terms(outputs_l, labels_l, loss, aux_weight),
-        "unsupervised": unsupervised_weight
-        * unsupervised.unsupervised_loss(
-          resize.resize_bilinear(outputs["logits"][batch_l:], size),
-          labels_u,
-          split.kept,
-        ),
-      }
-      if plan is not None:
-        losses["contrastive"] = contrast.compute_loss(
-          outputs["rep"], plan, contrast_options
-        )
+      losses = _semi_losses(outputs, labels_l, labels_u, split, plan, options)
       return sum(losses.values()), (losses, batch_stats)
 
     (total, (losses, batch_stats)), grads = jax.value_and_grad(
       compute_loss, has_aux=True
     )(state.params)
 
-    # 8, 9. SGD, then the teacher follows.
-    params, opt_state = _apply_gradients(state, tx, grads)
-    decay = schedules.ema_decay(
-      state.step, timeline, max_decay=ema_decay, first_epoch=teacher_first_epoch
+    # SGD, then the teacher follows.
+    new_state, decay = _update(
+      state.replace(memory_bank=bank),
+      tx,
+      grads,
+      batch_stats,
+      teacher,
+      timeline,
+      options,
     )
-    if teacher_batch_stats == "ema":
-      forward_stats = train_state.ema_update(teacher_stats, batch_stats, decay)
-    new_state = state.replace(
-      step=state.step + 1,
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      teacher_params=train_state.ema_update(teacher_params, params, decay),
-      teacher_batch_stats=forward_stats,
-      memory_bank=bank,
-    )
-    count_u = jnp.maximum(jnp.sum(valid_u, dtype=jnp.int32), 1)
-    metrics = {f"loss/{name}": value for name, value in losses.items()}
-    metrics |= {
+    metrics = {
       "loss/total": total,
       "grad/norm": optax.tree.norm(grads),
-      "semi/drop_percent": percent,
+      "semi/drop_percent": drop_percent,
       "semi/unreliable_percent": alpha,
-      "semi/drop_threshold": split.drop_threshold,
-      "semi/reliable_threshold": split.reliable_threshold,
-      "semi/unreliable_threshold": split.unreliable_threshold,
-      "semi/kept_fraction": jnp.sum(split.kept) / count_u,
-      "semi/reliable_fraction": jnp.sum(split.reliable) / count_u,
-      "semi/confidence": supervised.masked_mean(confidence, valid_u),
       "semi/ema_decay": decay,
     }
+    metrics |= {f"loss/{name}": value for name, value in losses.items()}
+    metrics |= partition.summarize(split, valid_u)
+    metrics["semi/confidence"] = supervised.masked_mean(confidence, valid_u)
     if plan is not None:
-      metrics |= plan.metrics
-      metrics["bank/fill"] = bank.fill
+      metrics |= plan.metrics | {"bank/fill": bank.fill}
     return new_state, metrics
 
   return step
+
+
+def _update(
+  state: train_state.TrainState,
+  tx: optax.GradientTransformation,
+  grads: Any,
+  batch_stats: Any,
+  teacher: Mapping[str, Any],
+  timeline: schedules.Timeline,
+  options: SemiOptions,
+) -> tuple[train_state.TrainState, jax.Array]:
+  """The state after the update, and the decay that the teacher followed at."""
+  params, opt_state = _apply_gradients(state, tx, grads)
+  decay = schedules.ema_decay(
+    state.step,
+    timeline,
+    max_decay=options.ema_decay,
+    first_epoch=options.teacher_first_epoch,
+  )
+  teacher_stats = teacher["batch_stats"]
+  if options.teacher_batch_stats == "ema":
+    teacher_stats = train_state.ema_update(teacher_stats, batch_stats, decay)
+  new_state = state.replace(
+    step=state.step + 1,
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+    teacher_params=train_state.ema_update(teacher["params"], params, decay),
+    teacher_batch_stats=teacher_stats,
+  )
+  return new_state, decay
+
+
+def _semi_losses(
+  outputs: dict[str, jax.Array],
+  labels_l: jax.Array,
+  labels_u: jax.Array,
+  split: partition.Partition,
+  plan: contrast.Plan | None,
+  options: SemiOptions,
+) -> dict[str, jax.Array]:
+  """The student's weighted losses, from its outputs on both halves."""
+  batch_l, size = labels_l.shape[0], labels_l.shape[1:]
+  outputs_l = {name: value[:batch_l] for name, value in outputs.items()}
+  logits_u = resize.resize_bilinear(outputs["logits"][batch_l:], size)
+  losses = {
+    "supervised": _supervised_terms(
+      outputs_l, labels_l, options.loss, options.aux_weight
+    ),
+    "unsupervised": options.unsupervised_weight
+    * unsupervised.unsupervised_loss(logits_u, labels_u, split.kept),
+  }
+  if plan is not None:
+    losses["contrastive"] = contrast.compute_loss(
+      outputs["rep"], plan, options.contrast
+    )
+  return losses

@@ -1,4 +1,4 @@
-"""Anchors, keys and prototypes of both variants, and InfoNCE on them."""
+"""Classes of pixels, anchors, keys and prototypes of both variants, InfoNCE."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests import golden_files
+from u2pl_jax import resize
 from u2pl_jax.losses import contrastive
 
 # The two variants' rules for keys.
@@ -23,6 +24,9 @@ RULES = {
 }
 
 _ranks = jax.jit(contrastive.class_ranks)
+_membership = jax.jit(
+  contrastive.class_membership, static_argnames=("num_classes", "stack")
+)
 _anchors = jax.jit(contrastive.anchor_mask)
 _negatives = jax.jit(
   contrastive.negative_mask,
@@ -37,6 +41,16 @@ _mean = jax.jit(contrastive.mean_over_classes, static_argnames="divide_by")
 @jax.value_and_grad
 def _total_info_nce(vectors):
   return jnp.sum(contrastive.info_nce(**vectors, temperature=0.5))
+
+
+def _one_hot(labels, num_classes):
+  """[P] to [P, K] bool; 255 is no class."""
+  return np.equal(np.asarray(labels)[:, None], np.arange(num_classes))
+
+
+def _rows(*rows):
+  """A bool array from rows of zeros and ones."""
+  return np.array([[int(c) for c in row] for row in rows], bool)
 
 
 def _random_pixels(seed, num_classes=6, count=400):
@@ -88,6 +102,57 @@ class TestClassRanks:
     np.testing.assert_array_equal(_ranks(probs), expected)
 
 
+def _numpy_membership(labels, num_classes, stack):
+  """The published `label_onehot` on groups of images, entry by entry."""
+  groups = []
+  for group in labels.reshape(-1, stack, *labels.shape[1:]):
+    outputs = np.zeros((num_classes, *group.shape), bool)
+    index = np.where(group == 255, 0, group)[:, None]  # [B, 1, h, w]
+    # torch: out.scatter_(0, index, 1) sets out[index[i, j, y, x], j, y, x].
+    for i, j, y, x in np.ndindex(index.shape):
+      outputs[index[i, j, y, x], j, y, x] = True
+    outputs[:, group == 255] = False
+    groups.append(np.moveaxis(outputs, 0, -1))
+  return np.concatenate(groups)
+
+
+class TestClassMembership:
+  def test_without_stacking_each_pixel_is_of_its_labels_class_alone(self):
+    labels = np.int32([[[0, 2, 255, 2]], [[1, 255, 255, 0]]])
+    is_class = _membership(labels, num_classes=3, stack=1)
+    rows = "100", "001", "000", "001", "010", "000", "000", "100"
+    np.testing.assert_array_equal(is_class, _rows(*rows).reshape(2, 1, 4, 3))
+
+  def test_stacked_worked_by_hand(self):
+    # At the pixels: two classes, one class, first ignored, second ignored.
+    labels = np.int32([[[0, 2, 255, 2]], [[1, 2, 1, 255]]])
+    is_class = _membership(labels, num_classes=3, stack=2)
+    first = _rows("110", "001", "000", "101")
+    np.testing.assert_array_equal(is_class[0, 0], first)
+    assert not np.any(is_class[1])
+
+  @pytest.mark.parametrize("stack", [1, 2, 4, 8])
+  @pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+  def test_equals_a_scatter_along_the_wrong_axis(self, stack, dtype):
+    rng = np.random.default_rng(stack)
+    labels = rng.integers(0, 5, (8, 6, 7)).astype(dtype)
+    labels[rng.random(labels.shape) < 0.2] = 255
+    np.testing.assert_array_equal(
+      _membership(labels, num_classes=5, stack=stack),
+      _numpy_membership(labels, 5, stack),
+    )
+
+  @pytest.mark.parametrize("subset, labels", [("l", "l"), ("u", "u_aug")])
+  def test_equals_the_published_code(self, subset, labels):
+    golden = golden_files.load("partition_c21_65x49")
+    recorded = golden[f"label_{subset}_small_onehot"]
+    small = resize.resize_nearest(golden[f"label_{labels}"], (17, 13))
+    # Recorded on one GPU: all its images form one group.
+    is_class = _membership(small, num_classes=21, stack=len(small))
+    expected = golden_files.channels_last(recorded) > 0
+    np.testing.assert_array_equal(is_class, expected)
+
+
 class TestAnchors:
   def test_worked_by_hand(self):
     probs = jnp.asarray(
@@ -95,18 +160,19 @@ class TestAnchors:
     )
     labels = jnp.asarray([0, 0, 0, 255, 0])
     reliable = jnp.asarray([True, True, True, True, False])
-    mask = _anchors(probs, labels, reliable, min_prob=jnp.float32(0.3))
+    is_class = _one_hot(labels, 2)
+    mask = _anchors(probs, is_class, reliable, min_prob=jnp.float32(0.3))
     # The second is not above delta_p, the fourth has no label.
     expected = np.zeros((5, 2), bool)
     expected[[0, 2], 0] = True
     np.testing.assert_array_equal(mask, expected)
 
-  def test_class_pixels_ignore_the_probability(self):
-    pixels = contrastive.class_pixels(
-      jnp.asarray([0, 2, 255, 2]), jnp.asarray([True, True, True, False]), 3
-    )
-    expected = [[1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
-    np.testing.assert_array_equal(pixels, np.array(expected, bool))
+  def test_a_pixel_of_several_classes_is_an_anchor_of_each_likely_one(self):
+    probs = np.float32([[0.4, 0.35, 0.2, 0.05]] * 3)
+    is_class = _rows("1101", "0011", "1100")
+    reliable = np.array([True, True, False])
+    mask = _anchors(probs, is_class, reliable, min_prob=jnp.float32(0.3))
+    np.testing.assert_array_equal(mask, _rows("1100", "0000", "0000"))
 
 
 class TestNegatives:
@@ -134,25 +200,51 @@ class TestNegatives:
   def test_worked_by_hand(self, variant, expected):
     keys = _negatives(
       self.probs,
-      self.labels,
+      _one_hot(self.labels, 4),
       self.is_labeled,
       self.unreliable,
       low_rank=2,
       high_rank=3,
       **RULES[variant],
     )
-    expected = np.array([[int(c) for c in row] for row in expected], bool)
-    np.testing.assert_array_equal(keys, expected)
+    np.testing.assert_array_equal(keys, _rows(*expected))
+
+  @pytest.mark.parametrize(
+    "variant, expected",
+    [
+      # Labelled: ranks 0 and 1 unless of that class. Unlabelled: rank 2 or 3.
+      ("paper", ["0100", "0000", "0011", "0011"]),
+      ("reference", ["0000", "0000", "0011", "0000"]),
+    ],
+  )
+  def test_of_pixels_of_several_classes(self, variant, expected):
+    keys = _negatives(
+      self.probs[:4],
+      _rows("1010", "1100", "0111", "1100"),
+      self.is_labeled[1:5],
+      np.ones(4, bool),
+      low_rank=2,
+      high_rank=20,
+      **RULES[variant],
+    )
+    np.testing.assert_array_equal(keys, _rows(*expected))
 
   @pytest.mark.parametrize("variant", RULES)
   @pytest.mark.parametrize("low_rank, high_rank", [(1, 3), (3, 20), (0, 1)])
   @pytest.mark.parametrize("seed", [0, 1])
   def test_equal_numpy(self, variant, low_rank, high_rank, seed):
-    pixels = _random_pixels(seed)
+    probs, labels, *masks = _random_pixels(seed)
     keys = _negatives(
-      *pixels, low_rank=low_rank, high_rank=high_rank, **RULES[variant]
+      probs,
+      _one_hot(labels, probs.shape[1]),
+      *masks,
+      low_rank=low_rank,
+      high_rank=high_rank,
+      **RULES[variant],
     )
-    expected = _numpy_negatives(*pixels, low_rank, high_rank, variant)
+    expected = _numpy_negatives(
+      probs, labels, *masks, low_rank, high_rank, variant
+    )
     assert expected.any()
     np.testing.assert_array_equal(keys, expected)
 
@@ -161,7 +253,7 @@ class TestNegatives:
     probs = np.float32([[1.0, 0.0], [0.4, 0.6]])
     keys = _negatives(
       probs,
-      np.int32([0, 1]),
+      np.eye(2, dtype=bool),
       np.zeros(2, bool),
       np.ones(2, bool),
       low_rank=0,
@@ -176,7 +268,7 @@ class TestNegatives:
     probs, _, is_labeled, unreliable = _random_pixels(2)
     keys = _negatives(
       probs,
-      probs.argmax(axis=1).astype(np.int32),
+      _one_hot(probs.argmax(axis=1), probs.shape[1]),
       is_labeled,
       unreliable,
       low_rank=3,
@@ -207,15 +299,16 @@ class TestPaperSelection:
   def test_equals_golden(self, case):
     golden = golden_files.load(f"paper_selection_{case}")
     probs = jax.nn.softmax(golden["logits"])
+    is_class = _one_hot(golden["label"], probs.shape[1])
     anchors = _anchors(
-      probs, golden["label"], golden["reliable"], min_prob=golden["delta_p"]
+      probs, is_class, golden["reliable"], min_prob=golden["delta_p"]
     )
     # Exact but where the probability is within rounding of delta_p.
     near = np.abs(np.asarray(probs) - golden["delta_p"]) < 1e-6
     np.testing.assert_array_equal(anchors | near, golden["anchor"] | near)
     negatives = _negatives(
       probs,
-      golden["label"],
+      is_class,
       golden["is_labeled"],
       golden["unreliable"],
       low_rank=golden["r_l"],

@@ -34,26 +34,58 @@ def class_ranks(probs: jax.Array) -> jax.Array:
   return jnp.sum(ahead, axis=1, dtype=jnp.int32)
 
 
-def class_pixels(
-  labels: jax.Array, allowed: jax.Array, num_classes: int
+def class_membership(
+  labels: jax.Array, num_classes: int, stack: int
 ) -> jax.Array:
-  """[P, K] bool: pixel is allowed (bool [P]) and labelled c ([P] int32)."""
-  is_class = labels[:, None] == jnp.arange(num_classes)[None, :]
-  return is_class & allowed[:, None]
+  """Which classes each pixel counts as: its label's, and none for 255.
+
+  # Differs from U2PL unless `stack` is the images a GPU had: there
+  # `label_onehot` writes the labels of all its images onto the first one's
+  # pixels (a scatter along the wrong axis) and none onto the others. A pixel
+  # of the first image then counts as each image's class at that place, as
+  # class 0 where another image is ignored, and as none where itself is.
+
+  Args:
+    labels: [B, h, w] int32 in [0, K) or 255.
+    num_classes: K.
+    stack: 1, or the size of the groups of images, which divides B.
+
+  Returns:
+    [B, h, w, K] bool.
+
+  Raises:
+    ValueError: `stack` does not divide B.
+  """
+  if labels.shape[0] % stack:
+    raise ValueError(
+      f"contrast.label_stack={stack} does not divide a batch of"
+      f" {labels.shape[0]} images"
+    )
+  is_class = labels[..., None] == jnp.arange(num_classes)
+  if stack == 1:
+    return is_class
+  group = (labels.shape[0] // stack, stack)
+  ignored = (labels == IGNORE_LABEL).reshape(*group, *labels.shape[1:])
+  stacked = jnp.any(is_class.reshape(*group, *is_class.shape[1:]), axis=1)
+  stacked = stacked.at[..., 0].set(stacked[..., 0] | jnp.any(ignored, axis=1))
+  stacked &= ~ignored[:, 0, ..., None]
+  is_first = jnp.arange(labels.shape[0]) % stack == 0
+  stacked = jnp.repeat(stacked, stack, axis=0)
+  return stacked & is_first[:, None, None, None]
 
 
 def anchor_mask(
   probs: jax.Array,
-  labels: jax.Array,
+  is_class: jax.Array,
   reliable: jax.Array,
   *,
   min_prob: float,
 ) -> jax.Array:
-  """A_c: reliable pixels of label c that the teacher gives p(c) > min_prob.
+  """A_c: reliable pixels of class c that the teacher gives p(c) > min_prob.
 
   Args:
     probs: [P, K] float32, the teacher's.
-    labels: [P] int32, labels and pseudo-labels, 255 ignored.
+    is_class: [P, K] bool, from labels and pseudo-labels.
     reliable: [P] bool.
     min_prob: delta_p, in [0, 1].
 
@@ -62,13 +94,12 @@ def anchor_mask(
 
   Reference: paper eq. 10.
   """
-  members = class_pixels(labels, reliable, probs.shape[-1])
-  return members & (probs > min_prob)
+  return is_class & reliable[:, None] & (probs > min_prob)
 
 
 def negative_mask(
   probs: jax.Array,
-  labels: jax.Array,
+  is_class: jax.Array,
   is_labeled: jax.Array,
   unreliable: jax.Array,
   *,
@@ -86,7 +117,8 @@ def negative_mask(
 
   Args:
     probs: [P, K] float32, the teacher's.
-    labels: [P] int32, 255 ignored.
+    is_class: [P, K] bool, from labels and pseudo-labels; of no class where
+      there is none.
     is_labeled: [P] bool, pixel of a labelled image.
     unreliable: [P] bool; read for unlabelled pixels only, of which it must
       leave out those without a pseudo-label.
@@ -104,9 +136,7 @@ def negative_mask(
 
   Reference: paper eq. 13 to 16.
   """
-  num_classes = probs.shape[-1]
   ranks = class_ranks(probs)
-  is_class = class_pixels(labels, labels != IGNORE_LABEL, num_classes)
   from_unlabeled = (
     (~is_labeled & unreliable)[:, None]
     & (ranks >= low_rank)
@@ -116,7 +146,7 @@ def negative_mask(
     from_unlabeled &= is_class
   negatives = from_unlabeled
   if labeled_negatives:
-    valid_labeled = (is_labeled & (labels != IGNORE_LABEL))[:, None]
+    valid_labeled = (is_labeled & jnp.any(is_class, axis=-1))[:, None]
     negatives |= valid_labeled & ~is_class & (ranks < low_rank)
   return negatives & (probs < max_prob)
 

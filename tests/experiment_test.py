@@ -1,0 +1,108 @@
+"""The parts that a config makes, on eight devices."""
+
+import runpy
+
+import jax
+import numpy as np
+import pytest
+
+from data_prep import synthetic
+from tests import tiny
+from u2pl_jax import experiment, sharding
+
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("data")
+  synthetic.prepare(
+    folder, num_labeled=16, num_unlabeled=16, num_val=8, image_size=32
+  )
+  return str(folder)
+
+
+@pytest.fixture
+def make_config(data_dir):
+  def make(arg="", **changes):
+    config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
+    settings = {"data.data_dir": data_dir, "data.split": "16"}
+    config.update_from_flattened_dict(settings | changes)
+    return config
+
+  return make
+
+
+@pytest.mark.parametrize(
+  "key", ["data.batch_size_l", "data.batch_size_u", "eval.batch_size"]
+)
+def test_a_batch_that_devices_cannot_share_is_refused(make_config, key):
+  with pytest.raises(ValueError, match=f"{key}=12 cannot .* 8 devices"):
+    experiment.create_experiment(make_config(**{key: 12}))
+
+
+def test_a_label_stack_that_does_not_divide_is_refused(make_config):
+  with pytest.raises(ValueError, match="contrast.label_stack=3 .*batch_size_l"):
+    experiment.create_experiment(make_config(**{"contrast.label_stack": 3}))
+
+
+@pytest.mark.parametrize(
+  "key, value",
+  [
+    ("semi.drop_percent", 101.0),
+    ("semi.ema_decay", 1.5),
+    ("augment.probability", -0.1),
+    ("eval.every_epochs", 0),
+    ("contrast.bank_capacity", 0),
+  ],
+)
+def test_a_value_out_of_range_is_refused_by_key(make_config, key, value):
+  with pytest.raises(ValueError, match=f"{key}={value}: must be"):
+    experiment.create_experiment(make_config(**{key: value}))
+
+
+def test_the_run_follows_from_the_lists_and_the_config(make_config):
+  exp = experiment.create_experiment(make_config())
+  assert exp.timeline.steps_per_epoch == 2  # 16 unlabelled images, 8 a step.
+  assert exp.timeline.first_semi_step == 16
+  assert [exp.images_at_step(index) for index in (0, 15, 16)] == [8, 8, 16]
+  assert [exp.teacher_is_evaluated(s) for s in (0, 16, 17)] == [0, 0, 1]
+
+
+def test_suponly_has_no_teacher_and_no_bank(make_config):
+  exp = experiment.create_experiment(make_config("method=suponly"))
+  state = jax.eval_shape(lambda: experiment.create_state(exp))
+  assert state.teacher_params is None and state.memory_bank is None
+  assert not exp.teacher_is_evaluated(5)
+  assert exp.images_at_step(5) == 8
+
+
+def test_without_contrastive_weight_there_is_no_bank(make_config):
+  exp = experiment.create_experiment(make_config(**{"contrast.weight": 0.0}))
+  assert exp.contrast_options is None
+  state = jax.eval_shape(lambda: experiment.create_state(exp))
+  assert state.memory_bank is None
+
+
+def test_eight_devices_equal_one():
+  model, tx = tiny.make_model(), tiny.make_tx()
+  _, semi_step = tiny.make_steps(model, tx, supervised_epochs=0)
+  found = []
+  for count in (1, 8):
+    mesh = sharding.create_mesh(jax.devices()[:count])
+    whole = sharding.replicate(mesh)
+    step = jax.jit(
+      semi_step,
+      in_shardings=(whole, sharding.split_batch(mesh), whole),
+      out_shardings=whole,
+    )
+    state = tiny.make_state(jax.random.key(0), model, tx)
+    state = jax.device_put(state, whole)
+    losses = []
+    for index in range(3):
+      batch = sharding.to_global(tiny.make_batch(index, batch_size=8), mesh)
+      state, metrics = step(state, batch, jax.device_put(KEY, whole))
+      losses.append([float(metrics[n]) for n in sorted(metrics) if "loss" in n])
+    found.append(losses)
+  # Sums over a batch in another order round otherwise.
+  np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
