@@ -3,8 +3,8 @@
   python -m data_prep.folder --root=TREE --name=voc_animals --data_dir=data
   python main.py --config=configs/voc_animals.py:53 --workdir=runs/animals_53
 
-A ResNet-18 of half width without ImageNet weights. Scores measured here:
-docs/results.md.
+A ResNet-18 of a quarter of the width, from scratch, in minutes on 2 CPU cores.
+Scores measured here: docs/results.md.
 """
 
 from ml_collections import config_dict
@@ -18,7 +18,7 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   config = common.base()
   camvid.small_encoder(config)
   config.data.name = "voc_animals"
-  config.data.crop_size = (129, 129)
-  config.eval.crop_size = (257, 257)
-  config.train.epochs = 3
+  config.eval.crop_size = (257, 257)  # The whole image.
+  config.train.epochs = 4
+  config.semi.supervised_epochs = 2
   return common.finish(config, arg, splits=SPLITS)

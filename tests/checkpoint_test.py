@@ -26,7 +26,8 @@ def save_all(folder, mious, keep_last=2):
 def test_restores_state_and_progress(tmp_path):
   save_all(tmp_path, {3: 10.0})
   with checkpoint.create_manager(tmp_path, keep_last=1) as manager:
-    state, progress = checkpoint.restore(manager, 3, make_state(0))
+    abstract = jax.eval_shape(lambda: make_state(0))
+    state, progress = checkpoint.restore(manager, 3, abstract)
   assert progress == {"step": 3}
   jax.tree.map(np.testing.assert_array_equal, state, make_state(3))
   assert state["bank"].keys.dtype == jnp.bfloat16

@@ -54,10 +54,19 @@ def test_a_label_stack_that_does_not_divide_is_refused(make_config):
     ("augment.probability", -0.1),
     ("eval.every_epochs", 0),
     ("contrast.bank_capacity", 0),
+    ("data.flip_prob", 2.0),
   ],
 )
 def test_a_value_out_of_range_is_refused_by_key(make_config, key, value):
   with pytest.raises(ValueError, match=f"{key}={value}: must be"):
+    experiment.create_experiment(make_config(**{key: value}))
+
+
+@pytest.mark.parametrize(
+  "key, value", [("data.scale_range", (1.5, 2.0)), ("data.crop_size", (4, 65))]
+)
+def test_an_unusable_size_is_refused_by_key(make_config, key, value):
+  with pytest.raises(ValueError, match=f"{key}=.*: must"):
     experiment.create_experiment(make_config(**{key: value}))
 
 

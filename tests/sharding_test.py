@@ -17,9 +17,9 @@ def test_batch_is_split_over_its_first_axis():
   np.testing.assert_array_equal(batch["x"], np.arange(16.0).reshape(8, 2))
 
 
-def test_state_is_whole_on_every_device():
+def test_what_is_replicated_is_whole_on_every_device():
   mesh = sharding.create_mesh()
-  made = sharding.create_sharded(lambda x: x + 1, mesh, np.float32(1))
+  made = jax.device_put(np.float32(1), sharding.replicate(mesh))
   assert len(made.addressable_shards) == 8
   assert made.is_fully_replicated
 

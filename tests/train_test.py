@@ -67,7 +67,7 @@ def last_state(config, workdir):
     workdir / "checkpoints", keep_last=1, read_only=True
   ) as manager:
     step = manager.latest_step()
-    state, _ = checkpoint.restore(manager, step, experiment.create_state(exp))
+    state, _ = checkpoint.restore(manager, step, experiment.abstract_state(exp))
   return jax.device_get(state)
 
 

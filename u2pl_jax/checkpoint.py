@@ -9,7 +9,6 @@ One folder holds the last few checkpoints and the best one:
 
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
@@ -80,20 +79,19 @@ def save(
 
 
 def restore(
-  manager: ocp.CheckpointManager, step: int, like: PyTree
+  manager: ocp.CheckpointManager, step: int, abstract_state: PyTree
 ) -> tuple[PyTree, dict[str, Any]]:
   """The state and the progress saved at `step`.
 
   Args:
     manager: from `create_manager`.
     step: one of `manager.all_steps()`.
-    like: arrays or shapes with shardings, which the result will have.
+    abstract_state: shapes, dtypes and shardings that the result will have.
   """
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
   restored = manager.restore(
     step,
     args=ocp.args.Composite(
-      state=ocp.args.StandardRestore(abstract),
+      state=ocp.args.StandardRestore(abstract_state),
       progress=ocp.args.JsonRestore(),
     ),
   )

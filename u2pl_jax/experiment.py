@@ -5,6 +5,7 @@ passed whole, so that a key nobody knows raises.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -88,7 +89,11 @@ _CHOICES = {
   "contrast.positive": contrast.POSITIVES,
 }
 _RANGES = {
+  "seed": (0, math.inf),
   "augment.probability": (0, 1),
+  "data.flip_prob": (0, 1),
+  "data.pad_label": (0, 255),
+  "data.num_workers": (0, math.inf),
   "model.dropout_rate": (0, 1),
   "optim.momentum": (0, 1),
   "semi.drop_percent": (0, 100),
@@ -97,6 +102,8 @@ _RANGES = {
   "loss.ohem_threshold": (0, 1),
   "train.log_every_steps": (1, math.inf),
   "eval.every_epochs": (1, math.inf),
+  "eval.num_images": (0, math.inf),
+  "contrast.weight": (0, math.inf),
   "checkpoint.keep_last": (1, math.inf),
   "checkpoint.every_steps": (0, math.inf),
   "contrast.bank_capacity": (1, math.inf),
@@ -115,6 +122,12 @@ def _check_values(config: config_dict.ConfigDict) -> None:
     if not low <= values[key] <= high:
       limit = f"in [{low}, {high}]" if high < math.inf else f">= {low}"
       raise ValueError(f"{key}={values[key]}: must be {limit}")
+  low, high = values["data.scale_range"]
+  if not 0 < low <= 1 <= high:
+    raise ValueError(f"data.scale_range={low, high}: must hold 1, and be > 0")
+  for key in ("data.crop_size", "eval.crop_size"):
+    if len(values[key]) != 2 or min(values[key]) < 16:
+      raise ValueError(f"{key}={values[key]}: must be (height, width), >= 16")
 
 
 def create_experiment(config: config_dict.ConfigDict) -> Experiment:
@@ -178,31 +191,47 @@ def _contrast_options(
   return options
 
 
-def create_state(experiment: Experiment) -> train_state.TrainState:
-  """The state at step 0, laid out over the mesh."""
+def _initialize(
+  experiment: Experiment, key: jax.Array
+) -> train_state.TrainState:
   config = experiment.config
   capacity = ()
   if experiment.contrast_options is not None:
     others = experiment.dataset.num_classes - 1
     capacity = (config.contrast.bank_capacity_class0,)
     capacity += (config.contrast.bank_capacity,) * others
-
-  def create(key: jax.Array) -> train_state.TrainState:
-    return train_state.create_train_state(
-      key,
-      experiment.model,
-      experiment.tx,
-      image_size=tuple(config.data.crop_size),
-      teacher_init=config.semi.teacher_init if experiment.is_semi else None,
-      bank_capacity=capacity,
-      bank_dtype=jnp.dtype(config.contrast.bank_dtype),
-    )
-
-  state = sharding.create_sharded(
-    create, experiment.mesh, jax.random.key(config.seed)
+  return train_state.create_train_state(
+    key,
+    experiment.model,
+    experiment.tx,
+    image_size=tuple(config.data.crop_size),
+    teacher_init=config.semi.teacher_init if experiment.is_semi else None,
+    bank_capacity=capacity,
+    bank_dtype=jnp.dtype(config.contrast.bank_dtype),
   )
+
+
+def create_state(experiment: Experiment) -> train_state.TrainState:
+  """The state at step 0, laid out over the mesh."""
+  initialize = jax.jit(
+    functools.partial(_initialize, experiment),
+    out_shardings=sharding.replicate(experiment.mesh),
+  )
+  state = initialize(jax.random.key(experiment.config.seed))
   # A copy of the student must not share its buffers: the step donates both.
   return jax.tree.map(jnp.copy, state)
+
+
+def abstract_state(experiment: Experiment) -> train_state.TrainState:
+  """Shapes, dtypes and shardings of the state; nothing is computed."""
+  whole = sharding.replicate(experiment.mesh)
+  shapes = jax.eval_shape(
+    functools.partial(_initialize, experiment), jax.random.key(0)
+  )
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
+    shapes,
+  )
 
 
 def create_train_step(experiment: Experiment) -> Callable:

@@ -6,7 +6,6 @@ span the whole batch, and results do not depend on the number of devices.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -63,8 +62,3 @@ def to_global(
     name: jax.make_array_from_process_local_data(sharding, value)
     for name, value in batch.items()
   }
-
-
-def create_sharded(create: Any, mesh: jax.sharding.Mesh, *args: Any) -> Any:
-  """Runs `create(*args)` under `jit`, its result laid out for `mesh`."""
-  return jax.jit(create, out_shardings=replicate(mesh))(*args)

@@ -102,7 +102,7 @@ class Evaluation:
     images, labels = batch["image"][:count], batch["label"][:count]
     predictions, entropy = jax.device_get(self._predict(variables, images))
     percent = schedules.drop_percent(
-      float(self._exp.timeline.progress(step)),
+      float(self._exp.timeline.progress(step - 1)),
       self._exp.config.semi.drop_percent,
     )
     rows = visualize.summary_rows(
@@ -236,15 +236,16 @@ class _Run:
 
   def _start(self) -> tuple[int, train_state.TrainState]:
     """The state to go on from; also sets the clock of the whole run."""
-    state = experiment.create_state(self._exp)
+    self._started = time.monotonic()
     latest = self._manager.latest_step()
-    seconds_before = 0.0
-    if latest is not None:
-      state, progress = checkpoint.restore(self._manager, latest, state)
-      seconds_before = progress["seconds"]
-      show(f"resuming at step {latest}")
-    self._started = time.monotonic() - seconds_before
-    return latest or 0, state
+    if latest is None:
+      return 0, experiment.create_state(self._exp)
+    state, progress = checkpoint.restore(
+      self._manager, latest, experiment.abstract_state(self._exp)
+    )
+    self._started -= progress["seconds"]
+    show(f"resuming at step {latest}")
+    return latest, state
 
   def _progress(self, step: int) -> dict[str, Any]:
     """Where the run is; stands beside the state in each checkpoint."""
@@ -352,7 +353,7 @@ def evaluate(
         f"{workdir}/checkpoints holds no {which} checkpoint"
       )
     state, progress = checkpoint.restore(
-      manager, step, experiment.create_state(exp)
+      manager, step, experiment.abstract_state(exp)
     )
     scores = Evaluation(exp)(step, state)
     result = _result(exp, step, scores, checkpoint.best_miou(manager), progress)
