@@ -1,4 +1,4 @@
-"""Generated scenes, 8 classes, 32 labelled images: the demonstration run.
+"""Generated scenes, 8 classes, 24 labelled images: the demonstration run.
 
   python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 
@@ -39,4 +39,4 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   config.eval.crop_size = (97, 97)
   config.eval.batch_size = 32
   config.eval.every_epochs = 4
-  return common.finish(config, arg, splits=("32",))
+  return common.finish(config, arg, splits=("24",))

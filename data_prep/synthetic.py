@@ -201,7 +201,7 @@ def prepare(
   data_dir: str | pathlib.Path,
   *,
   name: str = "synthetic",
-  num_labeled: int = 32,
+  num_labeled: int = 24,
   num_unlabeled: int = 512,
   num_val: int = 96,
   image_size: int = 96,
@@ -210,7 +210,7 @@ def prepare(
   """Makes the dataset, unless it is there already.
 
   Its one semi-supervised split is called after the number of labelled images,
-  e.g. "32"; every class occurs in at least two of these.
+  e.g. "24"; every class occurs in at least two of these.
 
   Args:
     data_dir: folder of all datasets.
@@ -340,7 +340,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("--data_dir", required=True, help="of all datasets")
   parser.add_argument("--name", default="synthetic")
-  parser.add_argument("--num_labeled", type=int, default=32)
+  parser.add_argument("--num_labeled", type=int, default=24)
   parser.add_argument("--num_unlabeled", type=int, default=512)
   parser.add_argument("--num_val", type=int, default=96)
   parser.add_argument("--image_size", type=int, default=96, help="pixels")

@@ -23,10 +23,10 @@ def test_accepts_a_value_in_the_next_word():
     (["--workdir=x"], "--config is given 0 times"),
     ([CONFIG, CONFIG], "given 2 times"),
     (["--config=configs/none.py"], "configs/none.py: no such file"),
-    ([f"{CONFIG}:17"], "split must be one of 32"),
+    ([f"{CONFIG}:17"], "split must be one of 24"),
     ([f"{CONFIG}:method=magic"], "method must be one of u2pl, suponly"),
     ([f"{CONFIG}:color=red"], "'color' is unknown"),
-    ([f"{CONFIG}:32,32"], "'split' is given twice"),
+    ([f"{CONFIG}:24,24"], "'split' is given twice"),
     (
       [CONFIG, "--config.model.widht=8"],
       "unknown config key 'model.widht'; the nearest is 'model.width'",

@@ -10,7 +10,7 @@ FILES = sorted(
   path for path in pathlib.Path("configs").glob("*.py") if path.stem != "common"
 )
 SPLITS = {
-  "synthetic": ["32"],
+  "synthetic": ["24"],
   "camvid": ["1_16", "1_8", "1_4", "1_2"],
   "voc_animals": ["27", "53", "107", "213", "426"],
   "voc": ["92", "183", "366", "732", "1464"],
