@@ -170,6 +170,30 @@ def base() -> config_dict.ConfigDict:
   return config
 
 
+def use_small_network(config: config_dict.ConfigDict) -> None:
+  """A network and batches that train from scratch on a few CPU cores.
+
+  A ResNet-18 of a quarter of the width at output stride 16. All its parts
+  learn at one rate, as none is pretrained; every unlabelled batch is mixed.
+  """
+  config.model.encoder = "resnet18"
+  config.model.width = 16
+  config.model.output_stride = 16
+  config.model.multi_grid = False
+  config.model.decoder_channels = 32
+  config.model.low_level_channels = 16
+  config.model.rep_channels = 32
+  config.model.aspp_rates = (2, 4, 6)
+  config.data.batch_size_l = 8
+  config.data.batch_size_u = 8
+  config.augment.probability = 1.0
+  config.optim.head_factor = 1.0
+  config.optim.weight_decay = 5e-4
+  config.contrast.bank_capacity = 4096
+  config.contrast.bank_capacity_class0 = 4096
+  config.contrast.max_keys_per_class = 256
+
+
 def parse_arg(arg: str | None, splits: Sequence[str]) -> dict[str, str]:
   """Reads "SPLIT,method=...,recipe=...", in any order, all optional.
 

@@ -13,23 +13,12 @@ from configs import common
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   config = common.base()
+  common.use_small_network(config)
+  config.model.aspp_rates = (1, 2, 3)
   config.data.name = "synthetic"
   config.data.crop_size = (65, 65)
   config.data.scale_range = (0.75, 1.5)
-  config.data.batch_size_l = 8
-  config.data.batch_size_u = 8
-  config.augment.probability = 1.0
-  config.model.encoder = "resnet18"
-  config.model.width = 16
-  config.model.output_stride = 16
-  config.model.multi_grid = False
-  config.model.decoder_channels = 32
-  config.model.low_level_channels = 16
-  config.model.rep_channels = 32
-  config.model.aspp_rates = (1, 2, 3)
   config.optim.learning_rate = 0.1
-  config.optim.head_factor = 1.0
-  config.optim.weight_decay = 5e-4
   config.contrast.bank_capacity = 2048
   config.contrast.bank_capacity_class0 = 2048
   config.contrast.max_keys_per_class = 128

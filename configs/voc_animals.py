@@ -9,15 +9,18 @@ Scores measured here: docs/results.md.
 
 from ml_collections import config_dict
 
-from configs import camvid, common
+from configs import common
 
 SPLITS = ("53", "27", "107", "213", "426")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   config = common.base()
-  camvid.small_encoder(config)
+  common.use_small_network(config)
   config.data.name = "voc_animals"
+  config.data.crop_size = (97, 97)
+  config.data.scale_range = (0.5, 1.5)
+  config.optim.learning_rate = 0.05
   config.eval.crop_size = (257, 257)  # The whole image.
   config.train.epochs = 4
   config.semi.supervised_epochs = 2

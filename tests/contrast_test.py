@@ -29,9 +29,8 @@ _label_pixels = jax.jit(
 
 
 def _options(variant="paper", **changes):
-  rules = {"paper": tiny.PAPER_CONTRAST, "reference": tiny.REFERENCE_CONTRAST}
   common = dict(weight=1.0, temperature=TEMPERATURE, min_anchor_prob=0.3)
-  return tiny.make_contrast_options(**(common | rules[variant] | changes))
+  return tiny.make_contrast_options(variant, **(common | changes))
 
 
 def _golden_options(golden, **changes):

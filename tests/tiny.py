@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from configs import common
 from u2pl_jax import contrast, optim, schedules, train_state, train_step
 from u2pl_jax.losses import supervised
 from u2pl_jax.models import deeplab
@@ -10,30 +11,14 @@ NUM_CLASSES = 5
 SIZE = (33, 33)
 STEPS_PER_EPOCH = 2
 
-PAPER = dict(
-  reliable="below_unreliable",
-  teacher_dropout=False,
-  teacher_first_epoch="average",
-)
-REFERENCE = dict(
-  reliable="lowest", teacher_dropout=True, teacher_first_epoch="copy"
-)
-PAPER_CONTRAST = dict(
-  max_negative_prob=2.0,
-  labeled_negatives=True,
-  own_pseudo_label=False,
-  label_stack=1,
-  positive="anchors",
-  divide_by="contributing",
-)
-REFERENCE_CONTRAST = dict(
-  max_negative_prob=1.0,
-  labeled_negatives=False,
-  own_pseudo_label=True,
-  label_stack=2,
-  positive="reliable",
-  divide_by="present",
-)
+
+def recipe_settings(recipe, section):
+  """What a shipped recipe sets in one section of the config."""
+  return {
+    key.removeprefix(f"{section}."): value
+    for key, value in common.RECIPES[recipe].items()
+    if key.startswith(f"{section}.")
+  }
 
 
 def make_model(**changes):
@@ -71,8 +56,9 @@ def make_timeline(supervised_epochs=1):
   )
 
 
-def make_contrast_options(**changes):
-  settings = dict(
+def make_contrast_options(recipe="paper", **changes):
+  """Options of a recipe, but for sizes that suit a tiny network."""
+  settings = recipe_settings(recipe, "contrast") | dict(
     num_classes=NUM_CLASSES,
     weight=0.1,
     num_anchors=4,
@@ -83,37 +69,37 @@ def make_contrast_options(**changes):
     low_rank=2,
     high_rank=20,
     max_keys_per_class=16,
+    label_stack={"paper": 1, "reference": 2}[recipe],
   )
-  return contrast.ContrastOptions(**(settings | PAPER_CONTRAST | changes))
+  return contrast.ContrastOptions(**(settings | changes))
 
 
-def make_steps(
-  model, tx, *, supervised_epochs=1, contrast_changes=(), **changes
-):
+def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
   """The supervised and the semi step of a run of four epochs of two steps."""
-  common = dict(
+  settings = recipe_settings(recipe, "semi") | dict(
     loss=supervised.cross_entropy,
     aux_weight=0.4,
-    teacher_dropout=False,
-    teacher_batch_stats="forward",
-  )
-  common |= {key: changes[key] for key in common if key in changes}
-  settings = common | dict(
     strong_augment=dict(mode="cutmix", probability=0.5),
     unsupervised_weight=1.0,
     drop_percent=80.0,
     unreliable_percent=20.0,
+    teacher_batch_stats="forward",
     ema_decay=0.99,
-    contrast=make_contrast_options(**dict(contrast_changes)),
+    contrast=make_contrast_options(recipe),
   )
-  settings |= PAPER | changes
+  del settings["teacher_init"]  # Of the state, not of the step.
+  options = train_step.SemiOptions(**(settings | changes))
+  supervised_step = train_step.make_supervised_step(
+    model,
+    tx,
+    loss=options.loss,
+    aux_weight=options.aux_weight,
+    teacher_dropout=options.teacher_dropout,
+    teacher_batch_stats=options.teacher_batch_stats,
+  )
   timeline = make_timeline(supervised_epochs)
-  return (
-    train_step.make_supervised_step(model, tx, **common),
-    train_step.make_semi_step(
-      model, tx, timeline, train_step.SemiOptions(**settings)
-    ),
-  )
+  semi_step = train_step.make_semi_step(model, tx, timeline, options)
+  return supervised_step, semi_step
 
 
 def make_state(key, model, tx, *, teacher_init="student", bank_rows=40):

@@ -22,8 +22,7 @@ def jitted_steps(kind):
   model, tx = model_and_tx()
   options = {
     "paper": {},
-    "reference": tiny.REFERENCE
-    | {"contrast_changes": tuple(tiny.REFERENCE_CONTRAST.items())},
+    "reference": {"recipe": "reference"},
     "ema": {"teacher_batch_stats": "ema"},
     "plain": {
       "supervised_epochs": 0,
