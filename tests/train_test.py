@@ -120,14 +120,19 @@ def read_tags(workdir):
 
 def test_every_step_and_every_evaluation_is_logged(whole_run):
   tags = read_tags(whole_run)
-  per_step = [
-    "loss/supervised", "loss/unsupervised", "loss/contrastive",
-    "learning_rate/encoder", "learning_rate/head", "semi/drop_percent",
+  of_both_phases = [
+    "loss/supervised", "loss/total", "learning_rate/encoder",
+    "learning_rate/head",
+  ]  # fmt: skip
+  of_the_semi_phase = [
+    "loss/unsupervised", "loss/contrastive", "semi/drop_percent",
     "semi/drop_threshold", "semi/reliable_fraction", "contrast/anchors/ball",
     "bank/fill/ring",
   ]  # fmt: skip
-  for tag in per_step:
+  for tag in of_both_phases:
     assert tags[tag] == [1, 2, 3, 4, 5, 6], tag
+  for tag in of_the_semi_phase:
+    assert tags[tag] == [3, 4, 5, 6], tag
   for tag in ("crop/miou", "crop/iou/ball", "crop/0", "crop/1"):
     assert tags[tag] == [2, 4, 6], tag
 

@@ -189,7 +189,7 @@ class TestGolden:
 
 
 def test_unknown_kind_is_named_in_the_error():
-  with pytest.raises(ValueError, match="'focal'.*'ce' or 'ohem'"):
+  with pytest.raises(ValueError, match="'focal'.*'ce', 'ohem'"):
     supervised.make_supervised_loss(
       kind="focal", ohem_threshold=0.7, ohem_min_kept=1
     )
