@@ -95,10 +95,10 @@ class Evaluation:
       }
       | {f"{PROTOCOL}/iou/{name}": iou for name, iou in named if iou == iou},
     )
-    batch = next(iter(self._batches))
     count = self._exp.config.eval.num_images
     if count < 1 or jax.process_count() > 1:
       return
+    batch = next(iter(self._batches))
     images, labels = batch["image"][:count], batch["label"][:count]
     predictions, entropy = jax.device_get(self._predict(variables, images))
     percent = schedules.drop_percent(
