@@ -14,7 +14,7 @@ LAYERS = {
     "resize partition sampling memory_bank augment metrics sharding schedules"
     " optim checkpoint visualize workdir losses"
   ),
-  1: "data models contrast step_log command_line",
+  1: "data models contrast inference step_log command_line",
   2: "train_state evaluator",
   3: "train_step",
   4: "experiment",

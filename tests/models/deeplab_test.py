@@ -1,13 +1,12 @@
-"""The whole network: equality with the published one, dtypes, options."""
+"""The whole network: dtypes, heads, options."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import golden_weights
-from u2pl_jax import resize
-from u2pl_jax.models import deeplab, torch_import
+from tests.parity import network
+from u2pl_jax.models import deeplab
 
 TINY = dict(
   num_classes=5,
@@ -18,6 +17,9 @@ TINY = dict(
   rep_channels=7,
   aux_head=True,
   aspp_rates=(1, 2),
+)
+LITE0 = dict(
+  encoder="efficientnet_lite0", stem="conv3", width=64, multi_grid=False
 )
 IMAGES = np.random.default_rng(0).normal(size=(2, 33, 41, 3)).astype("float32")
 
@@ -33,137 +35,13 @@ def _random_variables(model):
       values = rng.normal(size=leaf.shape) * np.sqrt(2 / fan_in)
     return values.astype(np.float32)
 
-  return jax.tree.map(draw, golden_weights.variable_shapes(model))
-
-
-@pytest.mark.parametrize(
-  "name",
-  ["model_eval_r50_c21_65x65.npz", "model_eval_r50_c19_os16_dil6_72x90.npz"],
-)
-def test_evaluation_equals_the_published_network(name):
-  golden, config = golden_weights.load(name)
-  model, variables = golden_weights.build(config)
-  image = golden_weights.to_nhwc(golden["image"])
-  with jax.default_matmul_precision("highest"):
-    outputs, captured = jax.jit(
-      lambda v, x: model.apply(
-        v,
-        x,
-        train=False,
-        dropout=False,
-        capture_intermediates=lambda module, _: module.name == "encoder",
-      )
-    )(variables, image)
-  features = captured["intermediates"]["encoder"]["__call__"][0]
-  _assert_features_equal(features, golden)
-  _assert_outputs_equal(outputs, golden, atol=1e-4)
-  norm = np.linalg.norm(outputs["rep"], axis=-1)
-  np.testing.assert_allclose(norm, golden["rep_norm"], rtol=0, atol=1e-4)
-  top = np.sort(golden["pred"], axis=1)
-  is_clear = top[:, -1] - top[:, -2] > 1e-3
-  agrees = np.argmax(outputs["logits"], -1) == golden["pred_argmax"]
-  assert np.all(agrees[is_clear])
-
-
-def _assert_features_equal(features, golden):
-  for index, feature in enumerate(features, start=1):
-    feature = np.asarray(feature).transpose(0, 3, 1, 2)
-    assert feature.shape == tuple(golden[f"feat{index}_shape"])
-    sample = feature[:, :: feature.shape[1] // 16, ::3, ::3]
-    for actual, key in (
-      (sample, "sample"),
-      (feature.mean(), "mean"),
-      (feature.std(), "std"),
-    ):
-      np.testing.assert_allclose(
-        actual, golden[f"feat{index}_{key}"], rtol=0, atol=1e-4
-      )
-
-
-def _assert_outputs_equal(outputs, golden, atol):
-  pairs = {
-    "pred": outputs["logits"],
-    "aux": outputs["aux"],
-    "rep_every8": outputs["rep"][..., ::8],
-  }
-  for key, actual in pairs.items():
-    expected = golden_weights.to_nhwc(golden[key])
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=atol)
-
-
-def _cross_entropy(logits, label):
-  logits = resize.resize_bilinear(logits, label.shape[1:])
-  is_valid = label != 255
-  index = jnp.where(is_valid, label, 0)[..., None]
-  log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), index, -1)
-  return -jnp.sum(log_probs[..., 0], where=is_valid) / is_valid.sum()
-
-
-def _train_golden(name):
-  """Outputs, losses, and gradients and statistics by PyTorch name."""
-  golden, config = golden_weights.load(name)
-  model, variables = golden_weights.build(config)
-
-  def loss_fn(params, batch_stats, image, label):
-    outputs, updates = model.apply(
-      {"params": params, "batch_stats": batch_stats},
-      image,
-      train=True,
-      dropout=False,
-      mutable=["batch_stats"],
-    )
-    losses = {
-      "loss_ce_pred": _cross_entropy(outputs["logits"], label),
-      "loss_ce_aux": _cross_entropy(outputs["aux"], label),
-      "rep_mean_sq": jnp.mean(jnp.square(outputs["rep"])),
-    }
-    total = sum(map(jnp.multiply, (1.0, 0.4, 0.1), losses.values()))
-    return total, (outputs, losses, updates["batch_stats"])
-
-  with jax.default_matmul_precision("highest"):
-    (total, (outputs, losses, stats)), gradients = jax.jit(
-      jax.value_and_grad(loss_fn, has_aux=True)
-    )(
-      variables["params"],
-      variables["batch_stats"],
-      golden_weights.to_nhwc(golden["image"]),
-      golden["label"],
-    )
-  entries = torch_import.to_torch({"params": gradients, "batch_stats": stats})
-  return golden, outputs, losses | {"loss_total": total}, entries
-
-
-def test_training_equals_the_published_network():
-  golden, outputs, losses, entries = _train_golden(
-    "model_train_r50_c21_65x65_b3.npz"
-  )
-  _assert_outputs_equal(outputs, golden, atol=5e-4)
-  for key, value in losses.items():
-    np.testing.assert_allclose(value, golden[key], rtol=1e-5)
-  for name in golden["bn_names"]:
-    for key, kind in (("rm", "running_mean"), ("rv", "running_var")):
-      np.testing.assert_allclose(
-        entries[f"{name}.{kind}"], golden[f"{key}/{name}"], rtol=0, atol=1e-5
-      )
-  _assert_gradients_equal(entries, golden)
-
-
-def _assert_gradients_equal(entries, golden):
-  norms = np.array([np.linalg.norm(entries[n]) for n in golden["param_names"]])
-  is_zero = golden["grad_is_zero_by_construction"]
-  assert norms[is_zero].max() < 1e-6
-  error = np.abs(norms / golden["grad_l2_float64"] - 1)[~is_zero]
-  assert error.max() < 2e-2 and np.median(error) < 2e-3
-  for key in golden:
-    if key.startswith("grad64/"):
-      difference = entries[key.removeprefix("grad64/")] - golden[key]
-      assert np.linalg.norm(difference) < 2e-2 * np.linalg.norm(golden[key])
+  return jax.tree.map(draw, network.variable_shapes(model))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_outputs_parameters_and_statistics_are_float32(dtype):
   model = deeplab.create_model(**TINY, dtype=dtype)
-  variables = golden_weights.variable_shapes(model)
+  variables = network.variable_shapes(model)
   outputs, updates = jax.eval_shape(
     lambda v: model.apply(
       v, IMAGES, train=True, dropout=False, mutable=["batch_stats"]
@@ -192,7 +70,7 @@ def test_bfloat16_computes_close_to_float32():
 
 def test_heads_left_out_leave_neither_outputs_nor_parameters():
   model = deeplab.create_model(**(TINY | dict(rep_channels=0, aux_head=False)))
-  variables = golden_weights.variable_shapes(model)
+  variables = network.variable_shapes(model)
   assert set(variables["params"]) == {"encoder", "decoder"}
   assert "representation" not in variables["params"]["decoder"]
   outputs = jax.eval_shape(
@@ -251,6 +129,49 @@ def test_train_and_dropout_are_independent():
 def test_values_out_of_range_are_refused_by_key(key, value):
   with pytest.raises(ValueError, match=f"model.{key} must be"):
     deeplab.create_model(**(TINY | {key: value}))
+
+
+@pytest.mark.parametrize(
+  "encoder,key,value",
+  [
+    ("efficientnet_lite0", "stem", "deep"),
+    ("efficientnet_lite0", "width", 32),
+    ("efficientnet_lite0", "multi_grid", True),
+    ("resnet18", "stem", "conv3"),
+  ],
+)
+def test_values_that_an_encoder_lacks_are_refused(encoder, key, value):
+  fitting = TINY
+  if encoder == "efficientnet_lite0":
+    fitting = TINY | LITE0
+  with pytest.raises(ValueError) as error:
+    deeplab.create_model(**(fitting | {"encoder": encoder, key: value}))
+  message = str(error.value)
+  assert f"model.{key} must be" in message and "\n" not in message
+  assert repr(encoder) in message and message.endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_efficientnet_serves_the_same_decoder(output_stride):
+  model = deeplab.create_model(
+    **(TINY | LITE0 | dict(output_stride=output_stride))
+  )
+  variables = network.variable_shapes(model)
+  outputs, updates = jax.eval_shape(
+    lambda v: model.apply(
+      v, IMAGES, train=True, dropout=False, mutable=["batch_stats"]
+    ),
+    variables,
+  )
+  assert set(variables["params"]) == {"encoder", "decoder", "auxor"}
+  low_level = variables["params"]["decoder"]["low_level"]["conv"]["kernel"]
+  assert low_level.shape == (1, 1, 24, 6)
+  shapes = {key: output.shape for key, output in outputs.items()}
+  aux = (2, 5, 6, 5) if output_stride == 8 else (2, 3, 3, 5)
+  assert shapes == {"logits": (2, 9, 11, 5), "rep": (2, 9, 11, 7), "aux": aux}
+  assert {leaf.dtype for leaf in jax.tree.leaves((outputs, updates))} == {
+    jnp.dtype("float32")
+  }
 
 
 def test_images_of_another_layout_are_refused():

@@ -154,12 +154,17 @@ def test_initialisers_have_pytorchs_ranges():
   assert abs(values.mean()) < 4 * bound / np.sqrt(3 * values.size)
 
 
-def test_head_conv_draws_kernel_and_bias_from_the_same_range():
+def test_conv_draws_kernel_and_bias_from_the_same_range():
   class Net(nn.Module):
     @nn.compact
     def __call__(self, x):
-      conv = layers.head_conv(
-        300, 3, x.shape[-1], dtype=jnp.float32, name="conv"
+      conv = layers.conv(
+        300,
+        3,
+        init=layers.uniform_fan_in(9 * x.shape[-1]),
+        use_bias=True,
+        dtype=jnp.float32,
+        name="conv",
       )
       return conv(x)
 
@@ -167,3 +172,14 @@ def test_head_conv_draws_kernel_and_bias_from_the_same_range():
   bound = 1 / np.sqrt(9 * 14)
   for values in params["conv"].values():
     assert 0.95 * bound < np.abs(values).max() <= 1.0001 * bound
+
+
+def test_layer_strides_keep_the_previous_dilation_first():
+  assert layers.layer_strides(8) == [
+    (1, 1, 1),
+    (2, 1, 1),
+    (1, 1, 2),
+    (1, 2, 4),
+  ]
+  assert layers.layer_strides(16)[2:] == [(2, 1, 1), (1, 1, 2)]
+  assert layers.layer_strides(32)[2:] == [(2, 1, 1), (2, 1, 1)]

@@ -107,17 +107,6 @@ def test_dilation_keeps_the_strided_networks_values(depth):
     )
 
 
-def test_layer_strides_keep_the_previous_dilation_first():
-  assert resnet.layer_strides(8) == [
-    (1, 1, 1),
-    (2, 1, 1),
-    (1, 1, 2),
-    (1, 2, 4),
-  ]
-  assert resnet.layer_strides(16)[2:] == [(2, 1, 1), (1, 1, 2)]
-  assert resnet.layer_strides(32)[2:] == [(2, 1, 1), (2, 1, 1)]
-
-
 @pytest.mark.parametrize(
   "block,last_bn", [(resnet.BasicBlock, "bn2"), (resnet.Bottleneck, "bn3")]
 )

@@ -4,62 +4,29 @@ import jax
 import numpy as np
 import pytest
 
-from tests import golden_weights
-from u2pl_jax.models import deeplab, torch_import
-
-SMALL = dict(
-  num_classes=3,
-  width=4,
-  decoder_channels=4,
-  low_level_channels=4,
-  rep_channels=4,
-  aux_head=True,
-)
+from tests import torch_weights
+from u2pl_jax.models import torch_import
 
 
-def _shapes(**options):
-  model = deeplab.create_model(**(SMALL | options))
-  return golden_weights.variable_shapes(model)
-
-
-def _random(shapes, seed=0):
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes
-  )
-
-
-@pytest.mark.parametrize("stem", ["deep", "conv7"])
 @pytest.mark.parametrize(
-  "encoder", ["resnet18", "resnet34", "resnet50", "resnet101"]
+  "options", torch_weights.NETWORKS, ids=torch_weights.name
 )
-def test_round_trip_is_exact(encoder, stem):
-  shapes = _shapes(encoder=encoder, stem=stem)
-  variables = _random(shapes)
+def test_round_trip_is_exact(options):
+  shapes = torch_weights.shapes(**options)
+  variables = torch_weights.random(shapes)
   state_dict = torch_import.to_torch(variables)
   counters = [n for n in state_dict if n.endswith("num_batches_tracked")]
   assert len(state_dict) - len(counters) == len(jax.tree.leaves(variables))
   restored = torch_import.from_torch(state_dict, shapes)
-  jax.tree.map(np.testing.assert_array_equal, restored, variables)
+  torch_weights.assert_same(restored, variables)
   again = torch_import.to_torch(restored)
   assert again.keys() == state_dict.keys()
   for name, value in state_dict.items():
     np.testing.assert_array_equal(again[name], value)
 
 
-def test_names_are_those_of_the_published_network():
-  golden, _ = golden_weights.load("model_train_r50_c21_65x65_b3.npz")
-  names = torch_import.to_torch(_random(_shapes(encoder="resnet50")))
-  buffers = ("running_mean", "running_var", "num_batches_tracked")
-  parameters = {n for n in names if not n.endswith(buffers)}
-  assert parameters == set(golden["param_names"])
-  for name in golden["bn_names"]:
-    for buffer in buffers:
-      assert f"{name}.{buffer}" in names
-
-
 def test_convs_are_transposed_and_vectors_kept():
-  variables = _random(_shapes(encoder="resnet18"))
+  variables = torch_weights.random(torch_weights.shapes())
   state_dict = torch_import.to_torch(variables)
   conv = state_dict["encoder.conv1.3.weight"]
   kernel = variables["params"]["encoder"]["stem_conv2"]["kernel"]
@@ -72,22 +39,22 @@ def test_convs_are_transposed_and_vectors_kept():
 
 @pytest.mark.parametrize("stem,name", [("deep", "conv1.0"), ("conv7", "conv1")])
 def test_stems_have_their_own_names(stem, name):
-  names = torch_import.to_torch(_random(_shapes(encoder="resnet18", stem=stem)))
+  names = torch_weights.state_dict(stem=stem)
   assert f"encoder.{name}.weight" in names
   assert "encoder.bn1.weight" in names
 
 
 def test_a_part_can_be_filled_alone():
-  shapes = _shapes(encoder="resnet18")
-  part = {key: {"encoder": tree["encoder"]} for key, tree in shapes.items()}
-  variables = _random(part)
+  shapes = torch_weights.shapes()
+  part = torch_weights.encoder_of(shapes)
+  variables = torch_weights.random(part)
   restored = torch_import.from_torch(torch_import.to_torch(variables), part)
   jax.tree.map(np.testing.assert_array_equal, restored, variables)
 
 
 def test_missing_extra_and_wrongly_shaped_entries_are_all_listed():
-  shapes = _shapes(encoder="resnet18")
-  state_dict = torch_import.to_torch(_random(shapes))
+  shapes = torch_weights.shapes()
+  state_dict = torch_import.to_torch(torch_weights.random(shapes))
   del state_dict["encoder.bn1.bias"], state_dict["encoder.bn1.running_var"]
   state_dict["fc.weight"] = np.zeros((2, 2), np.float32)
   state_dict["fc.num_batches_tracked"] = np.zeros((), np.int64)
@@ -111,10 +78,12 @@ def test_missing_extra_and_wrongly_shaped_entries_are_all_listed():
 
 
 def test_counters_of_updates_are_not_needed():
-  shapes = _shapes(encoder="resnet18")
+  shapes = torch_weights.shapes()
   state_dict = {
     name: value
-    for name, value in torch_import.to_torch(_random(shapes)).items()
+    for name, value in torch_import.to_torch(
+      torch_weights.random(shapes)
+    ).items()
     if not name.endswith("num_batches_tracked")
   }
   torch_import.from_torch(state_dict, shapes)
@@ -124,3 +93,34 @@ def test_a_variable_without_a_published_name_is_refused():
   variables = {"params": {"decoder": {"extra": {"kernel": np.zeros(1)}}}}
   with pytest.raises(ValueError, match="params/decoder/extra/kernel"):
     torch_import.to_torch(variables)
+
+
+def test_depthwise_kernels_keep_their_channels_first():
+  variables = torch_weights.random(torch_weights.shapes(**torch_weights.LITE0))
+  state_dict = torch_import.to_torch(variables)
+  conv = state_dict["encoder._blocks.3._depthwise_conv.weight"]
+  kernel = variables["params"]["encoder"]["block3"]["depthwise_conv"]["kernel"]
+  assert conv.shape == (144, 1, 5, 5) and kernel.shape == (5, 5, 1, 144)
+  assert conv[7, 0, 1, 2] == kernel[1, 2, 0, 7]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value):
+  state_dict = torch_weights.state_dict()
+  state_dict["encoder.bn1.bias"][1] = value
+  with pytest.raises(ValueError, match="1 entry: not finite: encoder.bn1.bias"):
+    torch_import.from_torch(state_dict, torch_weights.shapes())
+
+
+def test_integers_are_no_weights():
+  state_dict = torch_weights.state_dict()
+  state_dict["encoder.bn1.bias"] = np.ones(8, np.int64)
+  with pytest.raises(ValueError, match="no floats: encoder.bn1.bias is int64"):
+    torch_import.from_torch(state_dict, torch_weights.shapes())
+
+
+def test_of_many_problems_twenty_of_each_kind_are_named():
+  problems = [f"missing: a{i}" for i in range(23)] + ["extra: b"]
+  line = torch_import.summarize(problems)
+  assert line.startswith("24 entries: missing: a0; ")
+  assert line.endswith("missing: a19; ... and 3 more missing; extra: b")

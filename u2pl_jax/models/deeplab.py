@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from u2pl_jax import resize
-from u2pl_jax.models import layers, resnet
+from u2pl_jax.models import efficientnet, layers, resnet
 
-ENCODERS = {f"resnet{depth}": depth for depth in resnet.DEPTHS}
+RESNETS = {f"resnet{depth}": depth for depth in resnet.DEPTHS}
+LITE0 = "efficientnet_lite0"
+ENCODERS = (*RESNETS, LITE0)
 DTYPES = ("float32", "bfloat16")
 
 
@@ -25,11 +27,12 @@ class ConvBNReLU(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    x = layers.head_conv(
+    fan_in = x.shape[-1] * self.kernel_size**2
+    x = layers.conv(
       self.channels,
       self.kernel_size,
-      x.shape[-1],
       dilation=self.dilation,
+      init=layers.uniform_fan_in(fan_in),
       use_bias=self.use_bias,
       dtype=self.dtype,
       name="conv",
@@ -108,8 +111,13 @@ class Head(nn.Module):
       x = layers.dropout_channels(
         x, self.dropout_rate, dropout=dropout, name=f"dropout{index}"
       )
-    x = layers.head_conv(
-      self.out_channels, 1, x.shape[-1], dtype=self.dtype, name="output"
+    x = layers.conv(
+      self.out_channels,
+      1,
+      init=layers.uniform_fan_in(x.shape[-1]),
+      use_bias=True,
+      dtype=self.dtype,
+      name="output",
     )(x)
     return x.astype(jnp.float32)
 
@@ -169,11 +177,13 @@ class DeepLabV3Plus(nn.Module):
 
   Attributes:
     num_classes: K, from 2 to 255 (label 255 means ignore).
-    backbone: "resnet18", "resnet34", "resnet50" or "resnet101".
-    stem: "deep" (three 3x3 convs) or "conv7" (torchvision's 7x7 conv).
-    width: base number of encoder channels, 64 as published.
+    backbone: "resnet18", "resnet34", "resnet50", "resnet101" or
+      "efficientnet_lite0", which has no choice of stem, width or multi_grid.
+    stem: "deep" (three 3x3 convs) or "conv7" (torchvision's 7x7 conv) of a
+      ResNet; "conv3" of EfficientNet.
+    width: base number of ResNet channels, 64 as published.
     output_stride: 8, 16 or 32, input pixels per pixel of layer 4.
-    multi_grid: multiply the dilations of layer 4's blocks by 2, 2, 4.
+    multi_grid: multiply the dilations of a ResNet's layer 4 by 2, 2, 4.
     decoder_channels: width of ASPP branches, of the decoder and of the heads.
     low_level_channels: channels that layer 1 is projected to.
     rep_channels: D, width of the representation; 0 leaves the head out.
@@ -222,15 +232,7 @@ class DeepLabV3Plus(nn.Module):
     """
     if images.ndim != 4 or images.shape[-1] != 3:
       raise ValueError(f"images must be [B, H, W, 3], got {images.shape}")
-    features = resnet.ResNet(
-      ENCODERS[self.backbone],
-      self.stem,
-      self.width,
-      self.output_stride,
-      self.multi_grid,
-      self.dtype,
-      name="encoder",
-    )(images, train=train)
+    features = self._encoder()(images, train=train)
     outputs = Decoder(
       self.num_classes,
       self.decoder_channels,
@@ -252,10 +254,42 @@ class DeepLabV3Plus(nn.Module):
       )(features[2], train=train, dropout=dropout)
     return outputs
 
+  def _encoder(self) -> nn.Module:
+    if self.backbone == LITE0:
+      return efficientnet.EfficientNetLite0(
+        self.output_stride, self.dtype, name="encoder"
+      )
+    return resnet.ResNet(
+      RESNETS[self.backbone],
+      self.stem,
+      self.width,
+      self.output_stride,
+      self.multi_grid,
+      self.dtype,
+      name="encoder",
+    )
+
 
 def _check(is_valid: bool, key: str, value: Any, allowed: str) -> None:
   if not is_valid:
     raise ValueError(f"model.{key} must be {allowed}, got {value!r}")
+
+
+def _check_encoder(
+  encoder: str, stem: str, width: int, multi_grid: bool
+) -> None:
+  """Refuses what the encoder lacks, rather than ignore it."""
+  _check(encoder in ENCODERS, "encoder", encoder, f"one of {ENCODERS}")
+  if encoder != LITE0:
+    allowed = f"one of {resnet.STEMS} with encoder {encoder!r}"
+    _check(stem in resnet.STEMS, "stem", stem, allowed)
+    return
+  for key, value, only in (
+    ("stem", stem, efficientnet.STEM),
+    ("width", width, 64),
+    ("multi_grid", multi_grid, False),
+  ):
+    _check(value == only, key, value, f"{only!r} with encoder {encoder!r}")
 
 
 def create_model(
@@ -284,10 +318,9 @@ def create_model(
   Raises:
     ValueError: names the key whose value is out of range.
   """
+  _check_encoder(encoder, stem, width, multi_grid)
   for key, value, choices in (
-    ("encoder", encoder, tuple(ENCODERS)),
-    ("stem", stem, resnet.STEMS),
-    ("output_stride", output_stride, resnet.OUTPUT_STRIDES),
+    ("output_stride", output_stride, layers.OUTPUT_STRIDES),
     ("dtype", dtype, DTYPES),
   ):
     _check(value in choices, key, value, f"one of {choices}")

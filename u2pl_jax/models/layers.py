@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+# Input pixels per pixel of an encoder's last feature.
+OUTPUT_STRIDES = (8, 16, 32)
+
 
 # The initialisers draw vectors and reshape them: on a CPU, XLA takes three
 # times as long to compile random bits of a four-dimensional shape.
@@ -44,72 +47,88 @@ def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
   return init
 
 
-def encoder_conv(
+def conv(
   features: int,
   kernel_size: int,
   *,
   stride: int = 1,
   dilation: int = 1,
+  padding: str | None = None,
+  init: Callable[..., jax.Array] = kaiming_normal_fan_out,
+  use_bias: bool = False,
   dtype: Any,
   name: str,
 ) -> nn.Conv:
-  """Returns a bias-free square conv, zero-padded as in the published encoder.
+  """Returns a square conv; by default one of the published encoder.
 
   Args:
     features: output channels.
     kernel_size: odd side of the kernel in taps.
     stride: output step in input pixels.
     dilation: distance between taps in input pixels.
-    dtype: compute dtype; the kernel stays float32.
-    name: submodule name, part of the parameter path.
-  """
-  padding = dilation * (kernel_size // 2)
-  return nn.Conv(
-    features,
-    (kernel_size, kernel_size),
-    strides=stride,
-    padding=padding,
-    kernel_dilation=dilation,
-    use_bias=False,
-    dtype=dtype,
-    kernel_init=kaiming_normal_fan_out,
-    name=name,
-  )
-
-
-def head_conv(
-  features: int,
-  kernel_size: int,
-  in_features: int,
-  *,
-  dilation: int = 1,
-  use_bias: bool = True,
-  dtype: Any,
-  name: str,
-) -> nn.Conv:
-  """Returns a square conv with PyTorch's default initialisation.
-
-  Args:
-    features: output channels.
-    kernel_size: odd side of the kernel in taps.
-    in_features: input channels, which set the range of both.
-    dilation: distance between taps in pixels.
+    padding: None for half the kernel of zeros on every side, as PyTorch's
+      networks have, or "SAME" for TensorFlow's rule.
+    init: initialiser of kernel and bias.
     use_bias: whether a bias is added.
     dtype: compute dtype; the parameters stay float32.
     name: submodule name, part of the parameter path.
   """
-  init = uniform_fan_in(in_features * kernel_size**2)
+  is_pointwise = kernel_size == 1 and stride == 1
   return nn.Conv(
     features,
     (kernel_size, kernel_size),
-    padding=dilation * (kernel_size // 2),
+    strides=stride,
+    padding=padding or dilation * (kernel_size // 2),
     kernel_dilation=dilation,
     use_bias=use_bias,
     dtype=dtype,
     kernel_init=init,
     bias_init=init,
+    conv_general_dilated=_multiply_channels if is_pointwise else None,
     name=name,
   )
+
+
+def _multiply_channels(
+  x: jax.Array, kernel: jax.Array, *_, precision: Any = None, **__
+) -> jax.Array:
+  """A 1x1 conv as one matrix product, in place of `conv_general_dilated`.
+
+  On a CPU two to four times as fast as XLA's convolution, backward above all.
+
+  Args:
+    x: [B, H, W, I].
+    kernel: [1, 1, I, O].
+    precision: of the product.
+  """
+  return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0], precision=precision)
+
+
+def layer_strides(output_stride: int) -> list[tuple[int, int, int]]:
+  """Plans stride and dilation of an encoder's layers 1-4.
+
+  Past `output_stride` a layer trades its stride for dilation; its first conv,
+  which would have the stride, keeps the dilation of the layer before. The
+  result at the remaining positions is then that of the strided network.
+
+  Args:
+    output_stride: 8, 16 or 32 input pixels per pixel of layer 4.
+
+  Returns:
+    Per layer (stride, dilation of the first conv that is larger than 1x1,
+    dilation of all others).
+
+  Reference: torchvision's `replace_stride_with_dilation`.
+  """
+  plan = [(1, 1, 1)]
+  current_stride, dilation = 4, 1
+  for _ in range(3):
+    previous_dilation, stride = dilation, 2
+    if current_stride >= output_stride:
+      dilation, stride = dilation * 2, 1
+    current_stride *= stride
+    plan.append((stride, previous_dilation, dilation))
+  return plan
 
 
 class BatchNorm(nn.Module):

@@ -16,44 +16,16 @@ DEPTHS = {
   101: ((3, 4, 23, 3), True),
 }
 STEMS = ("deep", "conv7")
-OUTPUT_STRIDES = (8, 16, 32)
 # Factors on the dilations of layer 4's blocks.
 MULTI_GRID = (2, 2, 4)
 BOTTLENECK_EXPANSION = 4
-
-
-def layer_strides(output_stride: int) -> list[tuple[int, int, int]]:
-  """Plans stride and dilation of layers 1-4.
-
-  Past `output_stride` a layer trades its stride for dilation; its first conv,
-  which would have the stride, keeps the dilation of the layer before. The
-  result at the remaining positions is then that of the strided network.
-
-  Args:
-    output_stride: 8, 16 or 32 input pixels per pixel of layer 4.
-
-  Returns:
-    Per layer (stride, dilation of the first block's first 3x3 conv, dilation
-    of all others).
-
-  Reference: torchvision's `replace_stride_with_dilation`.
-  """
-  plan = [(1, 1, 1)]
-  current_stride, dilation = 4, 1
-  for _ in range(3):
-    previous_dilation, stride = dilation, 2
-    if current_stride >= output_stride:
-      dilation, stride = dilation * 2, 1
-    current_stride *= stride
-    plan.append((stride, previous_dilation, dilation))
-  return plan
 
 
 class BasicBlock(nn.Module):
   """Two 3x3 convs and a shortcut.
 
   Differs from U2PL: its BasicBlock refuses dilation. Here the second conv
-  always has the dilation of its layer, see `layer_strides`.
+  always has the dilation of its layer, see `layers.layer_strides`.
 
   Attributes:
     channels: output channels.
@@ -69,7 +41,7 @@ class BasicBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    y = layers.encoder_conv(
+    y = layers.conv(
       self.channels,
       3,
       stride=self.stride,
@@ -78,7 +50,7 @@ class BasicBlock(nn.Module):
       name="conv1",
     )(x)
     y = nn.relu(layers.BatchNorm(self.dtype, name="bn1")(y, train=train))
-    y = layers.encoder_conv(
+    y = layers.conv(
       self.channels,
       3,
       dilation=self.dilations[1],
@@ -109,9 +81,9 @@ class Bottleneck(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     inner = self.channels // BOTTLENECK_EXPANSION
-    y = layers.encoder_conv(inner, 1, dtype=self.dtype, name="conv1")(x)
+    y = layers.conv(inner, 1, dtype=self.dtype, name="conv1")(x)
     y = nn.relu(layers.BatchNorm(self.dtype, name="bn1")(y, train=train))
-    y = layers.encoder_conv(
+    y = layers.conv(
       inner,
       3,
       stride=self.stride,
@@ -120,7 +92,7 @@ class Bottleneck(nn.Module):
       name="conv2",
     )(y)
     y = nn.relu(layers.BatchNorm(self.dtype, name="bn2")(y, train=train))
-    y = layers.encoder_conv(self.channels, 1, dtype=self.dtype, name="conv3")(y)
+    y = layers.conv(self.channels, 1, dtype=self.dtype, name="conv3")(y)
     y = layers.BatchNorm(self.dtype, zero_scale=True, name="bn3")(
       y, train=train
     )
@@ -133,7 +105,7 @@ def _shortcut(
   """`x` itself, or projected to the channels and the size of `y`."""
   if stride == 1 and x.shape[-1] == y.shape[-1]:
     return x
-  x = layers.encoder_conv(
+  x = layers.conv(
     y.shape[-1], 1, stride=stride, dtype=dtype, name="downsample_conv"
   )(x)
   return layers.BatchNorm(dtype, name="downsample_bn")(x, train=train)
@@ -176,7 +148,7 @@ class ResNet(nn.Module):
     x = layers.max_pool_ceil(x)
     blocks, has_bottlenecks = DEPTHS[self.depth]
     features = []
-    for layer, plan in enumerate(layer_strides(self.output_stride)):
+    for layer, plan in enumerate(layers.layer_strides(self.output_stride)):
       stride, first_dilation, dilation = plan
       channels = self.width * 2**layer
       if has_bottlenecks:
@@ -207,7 +179,7 @@ class ResNet(nn.Module):
         ("stem_conv3", "stem_bn3", 2 * self.width, 3, 1),
       ]
     for conv_name, bn_name, channels, kernel_size, stride in convs:
-      x = layers.encoder_conv(
+      x = layers.conv(
         channels, kernel_size, stride=stride, dtype=self.dtype, name=conv_name
       )(x)
       x = nn.relu(layers.BatchNorm(self.dtype, name=bn_name)(x, train=train))

