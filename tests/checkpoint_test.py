@@ -62,3 +62,46 @@ def test_best_miou_is_that_of_the_best(tmp_path):
 def test_keep_last_must_be_positive(tmp_path):
   with pytest.raises(ValueError, match="keep_last=0"):
     checkpoint.create_manager(tmp_path, keep_last=0)
+
+
+def save_networks(folder, teacher):
+  """Saves step 3 of a state with a student of ones and a teacher of twos."""
+  ones, twos = (
+    {"encoder": {"kernel": jnp.full((3, 2), n)}} for n in (1.0, 2.0)
+  )
+  state = {
+    "params": ones,
+    "batch_stats": ones,
+    "opt_state": [ones, None],
+    "teacher_params": twos if teacher else None,
+    "teacher_batch_stats": twos if teacher else None,
+    "bank": memory_bank.create_memory_bank((2, 3), 4, jnp.bfloat16),
+  }
+  with checkpoint.create_manager(folder, keep_last=1) as manager:
+    checkpoint.save(manager, 3, state, {"step": 3}, 10.0)
+
+
+def restore_networks(folder):
+  with checkpoint.create_manager(
+    folder, keep_last=1, read_only=True
+  ) as manager:
+    return [
+      checkpoint.restore_variables(manager, 3, teacher=teacher)
+      for teacher in (False, True)
+    ]
+
+
+def test_variables_are_restored_without_an_abstract_state(tmp_path):
+  save_networks(tmp_path, teacher=True)
+  for variables, value in zip(restore_networks(tmp_path), (1, 2), strict=True):
+    assert variables.keys() == {"params", "batch_stats"}
+    for tree in variables.values():
+      kernel = tree["encoder"]["kernel"]
+      assert isinstance(kernel, np.ndarray) and kernel.dtype == np.float32
+      np.testing.assert_array_equal(kernel, np.full((3, 2), value))
+
+
+def test_a_state_without_teacher_has_no_teacher_variables(tmp_path):
+  save_networks(tmp_path, teacher=False)
+  student, teacher = restore_networks(tmp_path)
+  assert student is not None and teacher is None

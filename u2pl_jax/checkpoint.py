@@ -7,8 +7,11 @@ One folder holds the last few checkpoints and the best one:
   checkpoints/STEP/metrics   JSON: mIoU, where that step was evaluated
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
@@ -96,6 +99,57 @@ def restore(
     ),
   )
   return restored["state"], restored["progress"]
+
+
+def restore_variables(
+  manager: ocp.CheckpointManager, step: int, *, teacher: bool
+) -> dict[str, PyTree] | None:
+  """The variables of one network saved at `step`; reads nothing else.
+
+  Neither the config of the run nor its devices are needed.
+
+  Args:
+    manager: from `create_manager`.
+    step: one of `manager.all_steps()`.
+    teacher: the teacher's variables instead of the student's.
+
+  Returns:
+    {"params", "batch_stats"}, nested dictionaries of numpy arrays; None if
+    the teacher is asked for and the state holds none.
+
+  Raises:
+    ValueError: the checkpoint is damaged; one line that names its folder.
+  """
+  prefix = "teacher_" if teacher else ""
+  path = manager.directory / str(step) / "state"
+  try:
+    restored = _restore_entries(
+      path, (f"{prefix}params", f"{prefix}batch_stats")
+    )
+  except Exception as error:  # Whatever reads the files raises its own kind.
+    reason = str(error).partition("\n")[0]
+    raise ValueError(f"{path}: damaged checkpoint ({reason})") from error
+  if None in restored.values():
+    return None
+  return {name.removeprefix(prefix): tree for name, tree in restored.items()}
+
+
+def _restore_entries(
+  path: epath.Path, names: Sequence[str]
+) -> dict[str, PyTree]:
+  """Some entries of a saved state, as numpy arrays; None stays None."""
+  handler = ocp.PyTreeCheckpointHandler()
+  saved = handler.metadata(path).tree
+  wanted = {name: saved[name] for name in names}
+  as_numpy = jax.tree.map(
+    lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+  )
+  return handler.restore(
+    path,
+    args=ocp.args.PyTreeRestore(
+      item=wanted, restore_args=as_numpy, partial_restore=True
+    ),
+  )
 
 
 def best_miou(manager: ocp.CheckpointManager) -> float | None:

@@ -1,0 +1,310 @@
+"""Converts network weights from PyTorch files to .npz, and runs back again.
+
+  python -m data_prep.convert_torch_resnet IN.pth OUT.npz
+  python -m data_prep.convert_torch_resnet --workdir=RUN OUT.pth
+
+IN.pth is an ImageNet classifier (ResNet-18/34/50/101 with the deep stem or
+torchvision's, EfficientNet-Lite0; the classifier itself is dropped) or a
+checkpoint of the published code: its teacher, or its student where it has no
+teacher or with --state=student. OUT.npz is for `model.pretrained`; it holds
+float32 arrays under the names of the published code.
+
+The other way, RUN is a --workdir of main.py; no dataset is needed. OUT.pth
+holds {"teacher_state": STATE_DICT} or, of a student, {"model_state": ...},
+which the published code loads strictly where it has the same network.
+
+Needs PyTorch 2.6 or later (pip install torch). Files are read with
+`weights_only=True`: code in them is refused, never run.
+"""
+
+import argparse
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from absl import logging
+
+from u2pl_jax import checkpoint
+from u2pl_jax.models import torch_import, torch_networks
+
+# Where checkpoints of the published code keep what we call ...
+_STATE_KEYS = {"teacher": "teacher_state", "student": "model_state"}
+# The published code saves the best mIoU as a numpy scalar. Only the weights
+# count here, so that whatever is numpy's is skipped instead of trusted.
+_NUMPY_NAMES = ("numpy.dtype", "numpy.ndarray") + tuple(
+  f"numpy.{core}.multiarray.{function}"
+  for core in ("core", "_core")
+  for function in ("scalar", "_reconstruct")
+)
+
+
+class _Skipped:
+  """Takes the place of numpy objects in a PyTorch file."""
+
+  def __init__(self, *args: Any):
+    del args
+
+  def __setstate__(self, state: Any):
+    del state
+
+
+def _import_torch() -> Any:
+  try:
+    import torch
+  except ImportError as error:
+    raise ImportError(
+      "PyTorch is not installed; it is needed for this conversion only:"
+      " pip install torch"
+    ) from error
+  if torch.__version__ < "2.6":
+    raise ImportError(
+      f"PyTorch {torch.__version__} is too old to read files of others safely;"
+      ' 2.6 is needed: pip install "torch>=2.6"'
+    )
+  return torch
+
+
+def convert(
+  source: str | pathlib.Path,
+  target: str | pathlib.Path,
+  *,
+  state: str | None = None,
+  encoder_only: bool = False,
+) -> None:
+  """Converts a PyTorch file to the .npz file `target`.
+
+  Args:
+    source: PyTorch file.
+    target: replaced if it exists, once all is checked.
+    state: "teacher" or "student" of a checkpoint; None for the teacher where
+      there is one.
+    encoder_only: leave decoder and heads out.
+
+  Raises:
+    ImportError: there is no PyTorch, or an old one.
+    OSError: a file is missing or cannot be written.
+    ValueError: the file is damaged, its network unknown, or the entries do
+      not make up that network; the message names them.
+  """
+  source, target = pathlib.Path(source), pathlib.Path(target)
+  if target.suffix != ".npz":
+    raise ValueError(f"{target}: the name must end with .npz")
+  content = _load(source)
+  label, state_dict = _pick_state(source, content, state)
+  entries, dropped = torch_networks.canonicalize(state_dict)
+  if encoder_only:
+    entries = {n: v for n, v in entries.items() if n.startswith("encoder.")}
+  arrays = _to_arrays(source, entries)
+  network = _check(source, arrays)
+  _write(target, lambda file: np.savez(file, **arrays))
+  print(f"{source}: {label}{network}; {_count(arrays)}")
+  if dropped:
+    print(f"dropped the ImageNet classifier: {', '.join(dropped)}")
+  print(f"wrote {target}")
+
+
+def _load(path: pathlib.Path) -> Any:
+  """What a PyTorch file holds, without running any code in it."""
+  torch = _import_torch()
+  skipped = [(_Skipped, name) for name in _NUMPY_NAMES]
+  with path.open("rb") as file:
+    try:
+      with torch.serialization.safe_globals(skipped):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # Damaged files raise almost anything.
+      refused = re.search(r"GLOBAL (\S+)", str(error))
+      reason = "damaged, or not a PyTorch file of weights"
+      if refused:
+        reason = f"refused, as it holds {refused[1]} beside weights"
+      raise ValueError(f"{path}: {reason}") from error
+
+
+def _pick_state(
+  path: pathlib.Path, content: Any, state: str | None
+) -> tuple[str, Mapping[str, Any]]:
+  """Returns how to call the state dict of a file, and the state dict."""
+  if not isinstance(content, Mapping) or not content:
+    raise ValueError(f"{path}: holds no state dict")
+  held = [name for name, key in _STATE_KEYS.items() if key in content]
+  if not held:
+    if state:
+      raise ValueError(
+        f"{path}: a plain state dict, without teacher or student; omit --state"
+      )
+    label, state_dict = "", content
+  else:
+    if state and state not in held:
+      raise ValueError(f"{path}: holds no {state} ({_STATE_KEYS[state]})")
+    chosen = state or held[0]
+    label, state_dict = f"{chosen}, ", content[_STATE_KEYS[chosen]]
+  if not isinstance(state_dict, Mapping) or not all(
+    isinstance(name, str) for name in state_dict
+  ):
+    raise ValueError(f"{path}: holds no state dict of named tensors")
+  return label, state_dict
+
+
+def _to_arrays(
+  path: pathlib.Path, entries: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Tensors to numpy; floats of any width to float32."""
+  torch = _import_torch()
+  strange = [n for n, v in entries.items() if not isinstance(v, torch.Tensor)]
+  if strange:
+    problems = [f"no tensor: {name}" for name in strange]
+    raise ValueError(f"{path}: " + torch_import.summarize(problems))
+  return {
+    name: (
+      value.detach().float() if value.is_floating_point() else value
+    ).numpy()
+    for name, value in entries.items()
+  }
+
+
+def _check(
+  path: pathlib.Path, arrays: Mapping[str, np.ndarray]
+) -> torch_networks.Network:
+  """Recognises the network and checks every name, shape and value."""
+  try:
+    network = torch_networks.recognize(arrays)
+    shapes = network.variable_shapes()
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  problems = torch_import.find_problems(arrays, shapes)
+  if problems:
+    raise ValueError(
+      f"{path}: faulty as {network}; " + torch_import.summarize(problems)
+    )
+  return network
+
+
+def _count(arrays: Mapping[str, np.ndarray]) -> str:
+  buffers = ("running_mean", "running_var", "num_batches_tracked")
+  parameters = sum(
+    value.size for name, value in arrays.items() if not name.endswith(buffers)
+  )
+  return f"{len(arrays)} entries, {parameters / 1e6:.2f} M parameters"
+
+
+def _write(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:
+  """Writes a file that is either absent, the old one, or the whole new one."""
+  temporary = path.with_name(path.name + ".tmp")
+  try:
+    with temporary.open("wb") as file:
+      write(file)
+    temporary.replace(path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def export(
+  workdir: str | pathlib.Path,
+  target: str | pathlib.Path,
+  *,
+  which: str = "best",
+  state: str | None = None,
+) -> None:
+  """Writes the network of a run as a PyTorch checkpoint.
+
+  Args:
+    workdir: of the run.
+    target: replaced if it exists.
+    which: "best" or "last" checkpoint.
+    state: "teacher" or "student"; None for the teacher where there is one.
+
+  Raises:
+    ImportError: there is no PyTorch, or an old one.
+    OSError: there is no such run or checkpoint, or `target` cannot be written.
+    ValueError: the run has no teacher, but `state` asks for it.
+  """
+  torch = _import_torch()
+  workdir, target = pathlib.Path(workdir), pathlib.Path(target)
+  if target.suffix not in (".pth", ".pt"):
+    raise ValueError(f"{target}: the name must end with .pth")
+  step, chosen, variables = _restore(workdir, which, state)
+  arrays = torch_import.to_torch(variables)
+  # Restored arrays may be read-only, which PyTorch's views would ignore.
+  tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
+  key = _STATE_KEYS[chosen]
+  _write(target, lambda file: torch.save({key: tensors}, file))
+  network = torch_networks.recognize(arrays)
+  print(f"{workdir}: {chosen} of step {step}, {network}; {_count(arrays)}")
+  print(f"wrote {target}")
+
+
+def _restore(
+  workdir: pathlib.Path, which: str, state: str | None
+) -> tuple[int, str, dict[str, Any]]:
+  """Returns step, "teacher" or "student", and the variables."""
+  folder = workdir / "checkpoints"
+  if not folder.is_dir():
+    raise FileNotFoundError(f"{workdir} holds no run (no checkpoints)")
+  with checkpoint.create_manager(
+    folder, keep_last=1, read_only=True
+  ) as manager:
+    steps = {"best": manager.best_step, "last": manager.latest_step}
+    step = steps[which]()
+    if step is None:
+      raise FileNotFoundError(f"{folder} holds no {which} checkpoint")
+    for chosen in [state] if state else _STATE_KEYS:
+      variables = checkpoint.restore_variables(
+        manager, step, teacher=chosen == "teacher"
+      )
+      if variables is not None:
+        return step, chosen, variables
+  raise ValueError(f"{workdir} has no teacher; omit --state")
+
+
+def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    prog="python -m data_prep.convert_torch_resnet",
+    description="Converts PyTorch weights to .npz, or a run to PyTorch.",
+    usage="%(prog)s IN.pth OUT.npz | --workdir=RUN OUT.pth [options]",
+  )
+  parser.add_argument(
+    "files", nargs="+", metavar="FILE", help="IN.pth and OUT.npz, or OUT.pth"
+  )
+  parser.add_argument("--workdir", help="a run to write as a PyTorch file")
+  parser.add_argument(
+    "--checkpoint",
+    choices=("best", "last"),
+    help="which one of the run; best unless given",
+  )
+  parser.add_argument(
+    "--state",
+    choices=tuple(_STATE_KEYS),
+    help="which of both networks; the teacher, where there is one",
+  )
+  parser.add_argument(
+    "--encoder_only",
+    action="store_true",
+    help="leave out decoder and heads, to train on other classes",
+  )
+  args = parser.parse_args(argv)
+  if args.workdir is None and (len(args.files) != 2 or args.checkpoint):
+    parser.error("give IN.pth and OUT.npz; --checkpoint is for --workdir")
+  if args.workdir is not None and (len(args.files) != 1 or args.encoder_only):
+    parser.error("give OUT.pth beside --workdir, without --encoder_only")
+  return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  args = _parse_args(argv)
+  logging.set_verbosity(logging.ERROR)  # Orbax notes what is as it should be.
+  try:
+    if args.workdir is None:
+      convert(*args.files, state=args.state, encoder_only=args.encoder_only)
+    else:
+      which = args.checkpoint or "best"
+      export(args.workdir, *args.files, which=which, state=args.state)
+  except (ValueError, OSError, ImportError) as error:
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())
