@@ -88,15 +88,8 @@ def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
     contrast=make_contrast_options(recipe),
   )
   del settings["teacher_init"]  # Of the state, not of the step.
-  options = train_step.SemiOptions(**(settings | changes))
-  supervised_step = train_step.make_supervised_step(
-    model,
-    tx,
-    loss=options.loss,
-    aux_weight=options.aux_weight,
-    teacher_dropout=options.teacher_dropout,
-    teacher_batch_stats=options.teacher_batch_stats,
-  )
+  options = train_step.StepOptions(**(settings | changes))
+  supervised_step = train_step.make_supervised_step(model, tx, options)
   timeline = make_timeline(supervised_epochs)
   semi_step = train_step.make_semi_step(model, tx, timeline, options)
   return supervised_step, semi_step

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from u2pl_jax import IGNORE_LABEL, augment, metrics, partition, resize, sharding
+from u2pl_jax import (
+  IGNORE_LABEL,
+  augment,
+  inference,
+  metrics,
+  partition,
+  sharding,
+)
 
 Variables = Mapping[str, Any]
 Predict = Callable[[Variables, jax.Array], tuple[jax.Array, jax.Array]]
@@ -25,10 +32,7 @@ def make_predict(model: nn.Module) -> Predict:
   """
 
   def predict(variables, images):
-    outputs = model.apply(
-      variables, augment.normalize(images), train=False, dropout=False
-    )
-    logits = resize.resize_bilinear(outputs["logits"], images.shape[1:3])
+    logits = inference.make_net(model, variables)(augment.normalize(images))
     labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     return labels, partition.compute_entropy(logits)
 

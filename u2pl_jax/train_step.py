@@ -17,6 +17,7 @@ from u2pl_jax import (
   IGNORE_LABEL,
   augment,
   contrast,
+  inference,
   partition,
   resize,
   schedules,
@@ -35,128 +36,12 @@ STATISTICS_POLICIES = ("forward", "ema")
 _STREAMS = ("augment", "student", "teacher", "contrast")
 
 
-def _streams(base_rng: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
-  """Named random keys that depend on the step alone, so resume is exact."""
-  keys = jax.random.split(jax.random.fold_in(base_rng, step), len(_STREAMS))
-  return dict(zip(_STREAMS, keys, strict=True))
-
-
-def _forward_train(
-  model: nn.Module,
-  variables: Mapping[str, Any],
-  images: jax.Array,
-  key: jax.Array,
-  *,
-  dropout: bool,
-) -> tuple[dict[str, jax.Array], Any]:
-  """A forward pass on batch statistics: outputs and new running statistics."""
-  outputs, updates = model.apply(
-    variables,
-    images,
-    train=True,
-    dropout=dropout,
-    rngs={"dropout": key},
-    mutable=["batch_stats"],
-  )
-  return outputs, updates["batch_stats"]
-
-
-def _supervised_terms(
-  outputs: dict[str, jax.Array],
-  labels: jax.Array,
-  loss: supervised.SupervisedLoss,
-  aux_weight: float,
-) -> jax.Array:
-  """Loss of the main and, where there is one, the auxiliary prediction."""
-  size = labels.shape[1:]
-  total = loss(resize.resize_bilinear(outputs["logits"], size), labels)
-  if "aux" in outputs:
-    aux = resize.resize_bilinear(outputs["aux"], size)
-    total += aux_weight * loss(aux, labels)
-  return total
-
-
-def _apply_gradients(
-  state: train_state.TrainState, tx: optax.GradientTransformation, grads: Any
-) -> tuple[Any, Any]:
-  """New parameters and optimiser state."""
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  return optax.apply_updates(state.params, updates), opt_state
-
-
-def make_supervised_step(
-  model: nn.Module,
-  tx: optax.GradientTransformation,
-  *,
-  loss: supervised.SupervisedLoss,
-  aux_weight: float,
-  teacher_dropout: bool,
-  teacher_batch_stats: str,
-) -> Step:
-  """A step on the labelled images alone.
-
-  Where the state has a teacher that keeps statistics of its own, it makes one
-  train-mode forward pass for their sake; its parameters stay as they are.
-
-  Args:
-    model: the network.
-    tx: the optimiser.
-    loss: of logits and labels.
-    aux_weight: of the auxiliary term, >= 0.
-    teacher_dropout: whether dropout is active in the teacher.
-    teacher_batch_stats: see `SemiOptions`.
-
-  Returns:
-    step(state, batch, base_rng) -> (state, metrics) with metrics
-    `loss/supervised`, `loss/total` and `grad/norm`.
-
-  Reference: algorithm section 2, last but one paragraph; `train_sup.py`.
-  """
-
-  def step(state, batch, base_rng):
-    keys = _streams(base_rng, state.step)
-    images = augment.normalize(batch["image_l"])
-    labels = batch["label_l"].astype(jnp.int32)
-
-    def compute_loss(params):
-      student = {"params": params, "batch_stats": state.batch_stats}
-      outputs, batch_stats = _forward_train(
-        model, student, images, keys["student"], dropout=True
-      )
-      return _supervised_terms(outputs, labels, loss, aux_weight), batch_stats
-
-    (total, batch_stats), grads = jax.value_and_grad(
-      compute_loss, has_aux=True
-    )(state.params)
-    params, opt_state = _apply_gradients(state, tx, grads)
-    new_teacher_stats = state.teacher_batch_stats
-    if state.teacher_params is not None and teacher_batch_stats == "forward":
-      _, new_teacher_stats = _forward_train(
-        model,
-        state.teacher_variables,
-        images,
-        keys["teacher"],
-        dropout=teacher_dropout,
-      )
-    new_state = state.replace(
-      step=state.step + 1,
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      teacher_batch_stats=new_teacher_stats,
-    )
-    return new_state, {
-      "loss/supervised": total,
-      "loss/total": total,
-      "grad/norm": optax.tree.norm(grads),
-    }
-
-  return step
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SemiOptions:
-  """Settings of a semi-supervised step.
+class StepOptions:
+  """Settings of a step.
+
+  A supervised one reads `loss`, `aux_weight`, `teacher_dropout` and
+  `teacher_batch_stats` alone.
 
   Attributes:
     loss: supervised loss of logits and labels.
@@ -200,20 +85,131 @@ class SemiOptions:
       )
 
 
+def _streams(base_rng: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
+  """Named random keys that depend on the step alone, so resume is exact."""
+  keys = jax.random.split(jax.random.fold_in(base_rng, step), len(_STREAMS))
+  return dict(zip(_STREAMS, keys, strict=True))
+
+
+def _forward_train(
+  model: nn.Module,
+  variables: Mapping[str, Any],
+  images: jax.Array,
+  key: jax.Array,
+  *,
+  dropout: bool,
+) -> tuple[dict[str, jax.Array], Any]:
+  """A forward pass on batch statistics: outputs and new running statistics."""
+  outputs, updates = model.apply(
+    variables,
+    images,
+    train=True,
+    dropout=dropout,
+    rngs={"dropout": key},
+    mutable=["batch_stats"],
+  )
+  return outputs, updates["batch_stats"]
+
+
+def _supervised_terms(
+  outputs: dict[str, jax.Array],
+  labels: jax.Array,
+  options: StepOptions,
+) -> jax.Array:
+  """Loss of the main and, where there is one, the auxiliary prediction."""
+  size = labels.shape[1:]
+  total = options.loss(resize.resize_bilinear(outputs["logits"], size), labels)
+  if "aux" in outputs:
+    aux = resize.resize_bilinear(outputs["aux"], size)
+    total += options.aux_weight * options.loss(aux, labels)
+  return total
+
+
+def _apply_gradients(
+  state: train_state.TrainState, tx: optax.GradientTransformation, grads: Any
+) -> tuple[Any, Any]:
+  """New parameters and optimiser state."""
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  return optax.apply_updates(state.params, updates), opt_state
+
+
+def make_supervised_step(
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  options: StepOptions,
+) -> Step:
+  """A step on the labelled images alone.
+
+  Where the state has a teacher that keeps statistics of its own, it makes one
+  train-mode forward pass for their sake; its parameters stay as they are.
+
+  Args:
+    model: the network.
+    tx: the optimiser.
+    options: of the step.
+
+  Returns:
+    step(state, batch, base_rng) -> (state, metrics) with metrics
+    `loss/supervised`, `loss/total` and `grad/norm`.
+
+  Reference: algorithm section 2, last but one paragraph; `train_sup.py`.
+  """
+
+  def step(state, batch, base_rng):
+    keys = _streams(base_rng, state.step)
+    images = augment.normalize(batch["image_l"])
+    labels = batch["label_l"].astype(jnp.int32)
+
+    def compute_loss(params):
+      student = {"params": params, "batch_stats": state.batch_stats}
+      outputs, batch_stats = _forward_train(
+        model, student, images, keys["student"], dropout=True
+      )
+      return _supervised_terms(outputs, labels, options), batch_stats
+
+    (total, batch_stats), grads = jax.value_and_grad(
+      compute_loss, has_aux=True
+    )(state.params)
+    params, opt_state = _apply_gradients(state, tx, grads)
+    new_teacher_stats = state.teacher_batch_stats
+    keeps_statistics = options.teacher_batch_stats == "forward"
+    if state.teacher_params is not None and keeps_statistics:
+      _, new_teacher_stats = _forward_train(
+        model,
+        state.teacher_variables,
+        images,
+        keys["teacher"],
+        dropout=options.teacher_dropout,
+      )
+    new_state = state.replace(
+      step=state.step + 1,
+      params=params,
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      teacher_batch_stats=new_teacher_stats,
+    )
+    return new_state, {
+      "loss/supervised": total,
+      "loss/total": total,
+      "grad/norm": optax.tree.norm(grads),
+    }
+
+  return step
+
+
 def _strong_view(
   model: nn.Module,
   teacher: Mapping[str, Any],
   images: jax.Array,
   key: jax.Array,
-  options: SemiOptions,
+  options: StepOptions,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Strongly augmented images, pseudo-labels int32 and confidence.
 
   The teacher in eval mode labels the weak view, of which the strong view is
   made with its labels. Shapes [B, H, W, 3], [B, H, W] and [B, H, W].
   """
-  outputs = model.apply(teacher, images, train=False, dropout=False)
-  logits = resize.resize_bilinear(outputs["logits"], images.shape[1:3])
+  logits = inference.make_net(model, teacher)(images)
   labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
   confidence = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
   return augment.strong_augment(
@@ -230,7 +226,7 @@ def make_semi_step(
   model: nn.Module,
   tx: optax.GradientTransformation,
   timeline: schedules.Timeline,
-  options: SemiOptions,
+  options: StepOptions,
 ) -> Step:
   """A step on labelled and unlabelled images.
 
@@ -347,7 +343,7 @@ def _update(
   batch_stats: Any,
   teacher: Mapping[str, Any],
   timeline: schedules.Timeline,
-  options: SemiOptions,
+  options: StepOptions,
 ) -> tuple[train_state.TrainState, jax.Array]:
   """The state after the update, and the decay that the teacher followed at."""
   params, opt_state = _apply_gradients(state, tx, grads)
@@ -377,16 +373,14 @@ def _semi_losses(
   labels_u: jax.Array,
   split: partition.Partition,
   plan: contrast.Plan | None,
-  options: SemiOptions,
+  options: StepOptions,
 ) -> dict[str, jax.Array]:
   """The student's weighted losses, from its outputs on both halves."""
   batch_l, size = labels_l.shape[0], labels_l.shape[1:]
   outputs_l = {name: value[:batch_l] for name, value in outputs.items()}
   logits_u = resize.resize_bilinear(outputs["logits"][batch_l:], size)
   losses = {
-    "supervised": _supervised_terms(
-      outputs_l, labels_l, options.loss, options.aux_weight
-    ),
+    "supervised": _supervised_terms(outputs_l, labels_l, options),
     "unsupervised": options.unsupervised_weight
     * unsupervised.unsupervised_loss(logits_u, labels_u, split.kept),
   }
