@@ -78,9 +78,13 @@ def base() -> config_dict.ConfigDict:
   section = config_dict.ConfigDict
 
   config.model = section()
-  config.model.encoder = "resnet101"  # resnet18, resnet34, resnet50, resnet101
-  config.model.stem = "deep"  # "deep": three 3x3 convs; "conv7": one 7x7.
-  config.model.width = 64  # Base width of the encoder, channels.
+  # "resnet18", "resnet34", "resnet50", "resnet101" or "efficientnet_lite0".
+  config.model.encoder = "resnet101"
+  # "deep": three 3x3 convs; "conv7": one 7x7; "conv3": EfficientNet's own.
+  config.model.stem = "deep"
+  # File of data_prep.convert_torch_resnet that student and teacher start from.
+  config.model.pretrained = ""
+  config.model.width = 64  # Base width of a ResNet, channels.
   config.model.output_stride = 8  # 8, 16 or 32.
   config.model.multi_grid = True  # Layer 4's dilations times 2, 2, 4.
   config.model.decoder_channels = 256
@@ -192,6 +196,21 @@ def use_small_network(config: config_dict.ConfigDict) -> None:
   config.contrast.bank_capacity = 4096
   config.contrast.bank_capacity_class0 = 4096
   config.contrast.max_keys_per_class = 256
+
+
+def use_efficientnet(config: config_dict.ConfigDict) -> None:
+  """EfficientNet-Lite0 with a decoder of 64 channels.
+
+  A network to be fine-tuned on a few CPU cores, see `config.model.pretrained`.
+  """
+  config.model.encoder = "efficientnet_lite0"
+  config.model.stem = "conv3"
+  config.model.output_stride = 32
+  config.model.multi_grid = False
+  config.model.decoder_channels = 64
+  config.model.low_level_channels = 24
+  config.model.rep_channels = 64
+  config.model.aspp_rates = (1, 2, 3)
 
 
 def parse_arg(arg: str | None, splits: Sequence[str]) -> dict[str, str]:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from tests import tiny
+from tests import tiny, torch_weights
 from u2pl_jax import experiment, sharding
+from u2pl_jax.models import torch_import
 
 KEY = jax.random.key(3)
 
@@ -91,6 +92,50 @@ def test_without_contrastive_weight_there_is_no_bank(make_config):
   assert exp.contrast_options is None
   state = jax.eval_shape(lambda: experiment.create_state(exp))
   assert state.memory_bank is None
+
+
+def _pretrained_encoder(path):
+  """Writes random weights of the encoder below; returns what they are."""
+  encoder = torch_weights.encoder_of(
+    torch_weights.random(torch_weights.shapes())
+  )
+  np.savez(path, **torch_import.to_torch(encoder))
+  return encoder
+
+
+def test_student_and_teacher_start_from_the_pretrained_file(
+  make_config, tmp_path
+):
+  path = tmp_path / "encoder.npz"
+  encoder = _pretrained_encoder(path)
+  config = make_config(
+    **{
+      "model.width": 4,
+      "model.pretrained": str(path),
+      "semi.teacher_init": "independent",
+    }
+  )
+  exp = experiment.create_experiment(config)
+  loaded = experiment.load_pretrained(exp)
+  assert (loaded.parts, loaded.left_out) == (("encoder",), ())
+  state = experiment.create_state(exp)
+  for variables in (state.student_variables, state.teacher_variables):
+    torch_weights.assert_same(torch_weights.encoder_of(variables), encoder)
+  # Decoders have no weights in the file, and keep their own.
+  left, right = (
+    jax.tree.leaves(variables["params"]["decoder"])
+    for variables in (state.student_variables, state.teacher_variables)
+  )
+  assert any(np.any(a != b) for a, b in zip(left, right, strict=True))
+
+
+def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
+  path = tmp_path / "encoder.npz"
+  _pretrained_encoder(path)
+  config = make_config(**{"model.width": 8, "model.pretrained": str(path)})
+  exp = experiment.create_experiment(config)
+  with pytest.raises(ValueError, match="encoder.npz.*wrong shape: encoder."):
+    experiment.load_pretrained(exp)
 
 
 def test_eight_devices_equal_one():

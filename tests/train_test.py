@@ -245,3 +245,10 @@ def test_bad_values_are_refused_before_anything_is_written(
     train.train_and_evaluate(make_config(**changes), tmp_path / "run")
   assert "\n" not in str(caught.value)
   assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_pretrained_file_leaves_no_workdir(make_config, tmp_path):
+  config = make_config(**{"model.pretrained": str(tmp_path / "none.npz")})
+  with pytest.raises(FileNotFoundError, match="none.npz"):
+    train.train_and_evaluate(config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()

@@ -29,7 +29,7 @@ from u2pl_jax import (
 )
 from u2pl_jax.data import datasets, input_pipeline
 from u2pl_jax.losses import contrastive, supervised
-from u2pl_jax.models import deeplab
+from u2pl_jax.models import deeplab, pretrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,10 +169,18 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
     dataset=dataset,
     split=split,
     timeline=timeline,
-    model=deeplab.create_model(num_classes=dataset.num_classes, **config.model),
+    model=_create_model(config, dataset.num_classes),
     tx=optim.create_optimizer(total_steps=timeline.total_steps, **config.optim),
     contrast_options=options,
   )
+
+
+def _create_model(
+  config: config_dict.ConfigDict, num_classes: int
+) -> deeplab.DeepLabV3Plus:
+  settings = config.model.to_dict()
+  del settings["pretrained"]
+  return deeplab.create_model(num_classes=num_classes, **settings)
 
 
 def _contrast_options(
@@ -211,15 +219,37 @@ def _initialize(
   )
 
 
+def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
+  """What student and teacher start from, if `model.pretrained` names a file.
+
+  Raises:
+    ValueError, FileNotFoundError: one line that names the file, and lists what
+      does not fit.
+  """
+  path = experiment.config.model.pretrained
+  if not path:
+    return None
+  state = abstract_state(experiment)
+  return pretrained.load_pretrained(path, state.student_variables)
+
+
 def create_state(experiment: Experiment) -> train_state.TrainState:
-  """The state at step 0, laid out over the mesh."""
+  """The state at step 0, laid out over the mesh.
+
+  Raises:
+    ValueError, FileNotFoundError: see `load_pretrained`.
+  """
   initialize = jax.jit(
     functools.partial(_initialize, experiment),
     out_shardings=sharding.replicate(experiment.mesh),
   )
   state = initialize(jax.random.key(experiment.config.seed))
   # A copy of the student must not share its buffers: the step donates both.
-  return jax.tree.map(jnp.copy, state)
+  state = jax.tree.map(jnp.copy, state)
+  weights = load_pretrained(experiment)
+  if weights is not None:
+    state = train_state.start_from(state, weights.variables)
+  return state
 
 
 def abstract_state(experiment: Experiment) -> train_state.TrainState:
@@ -243,38 +273,33 @@ def create_train_step(experiment: Experiment) -> Callable:
   would run its branches on a single core on CPUs.)
   """
   config, semi = experiment.config, experiment.config.semi
-  common = dict(
+  options = train_step.StepOptions(
     loss=supervised.make_supervised_loss(
       kind=config.loss.kind,
       ohem_threshold=config.loss.ohem_threshold,
       ohem_min_kept=config.loss.ohem_min_kept,
     ),
     aux_weight=config.loss.aux_weight,
-    teacher_dropout=semi.teacher_dropout,
-    teacher_batch_stats=semi.teacher_batch_stats,
-  )
-  supervised_step = _jit_step(
-    experiment,
-    train_step.make_supervised_step(experiment.model, experiment.tx, **common),
-  )
-  if not experiment.is_semi:
-    return lambda index, state, batch: supervised_step(state, batch)
-  options = train_step.SemiOptions(
     strong_augment=config.augment.to_dict(),
     unsupervised_weight=semi.unsupervised_weight,
     drop_percent=semi.drop_percent,
     unreliable_percent=semi.unreliable_percent,
     reliable=semi.reliable,
+    teacher_dropout=semi.teacher_dropout,
+    teacher_batch_stats=semi.teacher_batch_stats,
     teacher_first_epoch=semi.teacher_first_epoch,
     ema_decay=semi.ema_decay,
     contrast=experiment.contrast_options,
-    **common,
   )
+  model, tx = experiment.model, experiment.tx
+  supervised_step = _jit_step(
+    experiment, train_step.make_supervised_step(model, tx, options)
+  )
+  if not experiment.is_semi:
+    return lambda index, state, batch: supervised_step(state, batch)
   semi_step = _jit_step(
     experiment,
-    train_step.make_semi_step(
-      experiment.model, experiment.tx, experiment.timeline, options
-    ),
+    train_step.make_semi_step(model, tx, experiment.timeline, options),
   )
 
   def step(index, state, batch):

@@ -180,6 +180,8 @@ def train_and_evaluate(
   """
   workdir = epath.Path(workdir)
   exp = experiment.create_experiment(config)
+  if not (workdir / "config.json").exists():
+    _announce_pretrained(exp)  # Raises before anything is written.
   if jax.process_index() == 0:
     workdir_lib.claim(workdir, config.to_dict())
   manager = checkpoint.create_manager(
@@ -199,6 +201,19 @@ def train_and_evaluate(
   if jax.process_index() == 0:
     workdir_lib.write_json(workdir / "result.json", result)
   return result
+
+
+def _announce_pretrained(exp: experiment.Experiment) -> None:
+  """Says what the run starts from."""
+  weights = experiment.load_pretrained(exp)
+  if weights is not None:
+    left_out = ", ".join(weights.left_out)
+    show(
+      f"starting from {exp.config.model.pretrained}: {', '.join(weights.parts)}"
+      + (
+        f" (left out, as the network has none: {left_out})" if left_out else ""
+      )
+    )
 
 
 class _Run:

@@ -1,6 +1,6 @@
 """Everything that training changes, as one pytree of arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from flax import traverse_util
 
 from u2pl_jax import memory_bank as memory_bank_lib
 
@@ -103,6 +104,37 @@ def create_train_state(
     teacher_params=teacher.get("params"),
     teacher_batch_stats=teacher.get("batch_stats"),
     memory_bank=bank,
+  )
+
+
+def start_from(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
+  """Replaces variables of student and teacher, each on its devices.
+
+  Args:
+    state: with or without a teacher.
+    variables: {"params", "batch_stats"}, nested dictionaries of numpy arrays
+      for a part of the network, such as its encoder.
+
+  Returns:
+    The state with those leaves replaced, for both alike.
+  """
+
+  def replace(collection: str, tree: PyTree) -> PyTree:
+    if tree is None:
+      return None
+    leaves = traverse_util.flatten_dict(tree)
+    given = traverse_util.flatten_dict(variables[collection])
+    for path, value in given.items():
+      leaves[path] = jax.make_array_from_callback(
+        value.shape, leaves[path].sharding, value.__getitem__
+      )
+    return traverse_util.unflatten_dict(leaves)
+
+  return state.replace(
+    params=replace("params", state.params),
+    batch_stats=replace("batch_stats", state.batch_stats),
+    teacher_params=replace("params", state.teacher_params),
+    teacher_batch_stats=replace("batch_stats", state.teacher_batch_stats),
   )
 
 
