@@ -7,19 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import golden_files
+from tests import held_keys
 from u2pl_jax import memory_bank
 
 _push = jax.jit(memory_bank.push)
 _take = jax.jit(memory_bank.take)
-
-
-def _held(bank):
-  """Every class's keys, oldest first, by `take`."""
-  longest = max(bank.capacity)
-  ranks = np.broadcast_to(np.arange(longest), (len(bank.capacity), longest))
-  keys = np.asarray(_take(bank, ranks))
-  return [keys[c, :n] for c, n in enumerate(np.asarray(bank.count))]
 
 
 class _Deques:
@@ -33,7 +25,9 @@ class _Deques:
       queue.extend(new[exists])
 
   def assert_equal_to(self, bank):
-    for queue, held in zip(self.queues, _held(bank), strict=True):
+    for queue, held in zip(
+      self.queues, held_keys.of_each_class(bank), strict=True
+    ):
       assert len(held) == len(queue)
       np.testing.assert_array_equal(held, np.array(queue).reshape(held.shape))
 
@@ -57,27 +51,13 @@ def test_holds_what_a_deque_holds_over_many_pushes(capacity):
     deques.assert_equal_to(bank)
 
 
-def test_equals_golden_pushes_that_wrap_and_overflow():
-  golden = golden_files.load("paper_queue_wrap")
-  capacity = golden["capacity"]
-  bank = memory_bank.create_memory_bank(capacity, 4)
-  for step in range(5):
-    keys, valid = np.zeros((3, 25, 4), np.float32), np.zeros((3, 25), bool)
-    for c in range(3):
-      new = golden[f"push{step}_class{c}"]
-      keys[c, : len(new)], valid[c, : len(new)] = new, True
-    bank = _push(bank, keys, valid)
-    for c, held in enumerate(_held(bank)):
-      np.testing.assert_array_equal(held, golden[f"held{step}_class{c}"])
-
-
 def test_push_overwrites_oldest_when_full():
   bank = memory_bank.create_memory_bank([3, 3], 1)
   first = jnp.asarray([[[1.0], [2.0], [3.0]], [[10.0], [20.0], [30.0]]])
   bank = _push(bank, first, jnp.ones((2, 3), bool))
   second = jnp.asarray([[[4.0], [0.0]], [[40.0], [50.0]]])
   bank = _push(bank, second, jnp.asarray([[True, False], [True, True]]))
-  held = _held(bank)
+  held = held_keys.of_each_class(bank)
   np.testing.assert_array_equal(held[0][:, 0], [2, 3, 4])
   np.testing.assert_array_equal(held[1][:, 0], [30, 40, 50])
 
@@ -86,7 +66,7 @@ def test_push_of_more_than_the_capacity_keeps_the_newest():
   bank = memory_bank.create_memory_bank([2, 4], 1)
   keys = jnp.arange(14.0).reshape(2, 7, 1)
   valid = jnp.asarray([[1, 1, 0, 1, 1, 1, 0], [1] * 7], bool)
-  held = _held(_push(bank, keys, valid))
+  held = held_keys.of_each_class(_push(bank, keys, valid))
   np.testing.assert_array_equal(held[0][:, 0], [4, 5])
   np.testing.assert_array_equal(held[1][:, 0], [10, 11, 12, 13])
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import golden_files
-from u2pl_jax import partition, resize
+from u2pl_jax import partition
 
 PERCENTS = (0.0, 0.25, 12.5, 20.0, 33.3, 50.0, 80.0, 93.3, 99.75, 100.0)
 
@@ -14,9 +13,6 @@ _entropy = jax.jit(partition.compute_entropy)
 _percentiles = jax.jit(partition.masked_percentiles)
 _kth_smallest = jax.jit(partition.kth_smallest)
 _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
-
-_resize_bilinear = jax.jit(resize.resize_bilinear, static_argnames="size")
-_resize_nearest = jax.jit(resize.resize_nearest, static_argnames="size")
 
 
 def _value_sets():
@@ -318,68 +314,3 @@ class TestPartition:
         unreliable_percent=20.0,
         reliable="highest",
       )
-
-
-def _assert_equal_but_near(ours, theirs, distance_to_threshold):
-  differs = np.asarray(ours) != theirs
-  assert not np.any(differs & (np.abs(distance_to_threshold) > 1e-5))
-
-
-class TestGolden:
-  @pytest.mark.parametrize("epoch", [0, 20, 40, 60, 79])
-  def test_partition_of_the_published_code(self, epoch):
-    golden = golden_files.load("partition_c21_65x49")
-    recorded = {
-      key.split("/")[1]: value
-      for key, value in golden.items()
-      if key.startswith(f"epoch{epoch}/")
-    }
-    labels = golden["label_u_aug"]
-    logits = golden_files.channels_last(golden["teacher_train_logits_small"])
-    entropy = _entropy(_resize_bilinear(logits[2:], labels.shape[1:]))
-    np.testing.assert_allclose(entropy, golden["entropy_u_large"], atol=1e-5)
-    split = _split(
-      entropy,
-      labels != 255,
-      drop_percent=recorded["percent_unsup"],
-      unreliable_percent=recorded["alpha_t"],
-      reliable="lowest",
-    )
-    for name, recorded_name in (
-      ("drop_threshold", "thresh_unsup"),
-      ("reliable_threshold", "low_thresh"),
-      ("unreliable_threshold", "high_thresh"),
-    ):
-      np.testing.assert_allclose(
-        getattr(split, name), recorded[recorded_name], atol=1e-5
-      )
-    for ours, name in ((split.reliable, "low"), (split.unreliable, "high")):
-      mask = golden_files.unpack_mask(
-        recorded[f"{name}_entropy_mask_large"], labels.shape
-      )
-      gap = golden["entropy_u_large"] - recorded[f"{name}_thresh"]
-      _assert_equal_but_near(ours, mask, gap)
-      small = _resize_nearest(ours, (17, 13))
-      small_gap = _resize_nearest(gap, (17, 13))
-      recorded_small = recorded[f"{name}_mask_small"][2:, 0].astype(bool)
-      _assert_equal_but_near(small, recorded_small, small_gap)
-
-  @pytest.mark.parametrize("case", ["all", "two", "absent"])
-  def test_reliable_and_unreliable_of_the_paper(self, case):
-    golden = golden_files.load(f"paper_selection_{case}")
-    entropy = _entropy(golden["logits"])
-    np.testing.assert_allclose(entropy, golden["entropy"], atol=1e-5)
-    has_label = golden["label"] != 255
-    split = _split(
-      entropy,
-      has_label & ~golden["is_labeled"],
-      drop_percent=100 - golden["alpha_t"],
-      unreliable_percent=golden["alpha_t"],
-      reliable="below_unreliable",
-    )
-    gamma = golden["gamma_t"]
-    np.testing.assert_allclose(split.reliable_threshold, gamma, atol=1e-5)
-    reliable = split.reliable | (has_label & golden["is_labeled"])
-    gap = golden["entropy"] - gamma
-    _assert_equal_but_near(reliable, golden["reliable"], gap)
-    _assert_equal_but_near(split.unreliable, golden["unreliable"], gap)

@@ -1,5 +1,4 @@
-"""Crops against resizing the whole image in numpy, and against the published
-code's recorded outputs."""
+"""Crops against resizing the whole image in numpy."""
 
 import io
 
@@ -8,10 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests import golden_files
 from u2pl_jax.data import preprocess
 
-GOLDEN = golden_files.load("augmentation")
 RNG = np.random.default_rng(0)
 
 
@@ -120,70 +117,14 @@ def test_doubling_blends_neighbours_by_hand():
   assert actual.tolist() == [100, 75, 25]
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_resize_matches_published_code(number):
-  case = f"resize_fixed{number}/"
-  image = golden_files.channels_last(GOLDEN[case + "image"])[0]
-  expected = golden_files.channels_last(GOLDEN[case + "image_out"])[0]
-  label = golden_files.channels_last(GOLDEN[case + "label"])[0]
-  expected_label = golden_files.channels_last(GOLDEN[case + "label_out"])[0]
-  # The recorded image is float; bilinear resizing commutes with this scaling.
-  low, spread = image.min(), np.ptp(image) / 255
-  quantized = np.round((image - low) / spread).astype(np.uint8)
-  hw = np.array(image.shape[:2])
-  scaled_hw = (hw * GOLDEN[case + "scale"]).astype(int)
-  window = make_window(scaled_hw, (0, 0), scaled_hw)
-  actual = preprocess.resize_image(quantized, window).numpy()
-  assert actual.shape == expected.shape
-  # Half a level from rounding the input, half a level from the output.
-  assert np.abs(actual - (expected - low) / spread).max() < 1.01
-  actual = preprocess.resize_label(label, window).numpy()
-  np.testing.assert_array_equal(actual, expected_label)
-
-
-@pytest.mark.parametrize("number", range(5))
-def test_padding_and_crop_match_published_code(number):
-  case = f"crop{number}/"
-  image = golden_files.channels_last(GOLDEN[case + "image"])[0]
-  label = golden_files.channels_last(GOLDEN[case + "label"])[0]
-  size = tuple(map(int, GOLDEN[case + "size"]))
-
-  def crop(pixels, color):
-    if str(GOLDEN[case + "type"]) == "center":
-      seen = preprocess.center_crop(tf.constant(pixels), size)
-    else:
-      # Recorded: least, greatest and drawn offset, of rows and of columns.
-      y, x = GOLDEN[case + "randint_low_high_value_h_then_w"][:, 2]
-      seen = pixels[y : y + size[0], x : x + size[1]]
-    return preprocess.pad_to_crop(seen, size, color).numpy()
-
-  expected = golden_files.channels_last(GOLDEN[case + "image_out"])[0]
-  np.testing.assert_array_equal(crop(image, (0, 0, 0)), expected)
-  expected = golden_files.channels_last(GOLDEN[case + "label_out"])[0]
-  np.testing.assert_array_equal(crop(label, (0,)), expected)
-
-
-def test_crop_offsets_reach_both_ends_as_published():
-  case = "crop2/"
-  height, width = GOLDEN[case + "image"].shape[2:]
-  size = tuple(map(int, GOLDEN[case + "size"]))
-  low, high, _ = GOLDEN[case + "randint_low_high_value_h_then_w"].T
-  options = {"crop_size": size, "scale_range": (1.0, 1.0)}
-  first = draw_window((height, width), [0, 0, 0, 0, 0], **options)
-  last = draw_window((height, width), [0, 0, 1 - 1e-9, 1 - 1e-9, 0], **options)
-  assert first.offset.numpy().tolist() == low.tolist()
-  assert last.offset.numpy().tolist() == high.tolist()
-
-
-def test_scales_follow_the_published_distribution():
+def test_half_of_the_scales_are_below_1_and_uniform_on_either_side():
   windows = list(random_windows((400, 600), 2000))
   heights = np.array([w.scaled_hw[0].numpy() for w in windows]) / 400
   assert heights.min() >= 0.5 - 1 / 400 and heights.max() <= 2
-  counts, _ = np.histogram(heights, GOLDEN["rand_resize/hist_edges"])
-  # 4 standard errors of a share near 0.1.
-  np.testing.assert_allclose(
-    counts / 2000, GOLDEN["rand_resize/hist"], atol=0.027
-  )
+  edges = [0.5, 0.75, 1, 1.5, 2]
+  counts, _ = np.histogram(heights, edges)
+  # 4 standard errors of a share of a quarter.
+  np.testing.assert_allclose(counts / 2000, 0.25, atol=0.039)
 
 
 def test_offsets_are_uniform_and_half_of_the_crops_are_flipped():

@@ -1,7 +1,7 @@
-"""Network and weights of the recorded reference runs in `tests/golden/`.
+"""Networks and weights of the recorded runs.
 
-The files hold no weights: each entry of the reference's state dict was drawn
-from a generator seeded by its name, which `make_entry` repeats.
+The files hold no weights: each entry of the state dict of the published code
+was drawn from a generator seeded by its name, which `make_entry` repeats.
 """
 
 import json
@@ -13,9 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax.models import deeplab, torch_import
-
-GOLDEN_DIR = pathlib.Path(__file__).parent / "golden"
+from u2pl_jax.models import deeplab, torch_import, torch_networks
 
 
 def make_entry(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
@@ -57,10 +55,9 @@ def build(config: dict) -> tuple[deeplab.DeepLabV3Plus, dict]:
     aspp_rates=config["aspp_rates"],
   )
   shapes = variable_shapes(model)
-  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
   state_dict = {
-    name: make_entry(name, value.shape, config["salt"])
-    for name, value in torch_import.to_torch(zeros).items()
+    name: make_entry(name, shape, config["salt"])
+    for name, (shape, _) in describe_entries(shapes).items()
   }
   return model, torch_import.from_torch(state_dict, shapes)
 
@@ -75,13 +72,22 @@ def variable_shapes(model: deeplab.DeepLabV3Plus) -> dict:
   )
 
 
-def load(name: str) -> tuple[dict[str, np.ndarray], dict]:
-  """Reads a file of `tests/golden/`; returns its arrays and `config_json`."""
-  with np.load(GOLDEN_DIR / name) as file:
-    arrays = dict(file)
-  return arrays, json.loads(str(arrays.pop("config_json", "{}")))
+def read_entries(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
+  """{name: (shape, dtype)} of a recorded list of [name, shape, dtype]."""
+  entries = json.loads(path.read_text())
+  return {name: (tuple(shape), dtype) for name, shape, dtype in entries}
 
 
-def to_nhwc(x: np.ndarray) -> np.ndarray:
-  """[B, C, h, w] -> [B, h, w, C]."""
-  return x.transpose(0, 2, 3, 1)
+def recognize(entries: dict) -> torch_networks.Network:
+  """The network that has these entries, as the project recognises it."""
+  arrays = {n: np.zeros(shape, dtype) for n, (shape, dtype) in entries.items()}
+  return torch_networks.recognize(torch_networks.canonicalize(arrays)[0])
+
+
+def describe_entries(variables: dict) -> dict[str, tuple]:
+  """{name: (shape, dtype)} of a network's variables, laid out for PyTorch."""
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
+  return {
+    name: (value.shape, str(value.dtype))
+    for name, value in torch_import.to_torch(zeros).items()
+  }

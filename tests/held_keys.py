@@ -1,0 +1,16 @@
+"""What a memory bank holds, as a first-in-first-out queue would list it."""
+
+import jax
+import numpy as np
+
+from u2pl_jax import memory_bank
+
+_take = jax.jit(memory_bank.take)
+
+
+def of_each_class(bank: memory_bank.MemoryBank) -> list[np.ndarray]:
+  """Every class's keys, oldest first, read by `memory_bank.take`."""
+  longest = max(bank.capacity)
+  ranks = np.broadcast_to(np.arange(longest), (len(bank.capacity), longest))
+  keys = np.asarray(_take(bank, ranks))
+  return [keys[c, :n] for c, n in enumerate(np.asarray(bank.count))]

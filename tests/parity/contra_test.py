@@ -1,0 +1,208 @@
+"""Calls of the published contrastive loss, the bank carried on."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests import held_keys
+from tests.parity import contrast_replay, golden
+from u2pl_jax import contrast, memory_bank
+
+
+def _count_keys(teacher_probs, pixels, options):
+  """[K] int32, the keys of one call: of labelled pixels, and all."""
+  width = teacher_probs["rep"].shape[-1]
+  roomy = [pixels.is_labeled.size] * options.num_classes
+  nothing = jnp.zeros_like(pixels.unreliable)
+  counts = []
+  for chosen in (pixels.replace(unreliable=nothing), pixels):
+    bank, _ = contrast_replay.prepare(
+      jax.random.key(0),
+      memory_bank.create_memory_bank(roomy, width),
+      teacher_probs,
+      chosen,
+      options,
+    )
+    counts.append(bank.count)
+  return counts
+
+
+@functools.cache
+def _make_call(options):
+  """One call with either pairing, compiled."""
+  loss_and_gradient = jax.value_and_grad(contrast.compute_loss)
+
+  @jax.jit
+  def call(bank, rep, teacher_probs, pixels):
+    with contrast_replay.arange_sampler():
+      bank, plan = contrast_replay.prepare(
+        jax.random.key(0), bank, teacher_probs, pixels, options
+      )
+      labeled_keys, keys = _count_keys(teacher_probs, pixels, options)
+    partner, original_plan = contrast_replay.pair_by_position(plan)
+    return bank, {
+      "corrected": loss_and_gradient(rep, plan, options),
+      "original": loss_and_gradient(rep, original_plan, options),
+      "original_contributes": original_plan.contributes,
+      "partner": partner,
+      "members": jnp.sum(
+        pixels.is_class & pixels.reliable[:, None], axis=0, dtype=jnp.int32
+      ),
+      "labeled_keys": labeled_keys,
+      "keys": keys,
+      "plan": plan,
+    }
+
+  return call
+
+
+@golden.once_per_input
+def _replay(recipe, config_json, num_classes, queue_size, *inputs):
+  """A pair (bank, results) for each call of `inputs`, seven arrays each."""
+  size = len(contrast_replay.INPUTS)
+  calls = [
+    contrast_replay.make_inputs(*inputs[i : i + size])
+    for i in range(0, len(inputs), size)
+  ]
+  pixels = max(call[2].is_labeled.size for call in calls)
+  options = contrast_replay.make_options(
+    config_json, num_classes, pixels, recipe
+  )
+  width = calls[0][0].shape[-1]
+  # One row more: a queue that the published code calls full is full here.
+  bank = contrast_replay.make_bank(queue_size, width, pixels * len(calls) + 1)
+  results = []
+  for call in calls:
+    bank, result = _make_call(options)(bank, *call)
+    results.append((bank, result))
+  return results
+
+
+def _calls(path, recipe="reference"):
+  """Yields a call's recorded arrays, our bank after it and our results."""
+  arrays = golden.load(path)
+  found = (re.fullmatch(r"call(\d+)/rep", name) for name in arrays)
+  numbers = sorted(int(match[1]) for match in found if match)
+  assert numbers == list(range(1, len(numbers) + 1))
+  assert numbers
+  inputs = [
+    arrays[f"call{i}/{name}"]
+    for i in numbers
+    for name in contrast_replay.INPUTS
+  ]
+  settings = (arrays[k] for k in ("config_json", "num_classes", "queue_size"))
+  results = _replay(recipe, *settings, *inputs)
+  for i, (bank, result) in zip(numbers, results, strict=True):
+    prefix = f"call{i}/"
+    recorded = {
+      name.removeprefix(prefix): array
+      for name, array in arrays.items()
+      if name.startswith(prefix)
+    }
+    yield recorded, bank, result
+
+
+def _assert_loss_and_gradient(ours, recorded, pairing):
+  """README, section 6: loss 1e-5 relative, gradient 1e-6 absolute."""
+  loss, gradient = ours
+  expected = recorded[f"loss_{pairing}"]
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  expected = golden.channels_last(recorded[f"grad_rep_{pairing}"])
+  np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-6)
+
+
+@golden.every_file("contra")
+def test_loss_and_gradient_of_the_corrected_pairing(path):
+  for recorded, _, ours in _calls(path):
+    _assert_loss_and_gradient(ours["corrected"], recorded, "corrected")
+
+
+@golden.every_file("contra")
+def test_loss_and_gradient_of_the_published_pairing(path):
+  for recorded, _, ours in _calls(path):
+    _assert_loss_and_gradient(ours["original"], recorded, "original")
+
+
+@golden.every_file("contra")
+def test_loss_with_the_papers_keys(path):
+  for recorded, _, ours in _calls(path, "paper"):
+    loss, _ = ours["corrected"]
+    expected = recorded["loss_corrected_paper_negatives"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+@golden.every_file("contra")
+def test_classes_that_take_part(path):
+  for recorded, _, ours in _calls(path):
+    plan, present = ours["plan"], recorded["valid_classes"]
+    np.testing.assert_array_equal(np.flatnonzero(plan.present), present)
+    # With at most one class present the loss is 0, nothing is used.
+    is_lost = len(present) > 1
+    used = np.flatnonzero(plan.contributes & is_lost)
+    np.testing.assert_array_equal(used, recorded["used_class_corrected"])
+    used = np.flatnonzero(ours["original_contributes"] & is_lost)
+    pairs = np.stack([used, np.asarray(ours["partner"])[used]], axis=1)
+    expected = recorded["used_anchorclass_bankclass_original"]
+    np.testing.assert_array_equal(pairs, expected.reshape(-1, 2))
+
+
+@golden.every_file("contra")
+def test_anchors_and_prototypes(path):
+  for recorded, _, ours in _calls(path):
+    plan, present = ours["plan"], recorded["low_valid_count"] > 0
+    members = recorded["low_valid_count"]
+    np.testing.assert_array_equal(ours["members"], members)
+    anchors = recorded["anchor_count"]
+    np.testing.assert_array_equal(plan.anchors.sum(axis=0), anchors)
+    np.testing.assert_array_equal(plan.metrics["contrast/anchors"], anchors)
+    # The mean of nothing is NaN there and 0 here.
+    expected = np.where(present[:, None], recorded["prototype"], 0)
+    np.testing.assert_array_equal(
+      present, ~np.isnan(recorded["prototype"][:, 0])
+    )
+    # The README gives none; 1e-5 as for the paper's prototypes (section 12).
+    np.testing.assert_allclose(plan.positives, expected, rtol=0, atol=1e-5)
+
+
+@golden.every_file("contra")
+def test_number_of_new_keys(path):
+  for recorded, _, ours in _calls(path):
+    expected = recorded["negative_count"]
+    np.testing.assert_array_equal(ours["keys"], expected)
+    expected = recorded["negative_count_labeled"]
+    np.testing.assert_array_equal(ours["labeled_keys"], expected)
+    new_keys = ours["plan"].metrics["contrast/new_keys"]
+    assert new_keys == recorded["negative_count"].sum()
+
+
+@golden.every_file("contra")
+def test_number_of_new_keys_by_the_papers_rules(path):
+  for recorded, _, ours in _calls(path, "paper"):
+    expected = recorded["negative_count_paper_labeled"]
+    np.testing.assert_array_equal(ours["labeled_keys"], expected)
+    expected = recorded["negative_count_paper_unlabeled"]
+    unlabeled = ours["keys"] - ours["labeled_keys"]
+    np.testing.assert_array_equal(unlabeled, expected)
+
+
+@golden.every_file("contra")
+def test_bank(path):
+  arrays, compared = golden.load(path), 0
+  for i, (recorded, bank, _) in enumerate(_calls(path), start=1):
+    np.testing.assert_array_equal(bank.count, recorded["queue_length"])
+    # The published pointer stays at the size once the queue is full, ours
+    # goes round.
+    is_full = bank.count == arrays["queue_size"]
+    pointer = np.where(is_full, arrays["queue_size"], bank.cursor)
+    np.testing.assert_array_equal(pointer, recorded["queue_ptr"])
+    if f"queue_after_call{i}" in arrays:  # Not after every call.
+      held = held_keys.of_each_class(bank)
+      expected = arrays[f"queue_after_call{i}_length"]
+      np.testing.assert_array_equal([len(keys) for keys in held], expected)
+      expected = arrays[f"queue_after_call{i}"]
+      np.testing.assert_array_equal(np.concatenate(held), expected)
+      compared += 1
+  assert compared

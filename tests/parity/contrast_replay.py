@@ -1,0 +1,107 @@
+"""The contrastive term on inputs recorded from the published code.
+
+Recorded are the teacher's probabilities, not its logits; so that rounding
+moves no pixel across a threshold, they take the place of the softmax here.
+"""
+
+import json
+import math
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests import tiny
+from tests.parity import golden
+from u2pl_jax import contrast, memory_bank, sampling
+
+# What a recorded call starts from; the last ones of `replay`'s arguments.
+INPUTS = (
+  "rep", "rep_teacher", "prob", "label_small", "low_mask", "high_mask",
+  "num_labeled",
+)  # fmt: skip
+
+
+def make_options(config_json, num_classes, max_keys, recipe="reference"):
+  """The published code's, but for which pixels are keys: by `recipe`."""
+  config = json.loads(str(config_json))
+  settings = dict(
+    num_classes=int(num_classes),
+    weight=1.0,
+    num_anchors=config["num_queries"],
+    num_negatives=config["num_negatives"],
+    low_rank=config["low_rank"],
+    high_rank=config["high_rank"],
+    temperature=config["temperature"],
+    min_anchor_prob=config["current_class_threshold"],
+    max_keys_per_class=max_keys,
+  )
+  if recipe == "reference":
+    limit = config["current_class_negative_threshold"]
+    settings["max_negative_prob"] = limit
+  else:
+    rules = tiny.recipe_settings(recipe, "contrast")
+    names = "labeled_negatives", "own_pseudo_label", "max_negative_prob"
+    settings |= {name: rules[name] for name in names}
+  return tiny.make_contrast_options("reference", **settings)
+
+
+def make_inputs(rep, rep_teacher, prob, label_small, *masks_and_count):
+  """rep [B, h, w, D], teacher_outputs and pixels of one recorded call."""
+  low_mask, high_mask, num_labeled = masks_and_count
+  rep, rep_teacher, prob = map(golden.channels_last, (rep, rep_teacher, prob))
+  image = np.repeat(np.arange(len(label_small)), label_small[0].size)
+  classes = np.arange(prob.shape[-1])
+  pixels = contrast.Pixels(
+    is_class=label_small.reshape(-1, 1) == classes,
+    is_labeled=image < num_labeled,
+    reliable=low_mask.reshape(-1) > 0,
+    unreliable=high_mask.reshape(-1) > 0,
+  )
+  return rep, {"logits": prob, "rep": rep_teacher}, pixels
+
+
+def make_bank(queue_size, width, max_keys):
+  """An empty bank; rows that `max_keys` keys can never reach are left out."""
+  return memory_bank.create_memory_bank(np.minimum(queue_size, max_keys), width)
+
+
+def first_ones(key, count, shape):
+  """The arange sampler: ranks 0, 1, 2, ... modulo the count."""
+  del key
+  ranks = jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(1, *shape)
+  return ranks % jnp.maximum(count, 1).reshape(-1, *(1 for _ in shape))
+
+
+def arange_sampler():
+  """Replaces the draws in what is traced within it."""
+  return mock.patch.object(sampling, "draw_ranks", first_ones)
+
+
+def prepare(key, bank, teacher_probs, pixels, options):
+  """`contrast.prepare` with probabilities instead of logits."""
+  with mock.patch.object(jax.nn, "softmax", lambda probs, axis: probs):
+    return contrast.prepare(key, bank, teacher_probs, pixels, options)
+
+
+def pair_by_position(plan):
+  """The plan by the published pairing, wrong as soon as a class is absent.
+
+  With n classes present, anchors and positive of class i, for each i < n,
+  meet the bank of the i-th class present.
+
+  Returns:
+    [K] int32, whose bank each class meets, and the plan.
+  """
+  # What is read from an empty bank is zero.
+  is_filled = jnp.any(plan.negatives != 0, axis=(1, 2, 3))
+  partner = jnp.argsort(~plan.present, stable=True)  # Those present first.
+  contributes = (
+    (jnp.arange(len(partner)) < jnp.sum(plan.present))
+    & jnp.any(plan.anchors, axis=0)
+    & is_filled[partner]
+  )
+  return partner, plan.replace(
+    negatives=plan.negatives[partner], contributes=contributes
+  )

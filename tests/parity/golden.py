@@ -1,0 +1,226 @@
+"""Recorded arrays: where they lie, what kinds there are, who checks them.
+
+Each kind of file has a module KIND_test.py in this folder, which compares
+this project with every file of that kind. Files are looked for in the folder
+that the environment variable U2PL_GOLDEN_DIR names; without it in
+tests/golden, compact copies, and beside the project in ../shared/weights and
+../shared/golden, whole recordings, which replace copies of the same name.
+
+Files named paper_* come from a float64 oracle of the paper's rules, all others
+from running the authors' published PyTorch code
+(github.com/Haochen-Wang409/U2PL, commit ab3d2be) in float32.
+"""
+
+import dataclasses
+import fnmatch
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """One kind of file.
+
+  Attributes:
+    pattern: of the names of its files.
+    corrupt: patterns of array names; an error in the first array that one of
+      them matches must be noticed, see corruption_test.py.
+  """
+
+  pattern: str
+  corrupt: tuple[str, ...]
+
+
+KINDS = {
+  "model_eval": Kind(
+    "model_eval_*.npz", ("pred", "aux", "rep_norm", "feat4_sample")
+  ),
+  "model_train": Kind(
+    "model_train_*.npz",
+    ("pred", "loss_total", "rm/*", "rv/*", "grad_l2_float64", "grad64/*"),
+  ),
+  "state_dict": Kind("state_dict_*.json", ("*",)),
+  "pretrained_encoder": Kind("pretrained_encoder_*.json", ("*",)),
+  "interp": Kind(
+    "interp*.npz", ("bilinear_*/out", "nearest_index/*", "nearest_mask/*/out")
+  ),
+  "loss_unsup": Kind(
+    "loss_unsup_*.npz", ("loss", "threshold", "keep_mask_*", "grad_sample_*")
+  ),
+  "criterion": Kind(
+    "criterion_*.npz",
+    ("*/loss", "*/grad_pred_l2", "*/grad_aux_l2", "*/ohem_kept_pred"),
+  ),
+  "partition": Kind(
+    "partition_*.npz",
+    (
+      "entropy_u_large",
+      "epoch*/low_thresh",
+      "epoch*/low_entropy_mask_large",
+      "epoch*/high_mask_small",
+      "epoch*/unsup_loss",
+      "*_small_onehot",
+    ),
+  ),
+  "contra_stat": Kind(
+    "contra_stat_*.npz",
+    (
+      "loss_corrected_mean",
+      "loss_original_mean",
+      "loss_original_std",
+    ),
+  ),
+  "contra": Kind(
+    "contra_[!s]*.npz",
+    (
+      "call1/loss_corrected",
+      "call1/grad_rep_corrected",
+      "call1/loss_original",
+      "call1/grad_rep_original",
+      "call1/loss_corrected_paper_negatives",
+      "call1/negative_count",
+      "call1/negative_count_paper_*",
+      "call1/anchor_count",
+      "call1/low_valid_count",
+      "call1/prototype",
+      "call1/queue_length",
+      "call1/queue_ptr",
+      "queue_after_call?",
+    ),
+  ),
+  "schedules": Kind(
+    "schedules*.npz",
+    (
+      "*/lr_head_used",
+      "*/alpha_t*",
+      "*/drop_percent*",
+      "*/decay_formula",
+      "*/decay_measured",
+    ),
+  ),
+  "optimizer": Kind("optimizer*.npz", ("step*/value/*", "lr")),
+  "trajectory": Kind(
+    "trajectory_*.npz", ("loss_sup", "student_param/*", "pseudo_label")
+  ),
+  "eval_iou": Kind("eval_iou*.npz", ("*iou",)),
+  "eval_slide": Kind(
+    "eval_slide*.npz", ("crop*/prediction", "whole*/prediction")
+  ),
+  "eval_multiscale": Kind("eval_multiscale_*.npz", ("gray*", "score_sum*")),
+  "augmentation": Kind(
+    "augmentation*.npz",
+    (
+      "box_mask_*",
+      "classmix_n*_freq",
+      "mix/*/data",
+      "rand_resize/hist",
+      "resize_fixed?/image_out",
+      "crop?/label_out",
+      "normalize/image_out",
+    ),
+  ),
+  "paper_selection": Kind(
+    "paper_selection_*.npz",
+    (
+      "entropy",
+      "gamma_t",
+      "reliable",
+      "unreliable",
+      "anchor",
+      "negative",
+      "prototype",
+    ),
+  ),
+  "paper_info_nce": Kind("paper_info_nce_*.npz", ("loss", "per_class")),
+  "paper_queue": Kind("paper_queue_*.npz", ("held*",)),
+  "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
+  "ael": Kind("ael*.npz", ()),
+}
+
+
+def folders() -> list[pathlib.Path]:
+  """Where recordings are looked for, the later ones first in rank."""
+  given = os.environ.get("U2PL_GOLDEN_DIR")
+  if given:
+    return [pathlib.Path(given)]
+  shared = _ROOT.parent / "shared"
+  default = _ROOT / "tests" / "golden", shared / "weights", shared / "golden"
+  return [folder for folder in default if folder.is_dir()]
+
+
+def recordings() -> dict[str, pathlib.Path]:
+  """All recordings by file name."""
+  return {
+    path.name: path
+    for folder in folders()
+    for path in sorted(folder.iterdir())
+    if path.suffix in (".npz", ".json")
+  }
+
+
+def find(kind: str) -> list[pathlib.Path]:
+  """The recordings of one kind."""
+  pattern = KINDS[kind].pattern
+  return [
+    path
+    for name, path in sorted(recordings().items())
+    if fnmatch.fnmatchcase(name, pattern)
+  ]
+
+
+def every_file(kind: str) -> pytest.MarkDecorator:
+  """Parametrises a test over `path`, every recording of a kind."""
+  cases = [pytest.param(path, id=path.stem) for path in find(kind)]
+  if not cases:
+    places = ", ".join(map(str, folders()))
+    reason = f"no {KINDS[kind].pattern} in {places}"
+    cases = [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
+  return pytest.mark.parametrize("path", cases)
+
+
+def load(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays of a recording."""
+  with np.load(path) as arrays:
+    return dict(arrays)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+  """[B, C, H, W] to [B, H, W, C]."""
+  return np.moveaxis(array, 1, -1)
+
+
+def unpack_mask(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Bool array of `shape` from `numpy.packbits` of it."""
+  return np.unpackbits(bits)[: np.prod(shape)].reshape(shape).astype(bool)
+
+
+def once_per_input(function: Callable[..., Any]) -> Callable[..., Any]:
+  """Remembers results by the content of the arrays and strings given.
+
+  Several tests compare with one run of a network, and a spoilt recording of
+  the same inputs needs no run of its own.
+  """
+  results = {}
+
+  def digest(value):
+    array = np.asarray(value)
+    content = hashlib.sha1(array.tobytes()).hexdigest()
+    return array.shape, str(array.dtype), content
+
+  @functools.wraps(function)
+  def remembered(*arguments):
+    key = tuple(map(digest, arguments))
+    if key not in results:
+      results[key] = function(*arguments)
+    return results[key]
+
+  return remembered
