@@ -3,8 +3,8 @@
   python main.py --config=configs/cityscapes.py:372 --workdir=runs/city_372
 
 16 + 16 images of 769 px a step, ResNet-101 with the auxiliary head, OHEM, 200
-epochs. Needs the dataset `cityscapes` in data.data_dir and ImageNet weights
-for the published scores.
+epochs. Needs the dataset `cityscapes` in data.data_dir and, for the published
+scores, ImageNet weights: --config.model.pretrained=resnet101.npz (see README).
 
 Published mIoU, U2PL with cutmix (labels alone), sliding window:
   186: 70.30 (65.74)  372: 74.37 (72.53)

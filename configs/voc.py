@@ -3,7 +3,8 @@
   python main.py --config=configs/voc.py:366 --workdir=runs/voc_366
 
 16 + 16 images of 513 px a step, ResNet-101, 80 epochs. Needs the dataset
-`voc` in data.data_dir and ImageNet weights for the published scores.
+`voc` in data.data_dir and, for the published scores, ImageNet weights:
+--config.model.pretrained=resnet101.npz (see README).
 
 Published mIoU, U2PL with cutmix (labels alone), centre crop while training:
   92: 67.98 (45.77)   183: 69.15 (54.92)   366: 73.66 (65.88)

@@ -5,6 +5,7 @@ import pytest
 
 from configs import common
 from u2pl_jax import workdir
+from u2pl_jax.models import deeplab
 
 FILES = sorted(
   path for path in pathlib.Path("configs").glob("*.py") if path.stem != "common"
@@ -13,6 +14,7 @@ SPLITS = {
   "synthetic": ["24"],
   "camvid": ["1_16", "1_8", "1_4", "1_2"],
   "voc_animals": ["27", "53", "107", "213", "426"],
+  "voc_animals_pretrained": ["27", "53", "107", "213", "426"],
   "voc": ["92", "183", "366", "732", "1464"],
   "voc_1464": ["1464"],
   "voc_aug": ["662", "1323", "2646", "5291"],
@@ -38,6 +40,13 @@ def test_default_is_u2pl_of_the_paper(name):
   config = load(name)
   assert (config.method, config.recipe) == ("u2pl", "paper")
   assert config.is_locked
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_network_can_be_built(name):
+  settings = load(name).model.to_dict()
+  del settings["pretrained"]
+  deeplab.create_model(num_classes=19, **settings)
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def train_and_evaluate(
   workdir = epath.Path(workdir)
   exp = experiment.create_experiment(config)
   if not (workdir / "config.json").exists():
-    _announce_pretrained(exp)  # Raises before anything is written.
+    _announce_start(exp)  # Raises before anything is written.
   if jax.process_index() == 0:
     workdir_lib.claim(workdir, config.to_dict())
   manager = checkpoint.create_manager(
@@ -203,17 +203,18 @@ def train_and_evaluate(
   return result
 
 
-def _announce_pretrained(exp: experiment.Experiment) -> None:
-  """Says what the run starts from."""
+def _announce_start(exp: experiment.Experiment) -> None:
+  """Says what a new run starts from."""
   weights = experiment.load_pretrained(exp)
-  if weights is not None:
-    left_out = ", ".join(weights.left_out)
-    show(
-      f"starting from {exp.config.model.pretrained}: {', '.join(weights.parts)}"
-      + (
-        f" (left out, as the network has none: {left_out})" if left_out else ""
-      )
-    )
+  if weights is None:
+    show("starting from random weights (model.pretrained names no file)")
+    return
+  parts = ", ".join(weights.parts)
+  left_out = ", ".join(weights.left_out)
+  show(
+    f"starting from {exp.config.model.pretrained}: {parts}"
+    + (f" (not in this network: {left_out})" if left_out else "")
+  )
 
 
 class _Run:
