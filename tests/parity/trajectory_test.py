@@ -21,8 +21,8 @@ INSISTED_STEPS = 3
 LIMIT = 1e-2
 LATE_LIMIT = 0.2
 # From the fourth step on a class's only anchor may cross the threshold of
-# probability, which adds or takes a whole term of the contrastive loss. (In
-# the recordings themselves, float32 and float64 differ by up to 0.1 then.)
+# probability, which adds or takes a whole term of the contrastive loss: 0.2 in
+# one recording. (In another, float32 and float64 differ by 0.1.)
 LATE_CONTRASTIVE = 0.3
 # The encoder moves little beside the head, and rounding is a larger part of
 # its gradient (gradient norms of the recordings differ by up to 4e-3 between
