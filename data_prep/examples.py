@@ -1,7 +1,7 @@
 """Images and masks as they come from a source, and the checks they must pass.
 
 Pixels count as they are stored: an orientation tag (EXIF) is ignored, here as
-in training.
+in training and prediction. Gray images are read as three equal channels.
 """
 
 import dataclasses
@@ -16,6 +16,8 @@ import u2pl_jax
 _IMAGE_FORMATS = ("JPEG", "PNG")
 _IMAGE_MODES = ("RGB", "L")
 _MASK_MODES = ("L", "P")
+_PNG_DEPTH_OFFSET = 24  # Of the byte that tells the bits of a channel.
+_ORIENTATION_TAG = 0x0112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,8 @@ class CheckedExample:
       image has no mask.
     has_label: whether it has one.
     pixel_counts: [256] int64, pixels of each label; all 0 without a mask.
+    is_rotated: whether an orientation tag (EXIF) of the image, which is
+      ignored, asks to show it rotated or mirrored.
   """
 
   id: str
@@ -53,6 +57,7 @@ class CheckedExample:
   label: bytes
   has_label: bool
   pixel_counts: np.ndarray
+  is_rotated: bool
 
 
 class ProblemError(ValueError):
@@ -66,28 +71,29 @@ def check_example(raw: RawExample, num_classes: int) -> CheckedExample:
     ProblemError: a file is missing or broken, is of a kind that training does
       not read, has the wrong size, or holds an impossible label.
   """
-  image_bytes = _read(raw.image)
-  image = _decode(raw.image, image_bytes, _IMAGE_FORMATS, _IMAGE_MODES)
-  width, height = image.size
+  image_bytes = read(raw.image)
+  image = decode(raw.image, image_bytes, _IMAGE_FORMATS, _IMAGE_MODES)
+  is_rotated = _is_rotated(image)
   if raw.mask is None:
-    unlabeled = np.full((height, width), u2pl_jax.IGNORE_LABEL, np.uint8)
-    counts = np.zeros(256, np.int64)
-    return CheckedExample(
-      raw.id, image_bytes, encode_png(unlabeled), False, counts
-    )
-  mask_bytes = _read(raw.mask)
-  mask = _decode(raw.mask, mask_bytes, ("PNG",), _MASK_MODES)
-  if mask.size != image.size:
-    raise ProblemError(
-      f"{raw.mask.name}: {mask.width}x{mask.height} pixels, but its image "
-      f"{raw.image.name} has {width}x{height}"
-    )
-  labels = np.asarray(mask)
-  counts = np.bincount(labels.ravel(), minlength=256)
-  _check_labels(raw.mask, counts, num_classes)
-  # TensorFlow would turn a palette's colours, not its indices, into labels.
-  label_bytes = encode_png(labels) if mask.mode == "P" else mask_bytes
-  return CheckedExample(raw.id, image_bytes, label_bytes, True, counts)
+    unlabeled = np.full(image.size[::-1], u2pl_jax.IGNORE_LABEL, np.uint8)
+    label_bytes, counts = encode_png(unlabeled), np.zeros(256, np.int64)
+  else:
+    mask_bytes = read(raw.mask)
+    mask = decode(raw.mask, mask_bytes, ("PNG",), _MASK_MODES)
+    _check_size(raw, image, mask, is_rotated)
+    labels = np.asarray(mask)
+    counts = np.bincount(labels.ravel(), minlength=256)
+    _check_labels(raw.mask, counts, num_classes)
+    # TensorFlow would turn a palette's colours, not its indices, into labels.
+    label_bytes = encode_png(labels) if mask.mode == "P" else mask_bytes
+  return CheckedExample(
+    id=raw.id,
+    image=image_bytes,
+    label=label_bytes,
+    has_label=raw.mask is not None,
+    pixel_counts=counts,
+    is_rotated=is_rotated,
+  )
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -97,7 +103,12 @@ def encode_png(pixels: np.ndarray) -> bytes:
   return buffer.getvalue()
 
 
-def _read(file: File) -> bytes:
+def read(file: File) -> bytes:
+  """Returns the bytes of a file.
+
+  Raises:
+    ProblemError: it cannot be read or is empty.
+  """
   try:
     content = file.read()
   except OSError as error:
@@ -108,13 +119,23 @@ def _read(file: File) -> bytes:
   return content
 
 
-def _decode(
+def decode(
   file: File,
   content: bytes,
   formats: tuple[str, ...],
   modes: tuple[str, ...],
 ) -> Image.Image:
-  """Decodes all of an image; Pillow, unlike TensorFlow, says what is wrong."""
+  """Decodes all of an image; Pillow, unlike TensorFlow, says what is wrong.
+
+  Args:
+    file: where `content` comes from, for the messages.
+    content: the bytes of the file.
+    formats: Pillow's names of the formats that are accepted.
+    modes: Pillow's names of the kinds of pixels that are accepted.
+
+  Raises:
+    ProblemError: it is damaged or of another format, kind or depth.
+  """
   try:
     image = Image.open(io.BytesIO(content))
     image.load()
@@ -131,7 +152,35 @@ def _decode(
     raise ProblemError(
       f"{file.name}: pixels of mode {image.mode}, must be {' or '.join(modes)}"
     )
+  # Pillow and TensorFlow would silently drop bits, or stretch gray values.
+  depth = content[_PNG_DEPTH_OFFSET] if image.format == "PNG" else 8
+  if depth > 8 or (depth < 8 and image.mode == "L"):
+    raise ProblemError(f"{file.name}: {depth} bits a channel, must be 8")
   return image
+
+
+def _is_rotated(image: Image.Image) -> bool:
+  try:
+    return image.getexif().get(_ORIENTATION_TAG, 1) != 1
+  except Exception:  # Broken tags matter as little as whole ones.
+    return False
+
+
+def _check_size(
+  raw: RawExample, image: Image.Image, mask: Image.Image, is_rotated: bool
+):
+  if mask.size == image.size:
+    return
+  hint = ""
+  if is_rotated and mask.size == image.size[::-1]:
+    hint = (
+      ": the image has an orientation tag (EXIF), which is ignored; rotate its "
+      "pixels and drop the tag, or rotate the mask"
+    )
+  raise ProblemError(
+    f"{raw.mask.name}: {mask.width}x{mask.height} pixels, but its image "
+    f"{raw.image.name} has {image.width}x{image.height}{hint}"
+  )
 
 
 def _check_labels(mask: File, counts: np.ndarray, num_classes: int):

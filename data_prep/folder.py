@@ -5,10 +5,17 @@
 TREE holds, under these names unless others are given:
 
   JPEGImages/ID.jpg           images, JPEG or PNG
-  SegmentationClass/ID.png    masks of class ids (gray or palette), 255 ignored
+  SegmentationClass/ID.png    masks, PNG
   ImageSets/Segmentation/     trainaug.txt or, without it, train.txt; val.txt
   classes.json                {"names": [...], "palette": [[r, g, b], ...]}
-  splits/SPLIT/               labeled.txt and unlabeled.txt, ids of the former
+  splits/SPLIT/               labeled.txt and unlabeled.txt, ids of the former;
+                              may be missing, see data_prep.make_splits
+
+Gray and palette masks hold class ids, 255 where ignored; RGB masks hold the
+colours of the palette, and of "other_colors" {name: [[r, g, b], ...]} and
+"ignore_colors" [[r, g, b], ...] in classes.json. --mask_values, or an entry of
+that name in classes.json, settles it for all masks: ids; colors; binary, which
+is black and white for the first and second of two classes.
 
 A training image without a mask can only serve unlabelled. Whatever is wrong
 with any file or list is reported together, and then nothing is written.
@@ -16,13 +23,12 @@ with any file or list is reported together, and then nothing is written.
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from data_prep import examples, writer
+from data_prep import class_table, color_masks, command, examples, writer
 from u2pl_jax.data import datasets
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -60,6 +66,7 @@ def prepare(
   data_dir: str | pathlib.Path,
   layout: Layout = Layout(),
   class_names: Sequence[str] = (),
+  mask_values: str = "",
   overwrite: bool = False,
 ) -> pathlib.Path:
   """Makes the dataset `name` of the tree at `root`.
@@ -70,6 +77,7 @@ def prepare(
     data_dir: folder of all datasets.
     layout: where things are in the tree.
     class_names: [K] names by class id, instead of the tree's file of classes.
+    mask_values: one of `class_table.MASK_VALUES`.
     overwrite: whether to replace a dataset of this name.
 
   Returns:
@@ -80,28 +88,35 @@ def prepare(
     OSError: a list or folder is missing, or the dataset cannot be written.
   """
   root = pathlib.Path(root).expanduser()
+  if not root.is_dir():
+    raise FileNotFoundError(f"{root}: no such folder")
   writer.check_target(name, data_dir, overwrite)
-  source = read_tree(root, layout, class_names)
+  classes = class_table.read(root / layout.classes, class_names, mask_values)
+  source = read_tree(root, layout, classes)
   with writer.preparation_lock(data_dir):
-    return writer.write_dataset(
+    path = writer.write_dataset(
       source, name=name, data_dir=data_dir, overwrite=overwrite
     )
+  if not source.split_lists:
+    print(
+      f"{root / layout.splits}: no splits there; to draw some: python -m "
+      f"data_prep.make_splits --name={name} --data_dir={data_dir} --labeled=1/8"
+    )
+  return path
 
 
 def read_tree(
-  root: pathlib.Path, layout: Layout, class_names: Sequence[str] = ()
+  root: pathlib.Path, layout: Layout, classes: class_table.ClassTable
 ) -> writer.Source:
   """Reads the lists of a tree and finds its files, without opening them.
 
   Raises:
     FileNotFoundError: a list or folder is missing.
-    ValueError: a list or the file of classes is unreadable.
+    ValueError: a list is unreadable.
   """
-  if not root.is_dir():
-    raise FileNotFoundError(f"{root}: no such folder")
-  names, palette = _read_classes(root / layout.classes, class_names)
   images = _index_files(root / layout.images, _IMAGE_SUFFIXES)
   masks = _index_files(root / layout.masks, _MASK_SUFFIXES)
+  convert = color_masks.make_converter(classes)
   lists = _find_lists(root, layout)
   ids = {split: datasets.read_id_list(file) for split, file in lists.items()}
   split_files = _find_split_files(root / layout.splits)
@@ -125,74 +140,20 @@ def read_tree(
       ids[split], lists[split], images, masks, needs_mask=split == "val"
     )
   return writer.Source(
-    class_names=names,
-    palette=palette,
+    class_names=classes.names,
+    palette=classes.palette,
     examples={
-      split: _to_raw_examples(ids[split], images, masks) for split in ids
+      split: _to_raw_examples(ids[split], images, masks, convert)
+      for split in ids
     },
     split_lists=split_lists,
-    parameters={"source": "folder", "root": str(root.resolve())},
+    parameters={
+      "source": "folder",
+      "root": str(root.resolve()),
+      "mask_values": classes.mask_values,
+    },
     problems=problems,
   )
-
-
-def _read_classes(
-  file: pathlib.Path, class_names: Sequence[str]
-) -> tuple[list[str], list[list[int]]]:
-  """Returns class names and palette, from `class_names` or from `file`."""
-  if class_names:
-    names, palette = list(class_names), None
-  elif file.is_file():
-    names, palette = _parse_classes(file)
-  else:
-    raise FileNotFoundError(
-      f"{file}: no such file; name the classes in it or by --class_names"
-    )
-  if not 2 <= len(names) <= 255 or len(set(names)) < len(names):
-    raise ValueError(
-      f"{len(names)} class names ({', '.join(names[:5])}, ...): there must be "
-      "2 to 255, no two the same"
-    )
-  return names, palette or [_voc_color(i) for i in range(len(names))]
-
-
-def _parse_classes(
-  file: pathlib.Path,
-) -> tuple[list[str], list[list[int]] | None]:
-  try:
-    content = json.loads(file.read_text(encoding="utf-8-sig"))
-  except ValueError as error:
-    raise ValueError(f"{file}: not a JSON file ({error})") from error
-  names = content.get("names") if isinstance(content, dict) else None
-  if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-    raise ValueError(f'{file}: must hold {{"names": [the class names]}}')
-  if content.get("ignore_label", 255) != 255:
-    raise ValueError(
-      f"{file}: ignore_label is {content['ignore_label']}, must be 255"
-    )
-  palette = content.get("palette")
-  if palette is not None and not _is_palette(palette, len(names)):
-    raise ValueError(
-      f"{file}: palette must hold {len(names)} colours [r, g, b] of 0 to 255, "
-      "one for each name"
-    )
-  return names, palette
-
-
-def _is_palette(palette: object, length: int) -> bool:
-  return (
-    isinstance(palette, list)
-    and len(palette) == length
-    and all(isinstance(c, list) and len(c) == 3 for c in palette)
-    and all(isinstance(v, int) and 0 <= v <= 255 for c in palette for v in c)
-  )
-
-
-def _voc_color(label: int) -> list[int]:
-  """Returns the colour PASCAL VOC gives a class id: its bits, spread."""
-  bits = [(label >> i) & 1 for i in range(8)]
-  channels = [bits[c::3] for c in range(3)]
-  return [sum(b << (7 - i) for i, b in enumerate(c)) for c in channels]
 
 
 def _find_lists(root: pathlib.Path, layout: Layout) -> dict[str, pathlib.Path]:
@@ -211,11 +172,6 @@ def _find_split_files(
 ) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
   """Returns the two lists of each semi-supervised split, by its name."""
   splits = sorted(path for path in folder.glob("*") if path.is_dir())
-  if not splits:
-    raise FileNotFoundError(
-      f"{folder}: no splits there; put the ids to use with and without masks "
-      "in SPLIT/labeled.txt and SPLIT/unlabeled.txt"
-    )
   return {s.name: (s / "labeled.txt", s / "unlabeled.txt") for s in splits}
 
 
@@ -281,6 +237,7 @@ def _to_raw_examples(
   ids: Sequence[str],
   images: dict[str, list[pathlib.Path]],
   masks: dict[str, list[pathlib.Path]],
+  convert: Callable[[examples.File], examples.File],
 ) -> list[examples.RawExample]:
   """Pairs images with masks; ids without an image are left out."""
 
@@ -291,7 +248,7 @@ def _to_raw_examples(
   for example_id in ids:
     key = _key(example_id)
     if key in images:
-      mask = to_file(masks[key][0]) if key in masks else None
+      mask = convert(to_file(masks[key][0])) if key in masks else None
       image = to_file(images[key][0])
       raw_examples.append(examples.RawExample(example_id, image, mask))
   return raw_examples
@@ -303,8 +260,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     description="Makes a dataset of a VOC-style tree.",
   )
   parser.add_argument("--root", required=True, help="the tree")
-  parser.add_argument("--name", required=True, help="of the dataset")
-  parser.add_argument("--data_dir", required=True, help="of all datasets")
+  command.add_target_arguments(parser)
   for field in dataclasses.fields(Layout):
     parser.add_argument(
       f"--{field.name}", default=field.default, help="within the tree"
@@ -316,7 +272,10 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     help="by class id, comma-separated; instead of the file of classes",
   )
   parser.add_argument(
-    "--overwrite", action="store_true", help="replace a dataset of this name"
+    "--mask_values",
+    choices=class_table.MASK_VALUES,
+    default="",
+    help="what the values of all masks are, unless the file of classes says",
   )
   return parser.parse_args(argv)
 
@@ -324,19 +283,17 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
   args = _parse_args(argv)
   fields = [field.name for field in dataclasses.fields(Layout)]
-  try:
-    prepare(
+  return command.run(
+    lambda: prepare(
       args.root,
       name=args.name,
       data_dir=args.data_dir,
       layout=Layout(**{field: getattr(args, field) for field in fields}),
       class_names=args.class_names,
+      mask_values=args.mask_values,
       overwrite=args.overwrite,
     )
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  )
 
 
 if __name__ == "__main__":

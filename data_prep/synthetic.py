@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import examples, writer
+from data_prep import command, examples, writer
 from u2pl_jax.data import datasets
 
 CLASS_NAMES = (
@@ -345,12 +345,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--num_val", type=int, default=96)
   parser.add_argument("--image_size", type=int, default=96, help="pixels")
   parser.add_argument("--seed", type=int, default=0)
-  try:
-    prepare(**vars(parser.parse_args(argv)))
-  except (ValueError, OSError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
-  return 0
+  args = parser.parse_args(argv)
+  return command.run(lambda: prepare(**vars(args)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from u2pl_jax.data import datasets
 _EXAMPLES_PER_SHARD = 1024
 _EXAMPLES_PER_WRITE = 64
 _MAX_PROBLEMS_SHOWN = 20
+_REPLACED = ".replaced"  # Name of an old dataset until the new one is there.
 _FEATURES = {
   "id": tfds.features.Text(),
   "image": tfds.features.Image(shape=(None, None, 3)),
@@ -131,18 +132,20 @@ def write_dataset(
     FileExistsError: there is such a dataset, and `overwrite` is False.
     OSError: writing failed.
   """
-  check_target(name, data_dir, overwrite)
   target = datasets.dataset_path(name, data_dir)
+  _restore_replaced(target)
+  check_target(name, data_dir, overwrite)
   temporary = target.with_name(".incomplete")
   # Only a killed run leaves one behind; the lock excludes a running one.
   shutil.rmtree(temporary, ignore_errors=True)
   try:
     temporary.mkdir(parents=True)
     pixel_counts = _write_examples(source, name, temporary)
-    _write_lists(source, temporary / "lists")
+    write_lists(source.split_lists, temporary / "lists")
     _check_written(source, name, temporary)
     _move_into_place(temporary, target)
-  except RuntimeError as error:  # What ArrayRecord makes of a full disk.
+  # ArrayRecord makes RuntimeError of a full disk, and others name no file.
+  except (OSError, RuntimeError) as error:
     raise OSError(f"{target}: cannot be written ({error})") from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
@@ -170,6 +173,7 @@ def _write_examples(
   )
   writer.initialize_splits(splits)
   pixel_counts = {split: np.zeros(256, np.int64) for split in splits}
+  rotated = []
   for split in splits:
     pending = []
     for raw in source.examples[split]:
@@ -180,6 +184,8 @@ def _write_examples(
         problems.append(str(error))
         continue
       pixel_counts[split] += checked.pixel_counts
+      if checked.is_rotated:
+        rotated.append(raw.image.name)
       pending.append(_to_features(checked))
       if len(pending) == _EXAMPLES_PER_WRITE:
         writer.add_examples({split: pending})
@@ -188,6 +194,12 @@ def _write_examples(
   writer.close_all()
   if problems:
     raise DataError(problems)
+  if rotated:
+    print(
+      f"note: {len(rotated)} images have an orientation tag (EXIF), such as "
+      f"{rotated[0]}; it is ignored, their pixels are used as they are stored",
+      file=sys.stderr,
+    )
   return pixel_counts
 
 
@@ -229,8 +241,12 @@ def _to_features(example: examples.CheckedExample) -> dict[str, object]:
   }
 
 
-def _write_lists(source: Source, folder: pathlib.Path):
-  for split, lists in source.split_lists.items():
+def write_lists(
+  split_lists: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+  folder: pathlib.Path,
+) -> None:
+  """Writes (labelled, unlabelled) ids, by split, into folders of `folder`."""
+  for split, lists in split_lists.items():
     (folder / split).mkdir(parents=True)
     for kind, ids in zip(("labeled", "unlabeled"), lists):
       text = "".join(f"{example_id}\n" for example_id in ids)
@@ -242,6 +258,8 @@ def _check_written(source: Source, name: str, folder: pathlib.Path):
   info = tfds.builder_from_directory(folder).info
   for split, raw_examples in source.examples.items():
     files = [os.fspath(file) for file in info.splits[split].filepaths]
+    if not raw_examples:
+      continue
     with array_record_data_source.ArrayRecordDataSource(files) as records:
       if len(records) != len(raw_examples):
         raise OSError(
@@ -250,12 +268,22 @@ def _check_written(source: Source, name: str, folder: pathlib.Path):
         )
 
 
+def _restore_replaced(target: pathlib.Path):
+  """Brings back a dataset that a killed run had put aside to replace it."""
+  replaced = target.with_name(_REPLACED)
+  if replaced.exists() and not target.exists():
+    os.rename(replaced, target)
+
+
 def _move_into_place(temporary: pathlib.Path, target: pathlib.Path):
-  replaced = target.with_name(".replaced")
+  replaced = target.with_name(_REPLACED)
   shutil.rmtree(replaced, ignore_errors=True)
   if target.exists():
     os.rename(target, replaced)
-  os.rename(temporary, target)
+  try:
+    os.rename(temporary, target)
+  finally:
+    _restore_replaced(target)
   shutil.rmtree(replaced, ignore_errors=True)
 
 

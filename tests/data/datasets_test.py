@@ -47,6 +47,8 @@ def test_open_dataset_reads_what_was_prepared(prepared):
   [
     ("camvid", "python -m data_prep.folder --root=TREE --name=camvid"),
     ("synthetic", "python -m data_prep.synthetic --data_dir="),
+    ("voc", "python -m data_prep.voc --root=VOCtrainval_11-May-2012.tar"),
+    ("cityscapes", "python -m data_prep.cityscapes --root="),
   ],
 )
 def test_missing_dataset_says_how_to_make_it(tmp_path, name, command):

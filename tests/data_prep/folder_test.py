@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from data_prep import folder
+from data_prep import folder, make_splits
 from tests import voc_tree
 from u2pl_jax.data import datasets, input_pipeline
 
@@ -54,6 +54,16 @@ def test_tree_becomes_a_dataset(tree, data_dir, capsys):
   assert "ignored (255)" in table and "few" in table
 
 
+def test_tree_without_splits_gets_them_afterwards(tree, data_dir, capsys):
+  (tree / "splits").rename(tree.parent / "elsewhere")
+  dataset = prepare(tree, data_dir)
+  assert datasets.list_splits(dataset) == []
+  assert "data_prep.make_splits --name=toy" in capsys.readouterr().out
+  make_splits.make_splits("toy", data_dir, labeled=["4"])
+  split = datasets.read_split(dataset, "4")
+  assert len(split.labeled) == 4 and len(split.unlabeled) == 5
+
+
 def test_train_list_serves_where_there_is_no_trainaug(tree, data_dir):
   list_of(tree, "trainaug").unlink()
   unlabeled = tree / "splits/few/unlabeled.txt"
@@ -91,13 +101,6 @@ def test_palette_of_the_tree_is_kept(tree, data_dir):
   (tree / "classes.json").write_text(json.dumps(classes))
   dataset = prepare(tree, data_dir)
   assert dataset.palette == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-
-
-def test_voc_palette_is_the_default(tmp_path):
-  names = [str(i) for i in range(21)]
-  _, palette = folder._read_classes(tmp_path / "classes.json", names)
-  assert palette[15] == [192, 128, 128]  # Person.
-  assert palette[20] == [0, 64, 128]  # Television.
 
 
 def test_sloppy_lists_and_odd_names_are_read(tree, data_dir):
@@ -199,7 +202,6 @@ def test_image_in_two_formats_is_refused(tree, data_dir, capsys):
   [
     ("JPEGImages", "JPEGImages: no such folder"),
     ("ImageSets", "train.txt: no such list"),
-    ("splits", "splits: no splits there"),
     ("splits/few/labeled.txt", "labeled.txt: no such list"),
     ("classes.json", "classes.json: no such file"),
     ("", "tree: no such folder"),

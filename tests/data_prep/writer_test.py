@@ -120,6 +120,37 @@ def test_failed_overwrite_keeps_the_old_dataset(tmp_path):
   assert datasets.open_dataset("toy", tmp_path).parameters["source"] == "test"
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_old_dataset_outlives_a_failure_to_replace_it(
+  tmp_path, monkeypatch, error
+):
+  path = write(tmp_path, make_source())
+  before = list_files(tmp_path)
+  rename = writer.os.rename
+
+  def fail_on_the_new_one(source, target):
+    if source.name == ".incomplete":
+      raise error
+    rename(source, target)
+
+  monkeypatch.setattr(writer.os, "rename", fail_on_the_new_one)
+  with pytest.raises(error):
+    write(tmp_path, make_source(parameters={}), overwrite=True)
+  assert list_files(tmp_path) == before
+  # Killed between the two renames: the next run brings the old one back.
+  rename(path, path.with_name(".replaced"))
+  with pytest.raises(FileExistsError):
+    write(tmp_path, make_source(parameters={}))
+  assert list_files(tmp_path) == before
+
+
+def test_dataset_without_validation_images_is_written(tmp_path):
+  source = make_source()
+  source.examples["val"] = []
+  write(tmp_path, source)
+  assert datasets.open_dataset("toy", tmp_path).ids["val"] == ()
+
+
 @pytest.mark.parametrize("name", ["", "Toy", "a-b", "a/b", "../a", "1a"])
 def test_unusable_names_are_refused(tmp_path, name):
   with pytest.raises(ValueError, match="a small letter, then"):

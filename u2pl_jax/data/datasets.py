@@ -104,12 +104,13 @@ def open_dataset(name: str, data_dir: str | pathlib.Path) -> Dataset:
 
 
 def _preparation_command(name: str, data_dir: str | pathlib.Path) -> str:
-  if name == "synthetic":
-    return f"python -m data_prep.synthetic --data_dir={data_dir}"
-  return (
-    f"python -m data_prep.folder --root=TREE --name={name} "
-    f"--data_dir={data_dir}"
-  )
+  options = {
+    "voc": "voc --root=VOCtrainval_11-May-2012.tar"
+    " --aug=SegmentationClassAug.zip",
+    "cityscapes": "cityscapes --root=FOLDER_OF_BOTH_ZIPS",
+    "synthetic": "synthetic",
+  }.get(name, f"folder --root=TREE --name={name}")
+  return f"python -m data_prep.{options} --data_dir={data_dir}"
 
 
 def list_splits(dataset: Dataset) -> list[str]:
@@ -154,21 +155,35 @@ def read_split(dataset: Dataset, split: str) -> Split:
 
 
 def read_id_list(path: pathlib.Path) -> list[str]:
-  """Reads ids, one a line, from a UTF-8 text file.
-
-  Windows line ends, a byte order mark, blank lines, blanks around an id and a
-  missing last line end are all accepted; an id may hold blanks.
+  """Reads ids, one a line, from a UTF-8 text file; see `parse_id_list`.
 
   Raises:
     FileNotFoundError: there is no such file.
     ValueError: it is not UTF-8 text.
   """
   try:
-    text = path.read_text(encoding="utf-8-sig")
+    return parse_id_list(path.read_bytes(), path)
   except FileNotFoundError:
     raise FileNotFoundError(f"{path}: no such list") from None
+
+
+def parse_id_list(content: bytes, file: str | pathlib.Path) -> list[str]:
+  """Reads ids, one a line, from the content of a UTF-8 text file.
+
+  Windows line ends, a byte order mark, blank lines, blanks around an id and a
+  missing last line end are all accepted; an id may hold blanks.
+
+  Args:
+    content: the bytes of the file.
+    file: what to call it in messages.
+
+  Raises:
+    ValueError: it is not UTF-8 text.
+  """
+  try:
+    text = content.decode("utf-8-sig")
   except UnicodeDecodeError:
-    raise ValueError(f"{path}: not a UTF-8 text file") from None
+    raise ValueError(f"{file}: not a UTF-8 text file") from None
   lines = (line.strip() for line in text.split("\n"))
   return [line for line in lines if line]
 
