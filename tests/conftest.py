@@ -10,6 +10,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
+import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -19,3 +20,15 @@ jax.config.update("jax_default_matmul_precision", "highest")
 _CACHE = tempfile.TemporaryDirectory(prefix="u2pl_jax_test_")
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_collection_modifyitems(items):
+  """Keeps together what shares fixtures or remembered results.
+
+  That is a file, and all of tests/parity, whose test of spoilt recordings
+  uses the runs of the others. Files then run side by side.
+  """
+  for item in items:
+    in_parity = item.path.parent.name == "parity"
+    group = "parity" if in_parity else str(item.path)
+    item.add_marker(pytest.mark.xdist_group(group))

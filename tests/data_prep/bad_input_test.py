@@ -1,7 +1,6 @@
 """Faulty input is named, and a dataset already written is left as it is."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -171,15 +170,19 @@ def test_all_faults_of_a_run_are_named_together(place, capsys):
   assert "'nobody'" in message
 
 
-def test_full_disk_is_named_and_the_old_dataset_stays(place):
-  def limit_files():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+# Sets the limit itself: forking from a process that runs JAX is not safe.
+WITH_SMALL_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+from data_prep import folder
+sys.exit(folder.main(sys.argv[1:]))
+"""
 
+
+def test_full_disk_is_named_and_the_old_dataset_stays(place):
   before = read_all(place / "data")
   finished = subprocess.run(
-    [sys.executable, "-m", "data_prep.folder", *arguments(place)]
-    + ["--overwrite"],
-    preexec_fn=limit_files,
+    [sys.executable, "-c", WITH_SMALL_FILES, *arguments(place), "--overwrite"],
     capture_output=True,
     text=True,
   )
