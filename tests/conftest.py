@@ -22,13 +22,24 @@ jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+# Groups of tests that take minutes; they start first, so that none is left over
+# for one process at the end.
+_LONG = ("train_test.py", "parity", "train_step_test.py", "experiment_test.py")
+
+
 def pytest_collection_modifyitems(items):
   """Keeps together what shares fixtures or remembered results.
 
   That is a file, and all of tests/parity, whose test of spoilt recordings
   uses the runs of the others. Files then run side by side.
   """
-  for item in items:
+
+  def group(item):
     in_parity = item.path.parent.name == "parity"
-    group = "parity" if in_parity else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(group))
+    return "parity" if in_parity else item.path.name
+
+  for item in items:
+    path = "parity" if group(item) == "parity" else str(item.path)
+    item.add_marker(pytest.mark.xdist_group(path))
+  order = {name: index for index, name in enumerate(_LONG)}
+  items.sort(key=lambda item: order.get(group(item), len(order)))
