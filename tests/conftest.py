@@ -27,6 +27,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 _LONG = ("train_test.py", "parity", "train_step_test.py", "experiment_test.py")
 
 
+# First, for pytest-xdist reads the groups in this hook too.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
   """Keeps together what shares fixtures or remembered results.
 
