@@ -10,7 +10,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
-import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -22,26 +21,17 @@ jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-# Groups of tests that take minutes; they start first, so that none is left over
-# for one process at the end.
-_LONG = ("train_test.py", "parity", "train_step_test.py", "experiment_test.py")
+# Files that take minutes start first, so that none is left over for one process
+# at the end.
+_LONG = (
+  "train_test.py",
+  "corruption_test.py",
+  "train_step_test.py",
+  "trajectory_test.py",
+  "experiment_test.py",
+)
 
 
-# First, for pytest-xdist reads the groups in this hook too.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-  """Keeps together what shares fixtures or remembered results.
-
-  That is a file, and all of tests/parity, whose test of spoilt recordings
-  uses the runs of the others. Files then run side by side.
-  """
-
-  def group(item):
-    in_parity = item.path.parent.name == "parity"
-    return "parity" if in_parity else item.path.name
-
-  for item in items:
-    path = "parity" if group(item) == "parity" else str(item.path)
-    item.add_marker(pytest.mark.xdist_group(path))
   order = {name: index for index, name in enumerate(_LONG)}
-  items.sort(key=lambda item: order.get(group(item), len(order)))
+  items.sort(key=lambda item: order.get(item.path.name, len(order)))
