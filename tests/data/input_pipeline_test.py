@@ -5,10 +5,17 @@ its whole image, so that each row of a batch can be told by its pixels.
 """
 
 import collections
+import contextlib
 import itertools
+import json
+import os
+import pathlib
+import shutil
+import time
 
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
 from data_prep import folder
 from tests import voc_tree
@@ -161,6 +168,27 @@ def test_resumed_stream_equals_uninterrupted_one(batches, start_step):
   assert_same_batches(batches(4, start_step=start_step), expected)
 
 
+def test_stream_from_step_1000_is_the_same_whether_begun_at_0_or_there(
+  dataset, split
+):
+  def start(step):
+    return input_pipeline.make_train_iterator(
+      dataset,
+      split,
+      batch_size_l=1,
+      batch_size_u=1,
+      crop_size=(8, 6),
+      seed=5,
+      start_step=step,
+      num_workers=1,
+    )
+
+  assert_same_batches(
+    list(itertools.islice(start(1000), 3)),
+    list(itertools.islice(start(0), 1000, 1003)),
+  )
+
+
 def test_far_steps_are_reached_at_once(batches):
   """10^12 replayed steps would take years."""
   assert len(batches(1, start_step=10**12)) == 1
@@ -175,9 +203,76 @@ def test_two_hosts_share_the_stream_of_one(batches):
 
 
 def test_stream_depends_on_the_seed_and_not_on_the_workers(batches):
-  assert_same_batches(batches(3, num_workers=1), batches(3, num_workers=None))
+  assert_same_batches(batches(3, num_workers=1), batches(3, num_workers=5))
   other = batches(1, seed=4)[0]
   assert (other["image_l"] != batches(1)[0]["image_l"]).any()
+
+
+def test_streams_need_not_be_of_one_length_or_batch_size(batches, dataset):
+  """1 of 5 labelled and 13 of 13 unlabelled images a step."""
+  options = {"batch_size_l": 1, "batch_size_u": 13}
+  for batch in batches(3, **options, **WHOLE):
+    shown = find_ids(batch["image_u"], dataset.ids["train"])
+    assert len(batch["image_l"]) == 1 and len(set(shown)) == 13
+
+
+def test_memory_does_not_grow_with_the_epochs(batches, dataset, split):
+  """A step's batch is 0.8 MiB, three epochs of 60 steps are 140 MiB."""
+  status = pathlib.Path("/proc/self/statm")
+  if not status.exists():
+    pytest.skip("needs /proc, for the memory in use")
+  stream = input_pipeline.make_train_iterator(
+    dataset,
+    split,
+    batch_size_l=2,
+    batch_size_u=4,
+    crop_size=(200, 200),
+    seed=0,
+    num_workers=1,
+  )
+  sizes = []
+  for _ in range(3):
+    collections.deque(itertools.islice(stream, 60), maxlen=0)
+    pages = int(status.read_text().split()[1])
+    sizes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+  assert sizes[2] - sizes[0] < 15
+
+
+def test_lists_as_long_as_those_of_voc_start_within_seconds(dataset, tmp_path):
+  """10,582 images; CPU seconds, as others may use the machine."""
+  count = 10582
+  path = datasets.dataset_path("toy", tmp_path)
+  shutil.copytree(dataset.path, path)
+  repeat_train_records(path, count)
+  start = time.process_time()
+  opened = datasets.open_dataset("toy", tmp_path)
+  split = datasets.read_split(opened, "few")
+  stream = input_pipeline.make_train_iterator(
+    opened, split, crop_size=(24, 20), seed=0, num_workers=1, **SIZES
+  )
+  next(stream)
+  assert time.process_time() - start < 2
+  assert len(split.labeled) + len(split.unlabeled) == count
+
+
+def repeat_train_records(path, count):
+  """Makes a dataset larger by showing its images under further names."""
+  info = json.loads((path / "metadata.json").read_text())
+  info["ids"]["train"] = [f"{i:05d}" for i in range(count)]
+  info["has_label"]["train"] = [True] * count
+  (path / "metadata.json").write_text(json.dumps(info))
+  ids = info["ids"]["train"]
+  voc_tree.write_list(path / "lists" / "few" / "labeled.txt", ids[:1464])
+  voc_tree.write_list(path / "lists" / "few" / "unlabeled.txt", ids[1464:])
+  (file,) = path.glob("toy-train.array_record-*")
+  with contextlib.closing(
+    array_record_module.ArrayRecordReader(str(file))
+  ) as r:
+    records = r.read_all()
+  writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
+  for i in range(count):
+    writer.write(records[i % len(records)])
+  writer.close()
 
 
 def test_an_image_is_cropped_anew_each_time(batches):
@@ -240,19 +335,29 @@ def test_validation_takes_the_centre_of_larger_images(dataset):
     np.testing.assert_array_equal(batch["image"][i], expected)
 
 
-@pytest.mark.parametrize("batch_size", [2, 6, 16])
-def test_hosts_get_equally_many_validation_batches(dataset, batch_size):
-  options = {"batch_size": batch_size, "process_count": 2}
-  parts = [eval_batches(dataset, process_index=i, **options) for i in (0, 1)]
+@pytest.mark.parametrize(
+  "batch_size, process_count", [(2, 2), (6, 2), (16, 2), (3, 3), (8, 8)]
+)
+def test_hosts_get_equally_many_validation_batches(
+  dataset, batch_size, process_count
+):
+  options = {"batch_size": batch_size, "process_count": process_count}
+  parts = [
+    eval_batches(dataset, process_index=i, **options)
+    for i in range(process_count)
+  ]
   joined = [
-    {key: np.concatenate([a[key], b[key]]) for key in a}
-    for a, b in zip(*parts, strict=True)
+    {key: np.concatenate([b[key] for b in step]) for key in step[0]}
+    for step in zip(*parts, strict=True)
   ]
   assert len(joined) == len(parts[0])
   assert_same_batches(
     joined, list(eval_batches(dataset, batch_size=batch_size))
   )
-  assert sum(batch["mask"].sum() for batch in joined) == 7
+  shown = np.concatenate([batch["image"][batch["mask"]] for batch in joined])
+  assert find_ids(shown, dataset.ids["val"]) == list(dataset.ids["val"])
+  for batch in joined:
+    assert (batch["label"][~batch["mask"]] == 255).all()
 
 
 def test_validation_batch_must_divide_among_processes(dataset):

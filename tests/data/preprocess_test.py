@@ -65,19 +65,56 @@ def random_windows(image_hw, count, **options):
   return draws.map(lambda d: draw_window(image_hw, d, **options))
 
 
+def assert_crop_of_whole(image, label, window):
+  """Within half a level of exact, plus what float32 positions cost."""
+  scaled_hw = window.scaled_hw.numpy()
+  expected = cut(resize_whole_image(image, scaled_hw), window)
+  actual = preprocess.resize_image(image, window).numpy()
+  assert actual.shape == expected.shape and actual.dtype == np.uint8
+  assert np.abs(actual - expected).max() < 0.5 + 2e-2
+  expected = cut(resize_whole_label(label, scaled_hw), window)
+  actual = preprocess.resize_label(label, window).numpy()
+  np.testing.assert_array_equal(actual, expected)
+
+
+def draw_pixels(image_hw):
+  return (RNG.integers(0, 256, (*image_hw, c), np.uint8) for c in (3, 1))
+
+
 @pytest.mark.parametrize("image_hw", [(40, 60), (75, 23), (1, 1), (9, 200)])
 def test_crop_equals_crop_of_whole_resized_image(image_hw):
-  image = RNG.integers(0, 256, (*image_hw, 3), np.uint8)
-  label = RNG.integers(0, 256, (*image_hw, 1), np.uint8)
+  image, label = draw_pixels(image_hw)
   for window in random_windows(image_hw, 40):
-    scaled_hw = window.scaled_hw.numpy()
-    expected = cut(resize_whole_image(image, scaled_hw), window)
-    actual = preprocess.resize_image(image, window).numpy()
-    assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() < 0.5 + 1e-2
-    expected = cut(resize_whole_label(label, scaled_hw), window)
-    actual = preprocess.resize_label(label, window).numpy()
-    np.testing.assert_array_equal(actual, expected)
+    assert_crop_of_whole(image, label, window)
+
+
+@pytest.mark.parametrize("flip", [False, True], ids=["plain", "mirrored"])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+  "image_hw", [(1, 1), (2, 1), (33, 41), (47, 70), (12, 1999)]
+)
+def test_crops_at_both_ends_of_scales_and_offsets(image_hw, scale, flip):
+  """Odd sizes, and images below the crop, too."""
+  scaled_hw = np.maximum((np.array(image_hw) * scale).astype(int), 1)
+  hw = np.minimum(scaled_hw, (33, 41))
+  for offset in (np.zeros(2), scaled_hw - hw):
+    window = make_window(scaled_hw, offset, hw, flip)
+    assert_crop_of_whole(*draw_pixels(image_hw), window)
+
+
+def test_greatest_draws_reach_the_far_ends():
+  ends = [0.9, 1 - 1e-12, 1 - 1e-12, 1 - 1e-12, 0.0]
+  window = draw_window((40, 60), ends, scale_range=(0.5, 2.01))
+  assert window.scaled_hw.numpy().tolist() == [80, 120]
+  assert window.offset.numpy().tolist() == [80 - 33, 120 - 41]
+
+
+@pytest.mark.parametrize("value", [0, 1, 254, 255])
+def test_plain_images_stay_plain(value):
+  """No rounding error turns 255 into 256, which is 0."""
+  image = np.full((31, 57, 3), value, np.uint8)
+  for window in random_windows((31, 57), 30):
+    assert (preprocess.resize_image(image, window).numpy() == value).all()
 
 
 def test_ops_do_the_same_inside_a_tf_data_map():
@@ -117,23 +154,49 @@ def test_doubling_blends_neighbours_by_hand():
   assert actual.tolist() == [100, 75, 25]
 
 
+def assert_uniform(values, below):
+  """Kolmogorov's test against the uniform distribution on [0, below).
+
+  A true sample fails once in 16,000 times.
+  """
+  values = np.sort(values) / below
+  assert values.min() >= 0 and values.max() < 1
+  steps = np.arange(len(values) + 1) / len(values)
+  distance = max((steps[1:] - values).max(), (values - steps[:-1]).max())
+  assert distance < 2.28 / np.sqrt(len(values))
+
+
 def test_half_of_the_scales_are_below_1_and_uniform_on_either_side():
-  windows = list(random_windows((400, 600), 2000))
-  heights = np.array([w.scaled_hw[0].numpy() for w in windows]) / 400
-  assert heights.min() >= 0.5 - 1 / 400 and heights.max() <= 2
-  edges = [0.5, 0.75, 1, 1.5, 2]
-  counts, _ = np.histogram(heights, edges)
-  # 4 standard errors of a share of a quarter.
-  np.testing.assert_allclose(counts / 2000, 0.25, atol=0.039)
+  windows = list(random_windows((4000, 6000), 2000))
+  heights, widths = np.array([w.scaled_hw.numpy() for w in windows]).T
+  np.testing.assert_allclose(heights / 4000, widths / 6000, atol=1 / 4000)
+  below = heights < 4000
+  # 4 standard errors of a share of a half.
+  assert abs(below.mean() - 0.5) < 0.045
+  assert_uniform(heights[below] - 2000, 2000)
+  assert_uniform(heights[~below] - 4000, 4001)
 
 
-def test_offsets_are_uniform_and_half_of_the_crops_are_flipped():
+def test_offsets_are_uniform_up_to_the_far_end():
   options = {"crop_size": (8, 5), "scale_range": (1.0, 1.0)}
   windows = list(random_windows((10, 5), 1500, **options))
   rows = np.bincount([w.offset[0].numpy() for w in windows], minlength=3)
   np.testing.assert_allclose(rows / 1500, 1 / 3, atol=0.05)
   assert all(w.offset[1].numpy() == 0 for w in windows)
-  assert abs(np.mean([w.flip.numpy() for w in windows]) - 0.5) < 0.052
+
+
+def test_scale_offsets_and_flip_are_drawn_apart():
+  windows = list(random_windows((900, 900), 2000, crop_size=(200, 200)))
+  free = np.array([w.scaled_hw.numpy() - w.hw.numpy() + 1 for w in windows])
+  places = np.array([w.offset.numpy() for w in windows]) / free
+  for axis in (0, 1):
+    # Offsets are whole numbers: their steps, of 1/251 at most, show.
+    assert_uniform(places[:, axis] + 0.5 / free[:, axis], 1.0)
+  flips = np.array([w.flip.numpy() for w in windows])
+  assert abs(flips.mean() - 0.5) < 0.045
+  scales = [w.scaled_hw[0].numpy() for w in windows]
+  correlation = np.corrcoef([scales, *places.T, flips])
+  assert np.abs(correlation - np.eye(4)).max() < 4 / np.sqrt(2000)
 
 
 @pytest.mark.parametrize("flip_prob, flips", [(0.0, 0), (1.0, 20)])
@@ -145,6 +208,17 @@ def test_flip_prob_of_0_and_1_are_certain(flip_prob, flips):
 def test_scaled_size_is_cut_to_whole_pixels_and_never_0():
   window = draw_window((33, 1), [0.0, 0.5, 0, 0, 0])
   assert window.scaled_hw.numpy().tolist() == [24, 1]  # 33 * 0.75 = 24.75
+
+
+@pytest.mark.parametrize("hw", [(6, 7), (6, 4), (3, 7), (1, 2)])
+def test_padding_keeps_the_image_in_the_middle(hw):
+  image = RNG.integers(0, 256, (*hw, 3), np.uint8)
+  color = (9, 80, 200)
+  y, x = (6 - hw[0]) // 2, (7 - hw[1]) // 2
+  expected = np.tile(np.uint8(color), (6, 7, 1))
+  expected[y : y + hw[0], x : x + hw[1]] = image
+  padded = preprocess.pad_to_crop(tf.constant(image), (6, 7), color)
+  np.testing.assert_array_equal(padded, expected)
 
 
 def test_odd_padding_goes_to_the_far_side():

@@ -6,6 +6,7 @@ stream). Nothing is replayed on resume, and the global batch is the same for
 whatever number of processes, of which each reads its own part only.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def make_train_iterator(
   """
   check_batch_sizes(split, batch_size_l, batch_size_u, process_count)
   _check_augmentation(scale_range, flip_prob, seed, start_step)
-  _hide_gpus()
+  _configure_tensorflow()
   num_workers = num_workers or _count_cpus()
   read = _record_reader(dataset.files["train"])
   crop = functools.partial(
@@ -144,7 +145,7 @@ def make_eval_batches(
     ValueError: the batch does not divide by process_count.
   """
   _check_divides("batch_size", batch_size, process_count)
-  _hide_gpus()
+  _configure_tensorflow()
   num_workers = num_workers or _count_cpus()
   read = _record_reader(dataset.files[tfds_split])
   num_images = len(dataset.ids[tfds_split])
@@ -162,7 +163,7 @@ def make_eval_batches(
     label = tf.where(mask, label, tf.cast(u2pl_jax.IGNORE_LABEL, tf.uint8))
     image = preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)
     label = preprocess.pad_to_crop(label, crop_size, (u2pl_jax.IGNORE_LABEL,))
-    return {"image": image, "label": label[..., 0], "mask": mask}
+    return {"image": image, "label": tf.squeeze(label, -1), "mask": mask}
 
   num_steps = -(-num_images // batch_size)
   examples = _read_steps(range(num_steps), read_batch, tf.bool, (len(rows),))
@@ -228,10 +229,18 @@ def _check_augmentation(
     )
 
 
-def _hide_gpus():
-  """Keeps TensorFlow from taking memory on the devices JAX uses."""
+def _configure_tensorflow():
+  """Fits TensorFlow, which does nothing else here, to this module.
+
+  Images are made in parallel, each on one thread. Some of the operations
+  would yet spread over all, and keep them busy with waiting; this can only be
+  changed before TensorFlow's first operation.
+  """
   if tf.config.get_visible_devices("GPU"):
+    # Or else it takes memory on the devices that JAX uses.
     tf.config.set_visible_devices([], "GPU")
+  with contextlib.suppress(RuntimeError):
+    tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def _count_cpus() -> int:
@@ -334,7 +343,7 @@ def _crop_randomly(
     return {"image" + suffix: image}
   label = preprocess.resize_label(label, window)
   label = preprocess.pad_to_crop(label, crop_size, (pad_label,))
-  return {"image" + suffix: image, "label" + suffix: label[..., 0]}
+  return {"image" + suffix: image, "label" + suffix: tf.squeeze(label, -1)}
 
 
 def _merge(*parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -13,11 +13,15 @@ Images stay uint8 RGB; they are normalised on the device.
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 # What is left of the image where the crop reaches beyond it: the mean colour,
 # which is 0 after normalisation. Rounded (123.675, 116.28, 103.53).
 MEAN_COLOR = (124, 116, 104)
+
+# A third of a crop of common size is resampled within the cache of a core.
+_NUM_STRIPS = 3
 
 # Numbers that `random_window` draws from for one example.
 NUM_DRAWS = 5
@@ -114,16 +118,39 @@ def resize_image(image: tf.Tensor, window: Window) -> tf.Tensor:
   Returns:
     uint8 [*window.hw, C].
   """
-  size = tf.shape(image)
-  top, bottom, y_weight = _bilinear_source(size[0], window, axis=0)
-  left, right, x_weight = _bilinear_source(size[1], window, axis=1)
-  # Columns first and of needed rows only: gathering columns costs the most.
-  first = top[0]
-  image = image[first : bottom[-1] + 1]
-  columns = _blend(image, left, right, x_weight[:, None], axis=1)
-  top, bottom = top - first, bottom - first
-  pixels = _blend(columns, top, bottom, y_weight[:, None, None], axis=0)
-  return tf.cast(pixels + 0.5, tf.uint8)
+  height, width, channels = tf.unstack(tf.shape(image))
+  h, w = tf.unstack(window.hw)
+  y, x = tf.unstack(window.offset)
+  left = tf.where(window.flip, window.scaled_hw[1] - x - w, x)
+  # In strips of columns: what does not fit into the cache takes twice as long.
+  # The last may reach beyond the window, by less than the number of strips.
+  strip_w = -(-w // _NUM_STRIPS)
+  lefts = [left + i * strip_w for i in range(_NUM_STRIPS)]
+  axes = [0] + [1] * _NUM_STRIPS
+  rows, *strips = _locate(
+    tf.gather(tf.shape(image), axes),
+    tf.gather(window.scaled_hw, axes),
+    tf.stack([y] + lefts),
+    tf.stack([h] + [strip_w] * _NUM_STRIPS),
+  )
+  # Whole rows are blended, which is several times as fast as single pixels;
+  # hence columns become rows first. Mirrored, they count from the far side.
+  low, high = strips[0].first, strips[-1].last
+  pixels = tf.slice(
+    tf.reshape(image, (height, -1)),
+    (rows.first, tf.where(window.flip, width - 1 - high, low) * channels),
+    (rows.last - rows.first + 1, (high - low + 1) * channels),
+  )
+  pixels = tf.reshape(tf.transpose(pixels), (high - low + 1, -1))
+  parts = []
+  for strip in strips:
+    source = tf.range(strip.first, strip.last + 1)
+    source = tf.where(window.flip, high - source, source - low)
+    part = _resample(tf.gather(pixels, source), strip, strip_w)
+    part = tf.transpose(tf.reshape(part, (strip_w * channels, -1)))
+    parts.append(tf.cast(_resample(part + 0.5, rows, h), tf.uint8))
+  pixels = tf.concat(parts, 1)[:, : w * channels]
+  return tf.reshape(pixels, (h, w, channels))
 
 
 def resize_label(label: tf.Tensor, window: Window) -> tf.Tensor:
@@ -141,7 +168,16 @@ def resize_label(label: tf.Tensor, window: Window) -> tf.Tensor:
   size = tf.shape(label)
   rows = _nearest_source(size[0], window, axis=0)
   columns = _nearest_source(size[1], window, axis=1)
-  return tf.gather(tf.gather(label, rows), columns, axis=1)
+  # Columns as rows: copying a row costs little more than copying a pixel.
+  low = tf.minimum(columns[0], columns[-1])
+  high = tf.maximum(columns[0], columns[-1])
+  pixels = tf.slice(
+    tf.squeeze(label, -1),
+    (rows[0], low),
+    (rows[-1] - rows[0] + 1, high - low + 1),
+  )
+  pixels = tf.transpose(tf.gather(tf.transpose(pixels), columns - low))
+  return tf.expand_dims(tf.gather(pixels, rows - rows[0]), -1)
 
 
 def center_crop(image: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
@@ -175,27 +211,90 @@ def pad_to_crop(
   Returns:
     [*crop_size, C], of the type of `image`.
   """
-  for axis in (1, 0):
-    missing = crop_size[axis] - tf.shape(image)[axis]
-    parts = [image]
-    for position, count in ((0, missing // 2), (2, missing - missing // 2)):
-      shape = tf.shape(image)
-      shape = tf.tensor_scatter_nd_update(shape, [[axis]], [count])
-      border = tf.broadcast_to(tf.constant(color, image.dtype), shape)
-      parts.insert(position, border)
-    image = tf.concat(parts, axis)
-  return tf.ensure_shape(image, (*crop_size, len(color)))
+  # Rows are made of a row: repeating the colour itself takes many times longer.
+  row = tf.constant(np.tile(color, crop_size[1]), image.dtype)
+  channels = len(color)
+  height, width, _ = tf.unstack(tf.shape(image))
+  above, left = (crop_size[0] - height) // 2, (crop_size[1] - width) // 2
+
+  def border(height, width):
+    return tf.broadcast_to(row[: width * channels], (height, width * channels))
+
+  rows = tf.reshape(image, (height, -1))
+  right = border(height, crop_size[1] - width - left)
+  rows = tf.concat((border(height, left), rows, right), 1)
+  below = border(crop_size[0] - height - above, crop_size[1])
+  rows = tf.concat((border(above, crop_size[1]), rows, below), 0)
+  return tf.reshape(rows, (*crop_size, channels))
 
 
-def _bilinear_source(
-  size: tf.Tensor, window: Window, *, axis: int
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-  """Returns the two source pixels of each output pixel, second's weight."""
-  position = tf.cast(_positions(window, axis), tf.float32)
-  scale = tf.cast(size / window.scaled_hw[axis], tf.float32)
-  source = tf.maximum((position + 0.5) * scale - 0.5, 0.0)
-  low = tf.minimum(tf.cast(source, tf.int32), size - 1)
-  return low, tf.minimum(low + 1, size - 1), source - tf.cast(low, tf.float32)
+class _Source(NamedTuple):
+  """Where pixels of a resized image come from, along one axis.
+
+  Attributes:
+    first: int32, the first pixel of the image that they depend on.
+    last: int32, the last one.
+    scale: float32, resized size by the size of the image.
+    shift: float32, where the image from `first` on starts, resized, as seen
+      from the first of the resized pixels.
+  """
+
+  first: tf.Tensor
+  last: tf.Tensor
+  scale: tf.Tensor
+  shift: tf.Tensor
+
+
+def _locate(
+  sizes: tf.Tensor,
+  scaled_sizes: tf.Tensor,
+  offsets: tf.Tensor,
+  counts: tf.Tensor,
+) -> list[_Source]:
+  """Returns where runs of pixels of resized images come from, along one axis.
+
+  Args:
+    sizes: [n] int32, sizes of the images.
+    scaled_sizes: [n] int32, sizes of the resized images.
+    offsets: [n] int32, the first resized pixel of each run.
+    counts: [n] int32, how many there are in the run.
+  """
+  step = sizes / scaled_sizes
+  start = tf.cast(offsets, tf.float64)
+  ends = tf.stack((start, start + tf.cast(counts - 1, tf.float64)))
+  first, last = tf.unstack(tf.cast((ends + 0.5) * step - 0.5, tf.int32))
+  first = tf.minimum(first, sizes - 1)
+  last = tf.minimum(last + 1, sizes - 1)
+  scale = 1 / step
+  shift = tf.cast(first, tf.float64) * scale - start
+  scale, shift = (tf.cast(v, tf.float32) for v in (scale, shift))
+  return list(map(_Source, *map(tf.unstack, (first, last, scale, shift))))
+
+
+def _resample(
+  pixels: tf.Tensor, source: _Source, count: tf.Tensor
+) -> tf.Tensor:
+  """Interpolates linearly between rows, from `source.first` to `source.last`.
+
+  Args:
+    pixels: [n, m], these rows.
+    source: where each row of the result comes from.
+    count: how many there are.
+
+  Returns:
+    float32 [count, m].
+  """
+  # Beyond an edge the weights of what is left are scaled up to 1: the pixel at
+  # the edge is repeated.
+  rows = tf.raw_ops.ScaleAndTranslate(
+    images=tf.reshape(pixels, (1, -1, 1, tf.shape(pixels)[1])),
+    size=(count, 1),
+    scale=(source.scale, 1.0),
+    translation=(source.shift, 0.0),
+    kernel_type="triangle",
+    antialias=False,
+  )
+  return tf.reshape(rows, (count, -1))
 
 
 def _nearest_source(size: tf.Tensor, window: Window, *, axis: int) -> tf.Tensor:
@@ -211,17 +310,3 @@ def _positions(window: Window, axis: int) -> tf.Tensor:
   if axis == 0:
     return positions
   return tf.where(window.flip, positions[::-1], positions)
-
-
-def _blend(
-  values: tf.Tensor,
-  first: tf.Tensor,
-  second: tf.Tensor,
-  weight: tf.Tensor,
-  *,
-  axis: int,
-) -> tf.Tensor:
-  """Interpolates linearly between two gathered sets of rows or columns."""
-  a = tf.cast(tf.gather(values, first, axis=axis), tf.float32)
-  b = tf.cast(tf.gather(values, second, axis=axis), tf.float32)
-  return a + (b - a) * weight
