@@ -1,0 +1,140 @@
+"""The benchmark program: records, table, errors; and the peer's crops."""
+
+import importlib.metadata
+import io
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import folder
+from tests import voc_tree
+from u2pl_jax.tools import benchmark
+
+QUICK = "--crop_size=24 --batch_size=2 --blocks=2 --batches=1 --epochs=2"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+  tmp_path = tmp_path_factory.mktemp("prepared")
+  tree = voc_tree.write(tmp_path / "tree")
+  folder.prepare(tree, name="toy", data_dir=tmp_path / "data")
+  return tmp_path / "data"
+
+
+def run(data_dir, *options):
+  return benchmark.main(
+    ["pipeline", "--dataset=toy", f"--data_dir={data_dir}"]
+    + QUICK.split()
+    + [str(option) for option in options]
+  )
+
+
+def has_torch():
+  try:
+    return bool(importlib.metadata.version("torch"))
+  except importlib.metadata.PackageNotFoundError:
+    return False
+
+
+def test_a_run_is_recorded_and_printed(data_dir, tmp_path, capsys):
+  out = tmp_path / "new" / "results.jsonl"
+  cpus = os.sched_getaffinity(0)
+  assert run(data_dir, "--peer=none", "--steps", 7, f"--out={out}") == 0
+  assert os.sched_getaffinity(0) == cpus
+  table = capsys.readouterr().out
+  record = json.loads(out.read_text())
+  assert record["benchmark"] == "pipeline"
+  assert record["settings"]["crop_size"] == 24
+  assert record["versions"]["numpy"] == np.__version__
+  assert len(record["load_average"]) == 3 and record["date"] and record["cpu"]
+  assert record["first_batch_seconds"].keys() == {"7"}
+  assert len(record["rss_mib"]) == 3
+  for kind in ("images_per_second", "images_per_cpu_second"):
+    speed = record["ours"][kind]
+    assert 0 < speed["min"] <= speed["median"] <= speed["max"]
+    assert f"ours.{kind}.median" in table
+  assert "peer" not in record and "ratio" not in record
+
+
+def test_records_are_appended(tmp_path):
+  out = tmp_path / "new" / "results.jsonl"
+  for number in (1, 2):
+    benchmark.append_record({"number": number}, out)
+  assert out.read_text() == '{"number": 1}\n{"number": 2}\n'
+
+
+def test_table_shows_nested_values_under_dotted_names():
+  table = benchmark.format_table({"a": {"b": 1.23456}, "long_name": [1, 2.0]})
+  assert table.splitlines() == ["a.b        1.235", "long_name  1 2"]
+
+
+@pytest.mark.skipif(not has_torch(), reason="needs torch")
+def test_ratio_is_that_of_the_medians(data_dir, tmp_path):
+  out = tmp_path / "results.jsonl"
+  assert run(data_dir, "--steps", f"--out={out}") == 0
+  record = json.loads(out.read_text())
+  for kind, ratio in record["ratio"].items():
+    ours, peer = (record[name][kind]["median"] for name in ("ours", "peer"))
+    assert ratio == pytest.approx(ours / peer)
+
+
+def test_missing_torch_is_one_line(data_dir, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, "torch", None)
+  monkeypatch.delitem(
+    sys.modules, "benchmarks.peers.torch_pipeline", raising=False
+  )
+  assert run(data_dir) == 1
+  message = capsys.readouterr().err
+  assert message.startswith("error: the peer cannot be imported")
+  assert "--peer=none" in message and message.count("\n") == 1
+
+
+def test_missing_dataset_is_one_line(tmp_path, capsys):
+  assert run(tmp_path, "--peer=none") == 1
+  message = capsys.readouterr().err
+  assert message.startswith("error: no prepared dataset 'toy'")
+  assert message.count("\n") == 1
+
+
+def test_impossible_sizes_are_refused(data_dir, capsys):
+  assert run(data_dir, "--peer=none", "--blocks=0") == 1
+  assert "must be positive" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not has_torch(), reason="needs torch")
+def test_peer_makes_the_crops_it_is_compared_for():
+  """At scale 1 and without mirroring: the normalised image, padded."""
+  from benchmarks.peers import torch_pipeline
+
+  image = voc_tree.draw_image("a")[:18, :17]
+  mask = voc_tree.draw_mask("a")[:18, :17]
+  batch = next(
+    torch_pipeline.make_batches(
+      [(encode(image), encode(mask))],
+      batch_size=1,
+      crop_size=(20, 12),
+      scale_range=(1.0, 1.0),
+      flip_prob=0.0,
+      seed=0,
+    )
+  )
+  assert batch["image"].shape == (1, 3, 20, 12)
+  label = batch["label"][0].numpy()
+  assert (label[[0, 19]] == 255).all()
+  pixels = batch["image"][0].permute(1, 2, 0).numpy()
+  assert (pixels[[0, 19]] == 0).all()
+  mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+  offsets = [x for x in range(6) if (label[1:19] == mask[:, x : x + 12]).all()]
+  assert len(offsets) == 1
+  expected = (image[:, offsets[0] : offsets[0] + 12] - np.array(mean)) / std
+  np.testing.assert_allclose(pixels[1:19], expected, atol=1e-5)
+
+
+def encode(pixels):
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, "PNG")
+  return buffer.getvalue()

@@ -1,0 +1,243 @@
+"""Speed, start and memory of the training input pipeline; see `benchmark`."""
+
+import argparse
+import contextlib
+import functools
+import importlib
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from array_record.python import array_record_data_source
+
+from u2pl_jax.data import datasets, input_pipeline
+
+_SCALE_RANGE = (0.5, 2.0)
+_FLIP_PROB = 0.5
+_PEER_IMAGES = 200
+_STARTS = 3  # Of which the median counts.
+# Batches that are made before they are asked for; see input_pipeline.
+_BATCHES_AHEAD = 4
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+  """Adds what `run` takes."""
+  parser.add_argument("--dataset", required=True, help="a prepared dataset")
+  parser.add_argument("--data_dir", required=True)
+  parser.add_argument("--crop_size", type=int, default=513)
+  parser.add_argument("--batch_size", type=int, default=8)
+  parser.add_argument("--num_workers", type=int, default=1)
+  parser.add_argument("--blocks", type=int, default=9, help="of each pipeline")
+  parser.add_argument("--batches", type=int, default=12, help="a block")
+  parser.add_argument("--epochs", type=int, default=3, help="for the memory")
+  parser.add_argument("--steps", type=int, nargs="*", default=(0, 10**3, 10**6))
+  parser.add_argument("--peer", choices=("torch", "none"), default="torch")
+  parser.add_argument("--seed", type=int, default=0)
+
+
+def run(
+  *,
+  dataset: str,
+  data_dir: str,
+  crop_size: int,
+  batch_size: int,
+  num_workers: int,
+  blocks: int,
+  batches: int,
+  epochs: int,
+  steps: Sequence[int],
+  peer: str,
+  seed: int,
+) -> dict[str, object]:
+  """Measures batches of labelled images alone: random crops and their masks.
+
+  With one worker the process is bound to one CPU, so that all its threads
+  share it, those of the peer as well.
+
+  Args:
+    dataset: name of a prepared dataset; all training images with masks count.
+    data_dir: where it is.
+    crop_size: height and width of the crops.
+    batch_size: images a batch.
+    num_workers: threads to decode and resample with; the peer has one.
+    blocks: how many blocks of batches to time of either pipeline.
+    batches: how many batches to a block.
+    epochs: passes over the images after each of which memory is read.
+    steps: where to start for the time to the first batch.
+    peer: "torch" or "none".
+    seed: of both pipelines.
+
+  Returns:
+    first_batch_seconds by step; rss_mib, before and after each epoch; ours and
+    peer: images_per_second and images_per_cpu_second, each with median, min,
+    max over the blocks; ratio of the medians, ours by peer.
+
+  Raises:
+    FileNotFoundError: there is no such dataset.
+    ImportError: the peer lacks PyTorch, or is not where this program runs.
+    ValueError: an argument is out of range.
+  """
+  if min(crop_size, batch_size, num_workers, blocks, batches, epochs) < 1:
+    raise ValueError("sizes and counts must be positive")
+  opened = datasets.open_dataset(dataset, data_dir)
+  labeled = np.flatnonzero(opened.has_label["train"])
+  split = datasets.Split("all", labeled, labeled[:0])
+  augmentation = dict(
+    crop_size=(crop_size, crop_size),
+    scale_range=_SCALE_RANGE,
+    flip_prob=_FLIP_PROB,
+    seed=seed,
+  )
+  make_iterator = functools.partial(
+    input_pipeline.make_train_iterator,
+    opened,
+    split,
+    batch_size_l=batch_size,
+    batch_size_u=0,
+    num_workers=num_workers,
+    **augmentation,
+  )
+  make_peer = None
+  if peer == "torch":
+    make_peer = functools.partial(
+      _import_peer().make_batches,
+      _read_examples(opened, labeled[:_PEER_IMAGES]),
+      batch_size=batch_size,
+      **augmentation,
+    )
+  epoch_steps = len(labeled) // batch_size
+  with _on_one_cpu() if num_workers == 1 else contextlib.nullcontext():
+    results = {
+      "first_batch_seconds": _time_first_batches(make_iterator, steps),
+      "rss_mib": _measure_memory(make_iterator(), epoch_steps, epochs),
+    }
+    pipelines = {"ours": make_iterator()}
+    if make_peer is not None:
+      pipelines["peer"] = make_peer()
+    speeds = _measure_speeds(pipelines, blocks, batches, batch_size)
+  return results | speeds | _compute_ratios(speeds)
+
+
+@contextlib.contextmanager
+def _on_one_cpu():
+  """Binds the calling thread, and those it starts, to one CPU, if possible."""
+  if not hasattr(os, "sched_setaffinity"):
+    yield
+    return
+  cpus = os.sched_getaffinity(0)
+  os.sched_setaffinity(0, {max(cpus)})
+  try:
+    yield
+  finally:
+    os.sched_setaffinity(0, cpus)
+
+
+def _time_first_batches(
+  make_iterator: Callable[..., Iterator], steps: Sequence[int]
+) -> dict[str, float]:
+  """Returns the median seconds from nothing to the first batch, by step."""
+  next(make_iterator())  # The first ever includes TensorFlow's own start.
+  seconds = {step: [] for step in steps}
+  for step in (*steps,) * _STARTS:
+    _wait_until_idle()
+    start = time.perf_counter()
+    next(make_iterator(start_step=step))
+    seconds[step].append(time.perf_counter() - start)
+  return {str(step): statistics.median(s) for step, s in seconds.items()}
+
+
+def _measure_memory(
+  iterator: Iterator, epoch_steps: int, epochs: int
+) -> list[float]:
+  """Returns the resident MiB after the first batch and after each epoch."""
+  next(iterator)
+  sizes = [_resident_mib()]
+  for _ in range(epochs):
+    for _ in range(epoch_steps):
+      next(iterator)
+    sizes.append(_resident_mib())
+  return sizes
+
+
+def _resident_mib() -> float | None:
+  try:
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+  except OSError:  # Linux only.
+    return None
+  return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _read_examples(
+  dataset: datasets.Dataset, records: np.ndarray
+) -> list[tuple[bytes, bytes]]:
+  """Returns encoded images and masks; the peer reads them from memory."""
+  files = list(dataset.files["train"])
+  source = array_record_data_source.ArrayRecordDataSource(files)
+  examples = []
+  for record in records:
+    feature = tf.train.Example.FromString(source[int(record)]).features.feature
+    image, label = (feature[k].bytes_list.value[0] for k in ("image", "label"))
+    examples.append((image, label))
+  return examples
+
+
+def _import_peer():
+  try:
+    return importlib.import_module("benchmarks.peers.torch_pipeline")
+  except ImportError as error:
+    raise ImportError(
+      f"the peer cannot be imported ({error}): install torch and run in a "
+      "checkout of the repository, or pass --peer=none"
+    ) from error
+
+
+def _measure_speeds(
+  pipelines: dict[str, Iterator], blocks: int, batches: int, batch_size: int
+) -> dict[str, dict[str, dict[str, float]]]:
+  """Times blocks of batches of all pipelines in turn."""
+  kinds = ("images_per_second", "images_per_cpu_second")
+  speeds = {name: {kind: [] for kind in kinds} for name in pipelines}
+  for _ in range(blocks):
+    for name, iterator in pipelines.items():
+      # What lies ready was made in others' time, and is made again after.
+      for _ in range(_BATCHES_AHEAD):
+        next(iterator)
+      wall, cpu = time.perf_counter(), time.process_time()
+      for _ in range(batches):
+        next(iterator)
+      seconds = time.perf_counter() - wall, time.process_time() - cpu
+      for kind, spent in zip(kinds, seconds):
+        speeds[name][kind].append(batches * batch_size / spent)
+      _wait_until_idle()
+  return {
+    name: {kind: _summarize(values) for kind, values in by_kind.items()}
+    for name, by_kind in speeds.items()
+  }
+
+
+def _wait_until_idle():
+  """Waits until no thread of this process works, for 10 s at the most."""
+  for _ in range(100):
+    before = time.process_time()
+    time.sleep(0.1)
+    if time.process_time() - before < 0.005:
+      return
+
+
+def _summarize(values: list[float]) -> dict[str, float]:
+  return {
+    "median": statistics.median(values),
+    "min": min(values),
+    "max": max(values),
+  }
+
+
+def _compute_ratios(speeds) -> dict[str, dict[str, float]]:
+  if "peer" not in speeds:
+    return {}
+  ours, peer = speeds["ours"], speeds["peer"]
+  return {"ratio": {k: ours[k]["median"] / peer[k]["median"] for k in ours}}
