@@ -74,8 +74,8 @@ def make_contrast_options(recipe="paper", **changes):
   return contrast.ContrastOptions(**(settings | changes))
 
 
-def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
-  """The supervised and the semi step of a run of four epochs of two steps."""
+def make_step_options(recipe="paper", **changes):
+  """Options of a recipe, but for the contrastive ones of a tiny network."""
   settings = recipe_settings(recipe, "semi") | dict(
     loss=supervised.cross_entropy,
     aux_weight=0.4,
@@ -88,7 +88,12 @@ def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
     contrast=make_contrast_options(recipe),
   )
   del settings["teacher_init"]  # Of the state, not of the step.
-  options = train_step.StepOptions(**(settings | changes))
+  return train_step.StepOptions(**(settings | changes))
+
+
+def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
+  """The supervised and the semi step of a run of four epochs of two steps."""
+  options = make_step_options(recipe, **changes)
   supervised_step = train_step.make_supervised_step(model, tx, options)
   timeline = make_timeline(supervised_epochs)
   semi_step = train_step.make_semi_step(model, tx, timeline, options)

@@ -23,19 +23,23 @@ INPUTS = (
 )  # fmt: skip
 
 
-def make_options(config_json, num_classes, max_keys, recipe="reference"):
-  """The published code's, but for which pixels are keys: by `recipe`."""
-  config = json.loads(str(config_json))
-  settings = dict(
-    num_classes=int(num_classes),
-    weight=1.0,
+def recorded_settings(config):
+  """What all recordings say of the loss, by the names it has here."""
+  return dict(
     num_anchors=config["num_queries"],
     num_negatives=config["num_negatives"],
     low_rank=config["low_rank"],
     high_rank=config["high_rank"],
     temperature=config["temperature"],
     min_anchor_prob=config["current_class_threshold"],
-    max_keys_per_class=max_keys,
+  )
+
+
+def make_options(config_json, num_classes, max_keys, recipe="reference"):
+  """The published code's, but for which pixels are keys: by `recipe`."""
+  config = json.loads(str(config_json))
+  settings = recorded_settings(config) | dict(
+    num_classes=int(num_classes), weight=1.0, max_keys_per_class=max_keys
   )
   if recipe == "reference":
     limit = config["current_class_negative_threshold"]

@@ -68,21 +68,14 @@ def _contrast_options(
   # What the steps do always.
   assert given["negative_high_entropy"] and given["low_entropy_threshold"] == 20
   feature_pixels = np.prod([(side - 1) // 4 + 1 for side in config["hw"]])
-  return contrast.ContrastOptions(
-    **tiny.recipe_settings("reference", "contrast")
-    | dict(
-      num_classes=config["C"],
-      weight=given["loss_weight"],
-      num_anchors=given["num_queries"],
-      num_negatives=given["num_negatives"],
-      temperature=given["temperature"],
-      min_anchor_prob=given["current_class_threshold"],
-      max_negative_prob=given["current_class_negative_threshold"],
-      low_rank=given["low_rank"],
-      high_rank=given["high_rank"],
-      label_stack=num_labeled,
-      max_keys_per_class=batch_size * int(feature_pixels),
-    )
+  return tiny.make_contrast_options(
+    "reference",
+    **contrast_replay.recorded_settings(given),
+    num_classes=config["C"],
+    weight=given["loss_weight"],
+    max_negative_prob=given["current_class_negative_threshold"],
+    label_stack=num_labeled,
+    max_keys_per_class=batch_size * int(feature_pixels),
   )
 
 
@@ -101,23 +94,14 @@ def _loss_of(criterion: dict[str, Any]) -> supervised.SupervisedLoss:
 
 
 def _make_steps(model, tx, config, batch_size, num_labeled):
-  options = train_step.StepOptions(
-    **{
-      key: value
-      for key, value in tiny.recipe_settings("reference", "semi").items()
-      if key != "teacher_init"
-    },
+  contrast_options = None
+  if config["contra"]:
+    contrast_options = _contrast_options(config, batch_size, num_labeled)
+  options = tiny.make_step_options(
+    "reference",
     loss=_loss_of(config["crit"]),
-    aux_weight=0.4,
     strong_augment=dict(mode="none", probability=0.0),
-    unsupervised_weight=1.0,
-    drop_percent=80.0,
-    unreliable_percent=20.0,
-    teacher_batch_stats="forward",
-    ema_decay=0.99,
-    contrast=_contrast_options(config, batch_size, num_labeled)
-    if config["contra"]
-    else None,
+    contrast=contrast_options,
   )
   return (
     train_step.make_supervised_step(model, tx, options),
