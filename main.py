@@ -40,8 +40,6 @@ def _run() -> None:
 
   tf.config.set_visible_devices([], "GPU")
   tf.config.set_visible_devices([], "TPU")
-  # Images are made in parallel, each on one thread; see data/input_pipeline.py.
-  tf.config.threading.set_intra_op_parallelism_threads(1)
   from data_prep import synthetic
   from u2pl_jax import train
 

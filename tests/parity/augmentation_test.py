@@ -9,7 +9,6 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tensorflow as tf
 
 from tests.parity import chance, golden
 from u2pl_jax import IGNORE_LABEL, augment
@@ -176,20 +175,15 @@ def test_recorded_class_masks_keep_as_many_classes_as_here(path):
 def _draw_windows(height, width, low, high):
   """Heights of the resized image, [draws], and whether it is mirrored."""
   draws = np.random.default_rng(2).random((_DRAWS, preprocess.NUM_DRAWS))
-
-  def draw(numbers):
-    window = preprocess.random_window(
-      tf.constant([height, width], tf.int32),
-      numbers,
-      crop_size=(height, width),
-      scale_range=(low, high),
-      flip_prob=0.5,
-    )
-    return window.scaled_hw[0], window.flip
-
-  windows = tf.data.Dataset.from_tensor_slices(draws).map(draw)
-  heights, flips = next(iter(windows.batch(_DRAWS)))
-  return heights.numpy(), flips.numpy()
+  options = dict(
+    crop_size=(height, width), scale_range=(low, high), flip_prob=0.5
+  )
+  windows = [
+    preprocess.random_window((height, width), numbers, **options)
+    for numbers in draws
+  ]
+  heights = np.array([window.scaled_hw[0] for window in windows])
+  return heights, np.array([window.flip for window in windows])
 
 
 @golden.every_file("augmentation")
@@ -231,29 +225,25 @@ def _image_and_label(case, suffix=""):
 
 @golden.every_file("augmentation")
 def test_resizing_of_images_and_masks(path):
-  """Masks exact; images within a level of 255.
+  """Masks exact; images within 1.4 levels of 255.
 
   Images are uint8 here, before and after, and float there: half a level is
-  lost when the input is rounded, half when the output is.
+  lost when the input is rounded, half when the output is, and up to 0.4 by
+  weights of 11 bits.
   """
   for case in _cases(golden.load(path), r"resize_fixed\d+").values():
     image, label = _image_and_label(case)
     expected, expected_label = _image_and_label(case, "_out")
     low, level = image.min(), np.ptp(image) / 255
-    scaled_hw = (np.array(image.shape[:2]) * case["scale"]).astype(np.int32)
-    window = preprocess.Window(
-      scaled_hw=tf.constant(scaled_hw),
-      offset=tf.zeros(2, tf.int32),
-      hw=tf.constant(scaled_hw),
-      flip=tf.constant(False),
-    )
+    scaled_hw = tuple(int(n * case["scale"]) for n in image.shape[:2])
+    window = preprocess.Window(scaled_hw, (0, 0), scaled_hw, False)
     levels = np.round((image - low) / level).astype(np.uint8)
-    actual = preprocess.resize_image(tf.constant(levels), window).numpy()
+    actual = preprocess.resize_image(levels, window)
     np.testing.assert_allclose(
-      actual, (expected - low) / level, rtol=0, atol=1.01
+      actual, (expected - low) / level, rtol=0, atol=1.4
     )
-    actual = preprocess.resize_label(tf.constant(label), window).numpy()
-    np.testing.assert_array_equal(actual, expected_label)
+    actual = preprocess.resize_label(label[..., 0], window)
+    np.testing.assert_array_equal(actual, expected_label[..., 0])
 
 
 @golden.every_file("augmentation")
@@ -270,13 +260,13 @@ def test_crops(path):
     outputs = _image_and_label(case, "_out")
     for pixels, expected in zip(inputs, outputs, strict=True):
       if is_center:
-        seen = preprocess.center_crop(tf.constant(pixels), size)
+        seen = preprocess.center_crop(pixels, size)
       else:
         y, x = case["randint_low_high_value_h_then_w"][:, 2]
         seen = pixels[y : y + size[0], x : x + size[1]]
       color = (0,) * pixels.shape[-1]
-      actual = preprocess.pad_to_crop(seen, size, color).numpy()
-      np.testing.assert_array_equal(actual, expected)
+      actual = preprocess.pad_to_crop(seen, size, color)
+      np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
 
 
 @golden.every_file("augmentation")
@@ -289,8 +279,8 @@ def test_ends_of_crop_offsets(path):
     low, high, _ = case["randint_low_high_value_h_then_w"].T
     for draw, expected in ((0.0, low), (1 - 1e-9, high)):
       window = preprocess.random_window(
-        tf.constant(case["image"].shape[2:], tf.int32),
-        tf.constant([0, 0, draw, draw, 0], tf.float64),
+        case["image"].shape[2:],
+        [0, 0, draw, draw, 0],
         crop_size=tuple(case["size"].tolist()),
         scale_range=(1.0, 1.0),
         flip_prob=0.5,

@@ -6,10 +6,9 @@ stream). Nothing is replayed on resume, and the global batch is the same for
 whatever number of processes, of which each reads its own part only.
 """
 
-import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -69,30 +68,37 @@ def make_train_iterator(
   """
   check_batch_sizes(split, batch_size_l, batch_size_u, process_count)
   _check_augmentation(scale_range, flip_prob, seed, start_step)
-  _configure_tensorflow()
+  _hide_gpus()
   num_workers = num_workers or _count_cpus()
   read = _record_reader(dataset.files["train"])
-  crop = functools.partial(
+  make_crops = functools.partial(
     _crop_randomly,
     crop_size=crop_size,
     scale_range=scale_range,
     flip_prob=flip_prob,
+    pad_label=pad_label,
   )
 
-  def batches(stream, batch_size, crop):
+  def batches(stream, batch_size, *names):
     rows = _process_rows(batch_size, process_index, process_count)
+    with_label = len(names) == 2
+
+    def crop(serialized, draws):
+      pixels = preprocess.decode_example(serialized, with_label=with_label)
+      inputs = [draws, *pixels]
+      crops = _map_crops(make_crops, inputs, crop_size, with_label=with_label)
+      return dict(zip(names, crops, strict=True))
+
     examples = _read_stream(stream, read, batch_size, rows, start_step)
     examples = examples.map(crop, num_parallel_calls=num_workers)
     return examples.batch(len(rows), drop_remainder=True)
 
-  crop_l = functools.partial(crop, suffix="_l", pad_label=pad_label)
-  crop_u = functools.partial(crop, suffix="_u", pad_label=None)
   labeled = streams.labeled_stream(split.labeled, seed)
-  parts = [batches(labeled, batch_size_l, crop_l)]
+  parts = [batches(labeled, batch_size_l, "image_l", "label_l")]
   if batch_size_u:
     epoch_length = steps_per_epoch(split, batch_size_u) * batch_size_u
     unlabeled = streams.unlabeled_stream(split.unlabeled, seed, epoch_length)
-    parts.append(batches(unlabeled, batch_size_u, crop_u))
+    parts.append(batches(unlabeled, batch_size_u, "image_u"))
   merged = tf.data.Dataset.zip(*parts).map(_merge)
   merged = merged.prefetch(2).with_options(_options(num_workers))
   return merged.as_numpy_iterator()
@@ -145,7 +151,7 @@ def make_eval_batches(
     ValueError: the batch does not divide by process_count.
   """
   _check_divides("batch_size", batch_size, process_count)
-  _configure_tensorflow()
+  _hide_gpus()
   num_workers = num_workers or _count_cpus()
   read = _record_reader(dataset.files[tfds_split])
   num_images = len(dataset.ids[tfds_split])
@@ -157,13 +163,13 @@ def make_eval_batches(
     return read(np.minimum(positions, num_images - 1)), positions < num_images
 
   def crop(serialized, mask):
-    image, label = preprocess.decode_example(serialized, with_label=True)
-    image = preprocess.center_crop(image, crop_size)
-    label = preprocess.center_crop(label, crop_size)
+    image, label = _map_crops(
+      functools.partial(_crop_center, crop_size=crop_size),
+      preprocess.decode_example(serialized, with_label=True),
+      crop_size,
+    )
     label = tf.where(mask, label, tf.cast(u2pl_jax.IGNORE_LABEL, tf.uint8))
-    image = preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)
-    label = preprocess.pad_to_crop(label, crop_size, (u2pl_jax.IGNORE_LABEL,))
-    return {"image": image, "label": tf.squeeze(label, -1), "mask": mask}
+    return {"image": image, "label": label, "mask": mask}
 
   num_steps = -(-num_images // batch_size)
   examples = _read_steps(range(num_steps), read_batch, tf.bool, (len(rows),))
@@ -229,18 +235,10 @@ def _check_augmentation(
     )
 
 
-def _configure_tensorflow():
-  """Fits TensorFlow, which does nothing else here, to this module.
-
-  Images are made in parallel, each on one thread. Some of the operations
-  would yet spread over all, and keep them busy with waiting; this can only be
-  changed before TensorFlow's first operation.
-  """
+def _hide_gpus():
+  """Or else TensorFlow takes memory on the devices that JAX uses."""
   if tf.config.get_visible_devices("GPU"):
-    # Or else it takes memory on the devices that JAX uses.
     tf.config.set_visible_devices([], "GPU")
-  with contextlib.suppress(RuntimeError):
-    tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def _count_cpus() -> int:
@@ -317,33 +315,55 @@ def _read_steps(
 
 
 def _crop_randomly(
-  serialized: tf.Tensor,
-  draws: tf.Tensor,
+  draws: np.ndarray,
+  image: np.ndarray,
+  label: np.ndarray | None = None,
   *,
-  suffix: str,
-  pad_label: int | None,
   crop_size: tuple[int, int],
   scale_range: tuple[float, float],
   flip_prob: float,
-) -> dict[str, tf.Tensor]:
-  """Makes a training crop; without its label where `pad_label` is None."""
-  image, label = preprocess.decode_example(
-    serialized, with_label=pad_label is not None
-  )
+  pad_label: int,
+) -> list[np.ndarray]:
+  """Returns a random crop of an image and of its mask, where there is one."""
   window = preprocess.random_window(
-    tf.shape(image)[:2],
+    image.shape[:2],
     draws,
     crop_size=crop_size,
     scale_range=scale_range,
     flip_prob=flip_prob,
   )
   image = preprocess.resize_image(image, window)
-  image = preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)
-  if label is None:
-    return {"image" + suffix: image}
-  label = preprocess.resize_label(label, window)
-  label = preprocess.pad_to_crop(label, crop_size, (pad_label,))
-  return {"image" + suffix: image, "label" + suffix: tf.squeeze(label, -1)}
+  crops = [preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)]
+  if label is not None:
+    label = preprocess.resize_label(label, window)
+    crops.append(preprocess.pad_to_crop(label, crop_size, pad_label))
+  return crops
+
+
+def _crop_center(
+  image: np.ndarray, label: np.ndarray, crop_size: tuple[int, int]
+) -> list[np.ndarray]:
+  image = preprocess.center_crop(image, crop_size)
+  label = preprocess.center_crop(label, crop_size)
+  return [
+    preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR),
+    preprocess.pad_to_crop(label, crop_size, u2pl_jax.IGNORE_LABEL),
+  ]
+
+
+def _map_crops(
+  make_crops: Callable[..., list[np.ndarray]],
+  inputs: Sequence[tf.Tensor],
+  crop_size: tuple[int, int],
+  *,
+  with_label: bool = True,
+) -> list[tf.Tensor]:
+  """Calls numpy code that returns a crop of an image and perhaps its mask."""
+  shapes = [(*crop_size, 3), crop_size] if with_label else [(*crop_size, 3)]
+  crops = tf.numpy_function(
+    make_crops, inputs, [tf.uint8] * len(shapes), stateful=False
+  )
+  return list(map(tf.ensure_shape, crops, shapes))
 
 
 def _merge(*parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -27,7 +27,15 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from u2pl_jax.tools import benchmark_pipeline
 
-_PACKAGES = ("jax", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch")
+_PACKAGES = (
+  "jax",
+  "numpy",
+  "opencv-python-headless",
+  "pillow",
+  "tensorflow",
+  "tensorflow-cpu",
+  "torch",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
