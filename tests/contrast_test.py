@@ -75,7 +75,8 @@ def test_worked_by_hand(variant, expected):
     reliable=is_labeled,
     unreliable=~is_labeled,
   )
-  # As [1, 2, 2, D] maps.
+  # As one image of 2 x 2 pixels.
+  pixels = jax.tree.map(lambda x: x[None], pixels)
   rep = np.float32([[2, 0], [0, 1], [5, 5], [5, 5]]).reshape(1, 2, 2, 2)
   teacher = np.float32([[1, 0], [0, 3], [3, 0], [-1, 0]]).reshape(rep.shape)
   outputs = {"logits": np.log(probs).reshape(1, 2, 2, 3), "rep": teacher}
@@ -118,6 +119,8 @@ def _edge_case(name):
     reliable=valid & ~unreliable,
     unreliable=valid & unreliable,
   )
+  # As two images of 6 x 8 pixels.
+  pixels = jax.tree.map(lambda x: x.reshape(2, 48, *x.shape[1:]), pixels)
   maps = (x.reshape(2, 6, 8, -1) for x in (rep, logits, rep_teacher))
   rep, logits, rep_teacher = maps
   inputs = rep, {"logits": logits, "rep": rep_teacher}, pixels
@@ -185,15 +188,19 @@ class TestLabelPixels:
     pixels = _label_pixels(labels[:4], labels[4:], split, (3, 4), options)
 
     picked = np.ix_([0, 3, 6], [0, 3, 7, 10])
-    small, small_masks = labels[:, *picked], masks[:, :, *picked]
-    is_class = contrastive.class_membership(small, 5, stack).reshape(-1, 5)
-    np.testing.assert_array_equal(pixels.is_class, is_class)
-    is_labeled = np.arange(72) < 48  # Four of the six images.
-    np.testing.assert_array_equal(pixels.is_labeled, is_labeled)
-    reliable = np.append(small[:4] != 255, small_masks[0])
-    np.testing.assert_array_equal(pixels.reliable, reliable)
-    unreliable = np.append(np.zeros(48, bool), small_masks[1])
-    np.testing.assert_array_equal(pixels.unreliable, unreliable)
+    small = labels[:, *picked]
+    small_masks = masks[:, :, *picked].reshape(2, 2, 12)
+    is_class = contrastive.class_membership(small, 5, stack)
+    is_class, small = is_class.reshape(6, 12, 5), small.reshape(6, 12)
+    reliable = np.append(small[:4] != 255, small_masks[0], axis=0)
+    unreliable = np.append(np.zeros((4, 12), bool), small_masks[1], axis=0)
+    order = [0, 1, 4, 2, 3, 5]  # Four labelled, two unlabelled images, joined.
+    np.testing.assert_array_equal(pixels.is_class, is_class[np.array(order)])
+    np.testing.assert_array_equal(
+      pixels.is_labeled[:, 0], [True, True, False] * 2
+    )
+    np.testing.assert_array_equal(pixels.reliable, reliable[order])
+    np.testing.assert_array_equal(pixels.unreliable, unreliable[order])
 
   @pytest.mark.parametrize("sizes", [(4, 6), (6, 4)])
   def test_need_batches_of_whole_stacks(self, sizes):

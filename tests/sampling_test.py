@@ -29,7 +29,18 @@ class TestSelectRows:
     mask[[0, 59], 1] = True, True
     counts = mask.sum(axis=0)
     ranks = rng.integers(0, np.maximum(counts, 1)[:, None], (4, 25))
-    rows = np.asarray(_select(features, mask, ranks.astype(np.int32)))
+    # As 60 pixels of one image, and of 4 images.
+    rows, again = (
+      np.asarray(
+        _select(
+          features.reshape(images, -1, 3),
+          mask.reshape(images, -1, 4),
+          ranks.astype(np.int32),
+        )
+      )
+      for images in (1, 4)
+    )
+    np.testing.assert_array_equal(again, rows)
     for c in np.flatnonzero(counts):
       expected = features[mask[:, c]][ranks[c]]
       np.testing.assert_array_equal(rows[c], expected)
@@ -37,14 +48,15 @@ class TestSelectRows:
   def test_first_and_last_pixel_can_be_picked(self):
     features = jnp.arange(5.0)[:, None]
     mask = np.array([[True, False, False, False, True]]).T
-    rows = _select(features, mask, np.array([[0, 1]], np.int32))
+    rows = _select(features[None], mask[None], np.array([[0, 1]], np.int32))
     np.testing.assert_array_equal(rows[0, :, 0], [0, 4])
 
   def test_rank_past_the_count_gives_some_row(self):
     features = np.ones((5, 2), np.float32)
     mask = np.zeros((5, 2), bool)
     mask[1, 0] = True
-    rows = _select(features, mask, np.array([[1, 9], [0, 3]], np.int32))
+    ranks = np.array([[1, 9], [0, 3]], np.int32)
+    rows = _select(features[None], mask[None], ranks)
     np.testing.assert_array_equal(rows, np.ones((2, 2, 2)))
 
   def test_gradient_reaches_each_picked_pixel_as_often_as_picked(self):
@@ -53,9 +65,10 @@ class TestSelectRows:
     weights = np.arange(1.0, 9.0, dtype=np.float32).reshape(2, 4, 1)
 
     def total(features):
-      return jnp.sum(weights * sampling.select_rows(features, mask, ranks))
+      rows = sampling.select_rows(features, mask[None], ranks)
+      return jnp.sum(weights * rows)
 
-    gradient = jax.jit(jax.grad(total))(jnp.ones((4, 1)))
+    gradient = jax.jit(jax.grad(total))(jnp.ones((1, 4, 1)))[0]
     # Class 0: pixels 0, 2, 2, 2; class 1: pixels 2, 1, 1, 2.
     expected = [1, 6 + 7, 2 + 3 + 4 + 5 + 8, 0]
     np.testing.assert_array_equal(gradient[:, 0], expected)

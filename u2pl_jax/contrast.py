@@ -10,7 +10,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from u2pl_jax import IGNORE_LABEL, memory_bank, partition, resize, sampling
+from u2pl_jax import (
+  IGNORE_LABEL,
+  halves,
+  memory_bank,
+  partition,
+  resize,
+  sampling,
+)
 from u2pl_jax.losses import contrastive
 
 POSITIVES = ("anchors", "reliable")
@@ -70,13 +77,13 @@ class ContrastOptions:
 
 @flax.struct.dataclass
 class Pixels:
-  """Labelled and then unlabelled pixels at feature size, flattened.
+  """The P = h w pixels at feature size of each image of the joined batch.
 
   Attributes:
-    is_class: [P, K] bool, from labels and pseudo-labels.
-    is_labeled: [P] bool.
-    reliable: [P] bool, may be anchors.
-    unreliable: [P] bool, may be negatives.
+    is_class: [B, P, K] bool, from labels and pseudo-labels.
+    is_labeled: [B, P] bool.
+    reliable: [B, P] bool, may be anchors.
+    unreliable: [B, P] bool, may be negatives.
   """
 
   is_class: jax.Array
@@ -98,24 +105,24 @@ def label_pixels(
   """
 
   def shrink(x: jax.Array) -> jax.Array:
-    return resize.resize_nearest(x, size).reshape(-1)
+    return resize.resize_nearest(x, size).reshape(len(x), -1)
 
   def membership(labels: jax.Array) -> jax.Array:
     return contrastive.class_membership(
       resize.resize_nearest(labels, size),
       options.num_classes,
       options.label_stack,
-    ).reshape(-1, options.num_classes)
+    ).reshape(len(labels), -1, options.num_classes)
 
   small_l = shrink(labels_l)
-  is_class_l, is_class_u = membership(labels_l), membership(labels_u)
+  reliable_u, unreliable_u = shrink(split.reliable), shrink(split.unreliable)
   return Pixels(
-    is_class=jnp.concatenate([is_class_l, is_class_u]),
-    is_labeled=jnp.arange(len(is_class_l) + len(is_class_u)) < small_l.size,
-    reliable=jnp.concatenate([small_l != IGNORE_LABEL, shrink(split.reliable)]),
-    unreliable=jnp.concatenate(
-      [jnp.zeros(small_l.shape, bool), shrink(split.unreliable)]
+    is_class=halves.join(membership(labels_l), membership(labels_u)),
+    is_labeled=halves.join(
+      jnp.ones(small_l.shape, bool), jnp.zeros(reliable_u.shape, bool)
     ),
+    reliable=halves.join(small_l != IGNORE_LABEL, reliable_u),
+    unreliable=halves.join(jnp.zeros(small_l.shape, bool), unreliable_u),
   )
 
 
@@ -124,7 +131,7 @@ class Plan:
   """What the loss needs beside the student's representation.
 
   Attributes:
-    anchors: [P, K] bool, from which pixels anchors are taken.
+    anchors: [B, P, K] bool, from which pixels anchors are taken.
     anchor_ranks: [K, A] int32, which of them.
     positives: [K, D] float32.
     negatives: [K, A, N, D] float32.
@@ -142,6 +149,11 @@ class Plan:
   metrics: dict[str, jax.Array]
 
 
+def _flatten(feature_map: jax.Array) -> jax.Array:
+  """[B, h, w, C] to [B, P, C]."""
+  return feature_map.reshape(len(feature_map), -1, feature_map.shape[-1])
+
+
 def prepare(
   key: jax.Array,
   bank: memory_bank.MemoryBank,
@@ -156,7 +168,7 @@ def prepare(
     bank: so far.
     teacher_outputs: `logits` [B, h, w, K] and `rep` [B, h, w, D] of the
       train-mode forward pass on labelled and unlabelled images.
-    pixels: of the same images, P = B h w.
+    pixels: of the same images, P = h w.
     options: of the loss.
 
   Returns:
@@ -164,9 +176,8 @@ def prepare(
   """
   key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
   num_classes = options.num_classes
-  logits = teacher_outputs["logits"].reshape(-1, num_classes)
-  probs = jax.nn.softmax(logits, axis=-1)
-  rep = teacher_outputs["rep"].reshape(probs.shape[0], -1)
+  probs = jax.nn.softmax(_flatten(teacher_outputs["logits"]), axis=-1)
+  rep = _flatten(teacher_outputs["rep"])
 
   negatives = contrastive.negative_mask(
     probs,
@@ -179,7 +190,7 @@ def prepare(
     labeled_negatives=options.labeled_negatives,
     own_pseudo_label=options.own_pseudo_label,
   )
-  candidates = jnp.sum(negatives, axis=0, dtype=jnp.int32)
+  candidates = jnp.sum(negatives, axis=(0, 1), dtype=jnp.int32)
   ranks, valid = sampling.spread_ranks(
     key_keys, candidates, options.max_keys_per_class
   )
@@ -192,9 +203,9 @@ def prepare(
     pixels.reliable,
     min_prob=options.min_anchor_prob,
   )
-  members = pixels.is_class & pixels.reliable[:, None]
+  members = pixels.is_class & pixels.reliable[..., None]
   positive_pixels = anchors if options.positive == "anchors" else members
-  num_anchors = jnp.sum(anchors, axis=0, dtype=jnp.int32)
+  num_anchors = jnp.sum(anchors, axis=(0, 1), dtype=jnp.int32)
   shape = (options.num_anchors, options.num_negatives)
   contributes = (num_anchors > 0) & (bank.count > 0)
   return bank, Plan(
@@ -203,7 +214,7 @@ def prepare(
     positives=contrastive.class_means(rep, positive_pixels),
     negatives=memory_bank.sample(bank, key_negatives, shape),
     contributes=contributes,
-    present=jnp.any(members, axis=0),
+    present=jnp.any(members, axis=(0, 1)),
     metrics={
       "contrast/anchors": num_anchors,
       "contrast/new_keys": jnp.sum(candidates),
@@ -227,9 +238,7 @@ def compute_loss(
 
   Reference: paper eq. 8, 18.
   """
-  anchors = sampling.select_rows(
-    rep.reshape(-1, rep.shape[-1]), plan.anchors, plan.anchor_ranks
-  )
+  anchors = sampling.select_rows(_flatten(rep), plan.anchors, plan.anchor_ranks)
   per_class = contrastive.info_nce(
     anchors, plan.positives, plan.negatives, temperature=options.temperature
   )

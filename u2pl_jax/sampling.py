@@ -14,19 +14,25 @@ def select_rows(
 ) -> jax.Array:
   """Rows of `features` at the r-th true entries of each class's mask.
 
+  Counting goes image by image, so that devices that hold different images
+  exchange their counts alone, and then the rows that were picked.
+
   Args:
-    features: [P, D].
-    mask: [P, K] bool, which pixels belong to each class's set.
+    features: [B, P, D], of the P pixels of each image.
+    mask: [B, P, K] bool, which pixels belong to each class's set.
     ranks: [K, R] int32, 0 for a class's first true pixel. A rank at or past
       the class's count gives an arbitrary row.
 
   Returns:
     [K, R, D]; differentiable in `features`.
   """
-  reached = jnp.cumsum(mask, axis=0, dtype=jnp.int32)  # [P, K]
+  reached = jnp.cumsum(mask, axis=1, dtype=jnp.int32)
+  of_image = reached[:, -1:]
+  reached += jnp.cumsum(of_image, axis=0) - of_image
   find = jax.vmap(jnp.searchsorted, in_axes=(1, 0))
-  pixels = find(reached, ranks + 1)  # [K, R]
-  return jnp.take(features, pixels, axis=0, mode="clip")
+  pixels = find(reached.reshape(-1, mask.shape[-1]), ranks + 1)  # [K, R]
+  rows = features.reshape(-1, features.shape[-1])
+  return jnp.take(rows, pixels, axis=0, mode="clip")
 
 
 def draw_ranks(key: jax.Array, count: jax.Array, shape: tuple[int, ...]):

@@ -17,6 +17,7 @@ from u2pl_jax import (
   IGNORE_LABEL,
   augment,
   contrast,
+  halves,
   inference,
   partition,
   resize,
@@ -264,7 +265,7 @@ def make_semi_step(
       keys["augment"],
       options,
     )
-    images = jnp.concatenate([augment.normalize(batch["image_l"]), images_u])
+    images = halves.join(augment.normalize(batch["image_l"]), images_u)
 
     # The teacher in train mode, on what the student sees: which unlabelled
     # pixels are to be trusted?
@@ -273,7 +274,8 @@ def make_semi_step(
     )
     if options.teacher_batch_stats == "forward":
       teacher["batch_stats"] = forward_stats
-    logits_u = resize.resize_bilinear(teacher_outputs["logits"][batch_l:], size)
+    _, logits_u = halves.part(teacher_outputs["logits"], batch_l)
+    logits_u = resize.resize_bilinear(logits_u, size)
     valid_u = labels_u != IGNORE_LABEL
     split = partition.partition_by_entropy(
       partition.compute_entropy(logits_u),
@@ -377,8 +379,11 @@ def _semi_losses(
 ) -> dict[str, jax.Array]:
   """The student's weighted losses, from its outputs on both halves."""
   batch_l, size = labels_l.shape[0], labels_l.shape[1:]
-  outputs_l = {name: value[:batch_l] for name, value in outputs.items()}
-  logits_u = resize.resize_bilinear(outputs["logits"][batch_l:], size)
+  logits_l, logits_u = halves.part(outputs["logits"], batch_l)
+  outputs_l = {"logits": logits_l}
+  if "aux" in outputs:
+    outputs_l["aux"], _ = halves.part(outputs["aux"], batch_l)
+  logits_u = resize.resize_bilinear(logits_u, size)
   losses = {
     "supervised": _supervised_terms(outputs_l, labels_l, options),
     "unsupervised": options.unsupervised_weight

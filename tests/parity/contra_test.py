@@ -49,7 +49,9 @@ def _make_call(options):
       "original_contributes": original_plan.contributes,
       "partner": partner,
       "members": jnp.sum(
-        pixels.is_class & pixels.reliable[:, None], axis=0, dtype=jnp.int32
+        pixels.is_class & pixels.reliable[..., None],
+        axis=(0, 1),
+        dtype=jnp.int32,
       ),
       "labeled_keys": labeled_keys,
       "keys": keys,
@@ -156,7 +158,7 @@ def test_anchors_and_prototypes(path):
     members = recorded["low_valid_count"]
     np.testing.assert_array_equal(ours["members"], members)
     anchors = recorded["anchor_count"]
-    np.testing.assert_array_equal(plan.anchors.sum(axis=0), anchors)
+    np.testing.assert_array_equal(plan.anchors.sum(axis=(0, 1)), anchors)
     np.testing.assert_array_equal(plan.metrics["contrast/anchors"], anchors)
     # The mean of nothing is NaN there and 0 here.
     expected = np.where(present[:, None], recorded["prototype"], 0)

@@ -55,13 +55,13 @@ def make_inputs(rep, rep_teacher, prob, label_small, *masks_and_count):
   """rep [B, h, w, D], teacher_outputs and pixels of one recorded call."""
   low_mask, high_mask, num_labeled = masks_and_count
   rep, rep_teacher, prob = map(golden.channels_last, (rep, rep_teacher, prob))
-  image = np.repeat(np.arange(len(label_small)), label_small[0].size)
-  classes = np.arange(prob.shape[-1])
+  shape = (len(label_small), label_small[0].size)
+  image = np.broadcast_to(np.arange(len(label_small))[:, None], shape)
   pixels = contrast.Pixels(
-    is_class=label_small.reshape(-1, 1) == classes,
+    is_class=label_small.reshape(*shape, 1) == np.arange(prob.shape[-1]),
     is_labeled=image < num_labeled,
-    reliable=low_mask.reshape(-1) > 0,
-    unreliable=high_mask.reshape(-1) > 0,
+    reliable=low_mask.reshape(shape) > 0,
+    unreliable=high_mask.reshape(shape) > 0,
   )
   return rep, {"logits": prob, "rep": rep_teacher}, pixels
 
@@ -103,7 +103,7 @@ def pair_by_position(plan):
   partner = jnp.argsort(~plan.present, stable=True)  # Those present first.
   contributes = (
     (jnp.arange(len(partner)) < jnp.sum(plan.present))
-    & jnp.any(plan.anchors, axis=0)
+    & jnp.any(plan.anchors, axis=(0, 1))
     & is_filled[partner]
   )
   return partner, plan.replace(

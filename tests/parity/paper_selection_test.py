@@ -137,10 +137,13 @@ def test_bank_loss_and_gradient(path):
     **{k: arrays[k] for k in ("is_labeled", "reliable", "unreliable")},
   )
   count, num_classes = arrays["logits"].shape
+  pixels = jax.tree.map(lambda x: x[None], pixels)  # Of one image.
   rep, teacher = arrays["rep"], arrays["rep_teacher"]
   bank = memory_bank.create_memory_bank([count] * num_classes, rep.shape[1])
-  outputs = {"logits": arrays["logits"], "rep": teacher}
-  loss, gradient, bank = _run(bank, rep, outputs, pixels, _make_options(arrays))
+  outputs = {"logits": arrays["logits"][None, None], "rep": teacher[None, None]}
+  loss, gradient, bank = _run(
+    bank, rep[None, None], outputs, pixels, _make_options(arrays)
+  )
   held = held_keys.of_each_class(bank)
   for keys, chosen in zip(held, arrays["negative"].T, strict=True):
     np.testing.assert_array_equal(keys, teacher[chosen])
@@ -150,5 +153,5 @@ def test_bank_loss_and_gradient(path):
   first = arrays["anchor"].cumsum(axis=0) <= NUM_ANCHORS
   pull = arrays["anchor"] & first & arrays["negative"].any(axis=0)
   pull &= expected != 0
-  has_gradient = np.any(np.asarray(gradient) != 0, axis=1)
+  has_gradient = np.any(np.asarray(gradient)[0, 0] != 0, axis=1)
   np.testing.assert_array_equal(has_gradient, pull.any(axis=1))

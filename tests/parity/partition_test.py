@@ -9,7 +9,7 @@ import numpy as np
 
 from tests import tiny
 from tests.parity import golden
-from u2pl_jax import contrast, partition, resize, schedules
+from u2pl_jax import contrast, halves, partition, resize, schedules
 from u2pl_jax.losses import contrastive, unsupervised
 
 _TOLERANCE = 1e-5
@@ -140,8 +140,8 @@ def _pixels_of_feature_size(arrays, recorded):
   """Our masks, and how far the entropy is from a recorded threshold.
 
   Returns:
-    `contrast.Pixels`, and a function from "low" or "high" to [P] distances,
-    infinite for labelled pixels.
+    `contrast.Pixels`, flattened, labelled ones first, and a function from
+    "low" or "high" to [P] distances, infinite for labelled pixels.
   """
   labels = arrays["label_l"], arrays["label_u_aug"]
   num_classes, *size = arrays["teacher_train_logits_small"].shape[1:]
@@ -158,7 +158,11 @@ def _pixels_of_feature_size(arrays, recorded):
       np.full(num_labeled, np.inf), entropy - recorded[f"{name}_thresh"]
     )
 
-  return jax.tree.map(np.asarray, pixels), gap
+  def flatten(array):
+    parts = halves.part(array, len(labels[0]))
+    return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
+
+  return jax.tree.map(flatten, pixels), gap
 
 
 @golden.every_file("partition")

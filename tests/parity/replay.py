@@ -18,6 +18,7 @@ from tests.parity import contrast_replay, golden, network
 from u2pl_jax import (
   augment,
   contrast,
+  halves,
   memory_bank,
   optim,
   partition,
@@ -144,7 +145,7 @@ _OBSERVED = (
     "label_pixels",
     lambda _, pixels: {
       "contra_low_valid": jnp.sum(
-        pixels.is_class & pixels.reliable[:, None], axis=0
+        pixels.is_class & pixels.reliable[..., None], axis=(0, 1)
       )
     },
   ),
@@ -154,6 +155,14 @@ _OBSERVED = (
     lambda arguments, _: {"contra_new_negatives": jnp.sum(arguments[2], 1)},
   ),
 )
+
+
+def _one_behind_the_other(labeled, unlabeled):
+  return jnp.concatenate([labeled, unlabeled])
+
+
+def _part(batch, num_labeled):
+  return batch[:num_labeled], batch[num_labeled:]
 
 
 def _observe(step, config):
@@ -178,6 +187,10 @@ def _observe(step, config):
         mock.patch.object(augment, "normalize", lambda images: images)
       )
       patches.enter_context(contrast_replay.arange_sampler())
+      # In which order images come decides which pixels are the first ones.
+      patches.enter_context(
+        mock.patch.multiple(halves, join=_one_behind_the_other, part=_part)
+      )
       patches.enter_context(_pairing_of(config))
       new_state, metrics = step(state, batch, jax.random.key(0))
     return new_state, metrics, observed

@@ -1,7 +1,7 @@
 """Who is an anchor, a positive, a negative; and InfoNCE between them.
 
-Pixels are flattened: labelled and unlabelled ones in one axis P, in the order
-image, row, column. Nothing here knows the memory bank.
+P stands for the pixels, on as many axes as the caller likes, labelled and
+unlabelled ones together. Nothing here knows the memory bank.
 
 Reference for all: paper section 3.3; `u2pl/utils/loss_helper.py`
 (compute_contra_memobank_loss).
@@ -27,11 +27,11 @@ def class_ranks(probs: jax.Array) -> jax.Array:
   Returns:
     [P, K] int32 in [0, K).
   """
-  other, own = probs[:, :, None], probs[:, None, :]
+  other, own = probs[..., :, None], probs[..., None, :]
   index = jnp.arange(probs.shape[-1])
   earlier = index[:, None] < index[None, :]
   ahead = (other > own) | ((other == own) & earlier)
-  return jnp.sum(ahead, axis=1, dtype=jnp.int32)
+  return jnp.sum(ahead, axis=-2, dtype=jnp.int32)
 
 
 def class_membership(
@@ -94,7 +94,7 @@ def anchor_mask(
 
   Reference: paper eq. 10.
   """
-  return is_class & reliable[:, None] & (probs > min_prob)
+  return is_class & reliable[..., None] & (probs > min_prob)
 
 
 def negative_mask(
@@ -138,7 +138,7 @@ def negative_mask(
   """
   ranks = class_ranks(probs)
   from_unlabeled = (
-    (~is_labeled & unreliable)[:, None]
+    (~is_labeled & unreliable)[..., None]
     & (ranks >= low_rank)
     & (ranks < high_rank)
   )
@@ -146,7 +146,7 @@ def negative_mask(
     from_unlabeled &= is_class
   negatives = from_unlabeled
   if labeled_negatives:
-    valid_labeled = (is_labeled & jnp.any(is_class, axis=-1))[:, None]
+    valid_labeled = (is_labeled & jnp.any(is_class, axis=-1))[..., None]
     negatives |= valid_labeled & ~is_class & (ranks < low_rank)
   return negatives & (probs < max_prob)
 
@@ -161,7 +161,8 @@ def class_means(features: jax.Array, mask: jax.Array) -> jax.Array:
   Returns:
     [K, D] float32; zeros for a class without pixels.
   """
-  weights = mask.astype(features.dtype)
+  weights = mask.reshape(-1, mask.shape[-1]).astype(features.dtype)
+  features = features.reshape(-1, features.shape[-1])
   sums = jnp.einsum(
     "pk,pd->kd", weights, features, precision=jax.lax.Precision.HIGHEST
   )
