@@ -11,7 +11,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module imports only lower layers, or siblings in its own subpackage.
 LAYERS = {
   0: (
-    "resize partition sampling memory_bank augment metrics sharding schedules"
+    "resize halves partition sampling memory_bank augment metrics sharding schedules"
     " optim checkpoint visualize workdir losses"
   ),
   1: "data models contrast inference step_log command_line",
