@@ -75,6 +75,9 @@ def base() -> config_dict.ConfigDict:
   config.method = "u2pl"  # "u2pl" or "suponly"; set by the argument.
   config.recipe = "paper"  # "paper" or "reference"; set by the argument.
   config.seed = 0  # Fixes everything random.
+  # Devices (data, fsdp): batches are split over both, the state over fsdp.
+  # -1 for all there are.
+  config.mesh = (-1, 1)
   section = config_dict.ConfigDict
 
   config.model = section()
@@ -94,6 +97,8 @@ def base() -> config_dict.ConfigDict:
   config.model.aspp_rates = (12, 24, 36)  # Pixels of layer 4.
   config.model.dropout_rate = 0.1
   config.model.dtype = "float32"  # Of the computation; or "bfloat16".
+  # Compute the encoder's blocks again in the backward pass: less memory.
+  config.model.remat = False
 
   config.data = section()
   config.data.name = ""  # Dataset under data_dir, made by data_prep.
@@ -119,14 +124,19 @@ def base() -> config_dict.ConfigDict:
 
   config.optim = section()
   config.optim.learning_rate = 0.001  # Of the encoder, at the start.
+  # Whether that is for 16 labelled images a step, and others scale it.
+  config.optim.lr_per_16 = False
   config.optim.head_factor = 10.0  # Times that for everything else.
   config.optim.power = 0.9  # Of the poly schedule.
   config.optim.momentum = 0.9
   config.optim.weight_decay = 1e-4  # Coupled, on every parameter.
+  config.optim.accumulate_steps = 1  # Parts that a batch is computed in.
 
   config.train = section()
   config.train.epochs = 80
   config.train.log_every_steps = 50
+  # So many steps in a row with NaN or Inf, none applied, end the run.
+  config.train.max_bad_steps = 10
 
   config.semi = section()
   config.semi.supervised_epochs = 1  # At the start, labelled images alone.

@@ -31,7 +31,7 @@ def make_batches(num_images, batch_size, rng):
 
 
 def run(batches, devices):
-  mesh = sharding.create_mesh(jax.devices()[:devices])
+  mesh = sharding.create_mesh(devices=jax.devices()[:devices])
   predict = evaluator.make_predict(BrightnessModel())
   count = evaluator.make_count_pixels(predict, 2, mesh)
   return evaluator.evaluate(count, {}, batches, mesh)

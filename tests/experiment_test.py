@@ -143,7 +143,7 @@ def test_eight_devices_equal_one():
   _, semi_step = tiny.make_steps(model, tx, supervised_epochs=0)
   found = []
   for count in (1, 8):
-    mesh = sharding.create_mesh(jax.devices()[:count])
+    mesh = sharding.create_mesh(devices=jax.devices()[:count])
     whole = sharding.replicate(mesh)
     step = jax.jit(
       semi_step,

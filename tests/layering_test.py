@@ -12,24 +12,36 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = {
   0: (
     "resize halves partition sampling memory_bank augment metrics sharding schedules"
-    " optim checkpoint visualize workdir losses"
+    " optim damage checkpoint preemption profiling bad_steps visualize workdir"
+    " losses"
   ),
   1: "data models contrast inference step_log command_line",
   2: "train_state evaluator",
   3: "train_step",
-  4: "experiment",
-  5: "train",
-  6: "tools",
+  4: "config_values",
+  5: "experiment",
+  6: "validation",
+  7: "train",
+  8: "tools",
 }
 LAYER = {
   name: layer for layer, names in LAYERS.items() for name in names.split()
 }
-# resize and partition serve others of layer 0, sampling the bank.
+# resize and partition serve others of layer 0, sampling the bank, damage the
+# checkpoints.
 WITHIN_LAYER_0 = {
   "memory_bank": {"sampling"},
+  "checkpoint": {"damage"},
   "losses": {"partition"},
 }
-NEEDS_TENSORFLOW = {"data", "train", "experiment", "step_log", "tools"}
+NEEDS_TENSORFLOW = {
+  "data",
+  "train",
+  "validation",
+  "experiment",
+  "step_log",
+  "tools",
+}
 
 
 def imports(path):

@@ -58,7 +58,7 @@ def test_a_state_without_teacher_stays_without():
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_given_leaves_lie_where_the_old_ones_lay(devices):
-  mesh = sharding.create_mesh(jax.devices()[:devices])
+  mesh = sharding.create_mesh(devices=jax.devices()[:devices])
   state = jax.device_put(_make_state(True), sharding.replicate(mesh))
   started = train_state.start_from(state, GIVEN)
   assert jax.tree.map(lambda x: x.sharding, started) == jax.tree.map(

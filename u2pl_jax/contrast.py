@@ -17,6 +17,7 @@ from u2pl_jax import (
   partition,
   resize,
   sampling,
+  sharding,
 )
 from u2pl_jax.losses import contrastive
 
@@ -238,7 +239,9 @@ def compute_loss(
 
   Reference: paper eq. 8, 18.
   """
-  anchors = sampling.select_rows(_flatten(rep), plan.anchors, plan.anchor_ranks)
+  # The bank's keys may be split along D; the representation must not follow.
+  rep = sharding.keep_split(_flatten(rep))
+  anchors = sampling.select_rows(rep, plan.anchors, plan.anchor_ranks)
   per_class = contrastive.info_nce(
     anchors, plan.positives, plan.negatives, temperature=options.temperature
   )

@@ -6,7 +6,6 @@ passed whole, so that a key nobody knows raises.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator
 
 import jax
@@ -17,18 +16,16 @@ from flax import linen as nn
 from ml_collections import config_dict
 
 from u2pl_jax import (
-  augment,
+  config_values,
   contrast,
   optim,
-  partition,
   schedules,
   sharding,
   train_state,
   train_step,
-  workdir,
 )
 from u2pl_jax.data import datasets, input_pipeline
-from u2pl_jax.losses import contrastive, supervised
+from u2pl_jax.losses import supervised
 from u2pl_jax.models import deeplab, pretrained
 
 
@@ -74,71 +71,15 @@ class Experiment:
     return step > 0 and self.is_semi_step(step - 1)
 
 
-# Checked before anything is compiled or written.
-_CHOICES = {
-  "method": ("u2pl", "suponly"),
-  "augment.mode": augment.MODES,
-  "loss.kind": supervised.KINDS,
-  "semi.reliable": partition.RELIABLE_RULES,
-  "semi.schedule_by": schedules.SCHEDULE_UNITS,
-  "semi.teacher_batch_stats": train_step.STATISTICS_POLICIES,
-  "semi.teacher_first_epoch": schedules.FIRST_EPOCH_POLICIES,
-  "semi.teacher_init": train_state.TEACHER_INITS,
-  "contrast.bank_dtype": ("float32", "bfloat16"),
-  "contrast.divide_by": contrastive.DIVISORS,
-  "contrast.positive": contrast.POSITIVES,
-}
-_RANGES = {
-  "seed": (0, math.inf),
-  "augment.probability": (0, 1),
-  "data.flip_prob": (0, 1),
-  "data.pad_label": (0, 255),
-  "data.num_workers": (0, math.inf),
-  "model.dropout_rate": (0, 1),
-  "optim.momentum": (0, 1),
-  "semi.drop_percent": (0, 100),
-  "semi.unreliable_percent": (0, 100),
-  "semi.ema_decay": (0, 1),
-  "loss.ohem_threshold": (0, 1),
-  "train.log_every_steps": (1, math.inf),
-  "eval.every_epochs": (1, math.inf),
-  "eval.num_images": (0, math.inf),
-  "contrast.weight": (0, math.inf),
-  "checkpoint.keep_last": (1, math.inf),
-  "checkpoint.every_steps": (0, math.inf),
-  "contrast.bank_capacity": (1, math.inf),
-  "contrast.bank_capacity_class0": (1, math.inf),
-}
-
-
-def _check_values(config: config_dict.ConfigDict) -> None:
-  values = workdir.flatten(config.to_dict())
-  for key, allowed in _CHOICES.items():
-    if values[key] not in allowed:
-      raise ValueError(
-        f"{key}={values[key]!r}: expected one of {', '.join(allowed)}"
-      )
-  for key, (low, high) in _RANGES.items():
-    if not low <= values[key] <= high:
-      limit = f"in [{low}, {high}]" if high < math.inf else f">= {low}"
-      raise ValueError(f"{key}={values[key]}: must be {limit}")
-  low, high = values["data.scale_range"]
-  if not 0 < low <= 1 <= high:
-    raise ValueError(f"data.scale_range={low, high}: must hold 1, and be > 0")
-  for key in ("data.crop_size", "eval.crop_size"):
-    if len(values[key]) != 2 or min(values[key]) < 16:
-      raise ValueError(f"{key}={values[key]}: must be (height, width), >= 16")
-
-
 def create_experiment(config: config_dict.ConfigDict) -> Experiment:
   """Builds and checks the parts; nothing is compiled or written yet.
 
   Raises:
     ValueError, FileNotFoundError: one line that names the key or file.
   """
-  _check_values(config)
+  config_values.check_values(config.to_dict())
   is_semi = config.method == "u2pl"
-  mesh = sharding.create_mesh()
+  mesh = sharding.create_mesh(tuple(config.mesh))
   sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
   for name in ("batch_size_l", "batch_size_u"):
     sharding.check_divisible(f"data.{name}", config.data[name], mesh)
@@ -170,9 +111,25 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
     split=split,
     timeline=timeline,
     model=_create_model(config, dataset.num_classes),
-    tx=optim.create_optimizer(total_steps=timeline.total_steps, **config.optim),
+    tx=_create_optimizer(config, timeline.total_steps),
     contrast_options=options,
   )
+
+
+def _create_optimizer(
+  config: config_dict.ConfigDict, total_steps: int
+) -> optax.GradientTransformation:
+  settings = config.optim.to_dict()
+  for key in ("lr_per_16", "accumulate_steps"):
+    del settings[key]
+  settings["learning_rate"] = learning_rate(config)
+  return optim.create_optimizer(total_steps=total_steps, **settings)
+
+
+def learning_rate(config: config_dict.ConfigDict) -> float:
+  """Of the encoder at the start, scaled by the batch if `lr_per_16` says so."""
+  scale = config.data.batch_size_l / 16 if config.optim.lr_per_16 else 1.0
+  return config.optim.learning_rate * scale
 
 
 def _create_model(
@@ -241,7 +198,7 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
   """
   initialize = jax.jit(
     functools.partial(_initialize, experiment),
-    out_shardings=sharding.replicate(experiment.mesh),
+    out_shardings=_state_sharding(experiment),
   )
   state = initialize(jax.random.key(experiment.config.seed))
   # A copy of the student must not share its buffers: the step donates both.
@@ -254,14 +211,20 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
 
 def abstract_state(experiment: Experiment) -> train_state.TrainState:
   """Shapes, dtypes and shardings of the state; nothing is computed."""
-  whole = sharding.replicate(experiment.mesh)
   shapes = jax.eval_shape(
     functools.partial(_initialize, experiment), jax.random.key(0)
   )
   return jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
+    lambda leaf, where: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=where
+    ),
     shapes,
+    train_state.state_sharding(shapes, experiment.mesh),
   )
+
+
+def _state_sharding(experiment: Experiment) -> train_state.TrainState:
+  return jax.tree.map(lambda leaf: leaf.sharding, abstract_state(experiment))
 
 
 def create_train_step(experiment: Experiment) -> Callable:
@@ -272,8 +235,79 @@ def create_train_step(experiment: Experiment) -> Callable:
   semi-supervised epoch, the semi step from it on. (A `lax.cond` around both
   would run its branches on a single core on CPUs.)
   """
+  programs = _jit_steps(experiment)
+  base_rng = jax.device_put(
+    _base_rng(experiment), sharding.replicate(experiment.mesh)
+  )
+
+  def step(index, state, batch):
+    name = "semi" if experiment.is_semi_step(index) else "supervised"
+    with jax.set_mesh(experiment.mesh):
+      return programs[name](state, batch, base_rng)
+
+  return step
+
+
+def lower_steps(experiment: Experiment) -> dict[str, jax.stages.Lowered]:
+  """The programs of the run, to be compiled ahead of time; nothing is computed.
+
+  Returns:
+    "supervised", unless every step is a semi step, and "semi" with U2PL.
+  """
+  config = experiment.config.data
+  split = sharding.split_batch(experiment.mesh)
+
+  def images(batch_size, *channels):
+    shape = (batch_size, *config.crop_size, *channels)
+    return jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
+
+  batch = {
+    "image_l": images(config.batch_size_l, 3),
+    "label_l": images(config.batch_size_l),
+  }
+  if experiment.is_semi:
+    batch["image_u"] = images(config.batch_size_u, 3)
+  rng = jax.eval_shape(functools.partial(_base_rng, experiment))
+  programs = _jit_steps(experiment)
+  if experiment.is_semi_step(0):
+    del programs["supervised"]
+  with jax.set_mesh(experiment.mesh):
+    return {
+      name: program.lower(abstract_state(experiment), batch, rng)
+      for name, program in programs.items()
+    }
+
+
+def _base_rng(experiment: Experiment) -> jax.Array:
+  return jax.random.fold_in(jax.random.key(experiment.config.seed), 1)
+
+
+def _jit_steps(experiment: Experiment) -> dict[str, Callable]:
+  """step(state, batch, base_rng) by name, for the mesh, `state` donated."""
+  model, tx = experiment.model, experiment.tx
+  options = _step_options(experiment)
+  steps = {"supervised": train_step.make_supervised_step(model, tx, options)}
+  if experiment.is_semi:
+    steps["semi"] = train_step.make_semi_step(
+      model, tx, experiment.timeline, options
+    )
+  whole = sharding.replicate(experiment.mesh)
+  split = sharding.split_batch(experiment.mesh)
+  of_state = _state_sharding(experiment)
+  return {
+    name: jax.jit(
+      step,
+      in_shardings=(of_state, split, whole),
+      out_shardings=(of_state, whole),
+      donate_argnums=0,
+    )
+    for name, step in steps.items()
+  }
+
+
+def _step_options(experiment: Experiment) -> train_step.StepOptions:
   config, semi = experiment.config, experiment.config.semi
-  options = train_step.StepOptions(
+  return train_step.StepOptions(
     loss=supervised.make_supervised_loss(
       kind=config.loss.kind,
       ohem_threshold=config.loss.ohem_threshold,
@@ -291,36 +325,6 @@ def create_train_step(experiment: Experiment) -> Callable:
     ema_decay=semi.ema_decay,
     contrast=experiment.contrast_options,
   )
-  model, tx = experiment.model, experiment.tx
-  supervised_step = _jit_step(
-    experiment, train_step.make_supervised_step(model, tx, options)
-  )
-  if not experiment.is_semi:
-    return lambda index, state, batch: supervised_step(state, batch)
-  semi_step = _jit_step(
-    experiment,
-    train_step.make_semi_step(model, tx, experiment.timeline, options),
-  )
-
-  def step(index, state, batch):
-    is_semi = experiment.is_semi_step(index)
-    return (semi_step if is_semi else supervised_step)(state, batch)
-
-  return step
-
-
-def _jit_step(experiment: Experiment, step: train_step.Step) -> Callable:
-  """step(state, batch), compiled for the mesh, with `state` donated."""
-  whole = sharding.replicate(experiment.mesh)
-  jitted = jax.jit(
-    step,
-    in_shardings=(whole, sharding.split_batch(experiment.mesh), whole),
-    out_shardings=whole,
-    donate_argnums=0,
-  )
-  base_rng = jax.random.fold_in(jax.random.key(experiment.config.seed), 1)
-  base_rng = jax.device_put(base_rng, whole)
-  return lambda state, batch: jitted(state, batch, base_rng)
 
 
 def train_batches(

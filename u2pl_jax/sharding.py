@@ -1,39 +1,100 @@
 """The device mesh, and how batches and state lie on it.
 
-A batch is split over all devices along its first axis; the state is whole on
-each. Under `jit` arrays are global: means, batch statistics and percentiles
-span the whole batch, and results do not depend on the number of devices.
+The mesh has two axes, `data` and `fsdp`. A batch is split over both along its
+first axis; the state is whole on each device of the `data` axis, and in parts
+on those of the `fsdp` axis. Under `jit` arrays are global: means, batch
+statistics and percentiles span the whole batch, and results do not depend on
+the mesh.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
 
-DATA_AXIS = "data"
+DATA_AXIS, FSDP_AXIS = "data", "fsdp"
+
+# Smaller arrays are whole everywhere: gathering them costs more than they do.
+_MIN_SPLIT_SIZE = 4096
 
 
 def create_mesh(
+  shape: tuple[int, int] = (-1, 1),
   devices: Sequence[jax.Device] | None = None,
 ) -> jax.sharding.Mesh:
-  """The devices on one axis; by default all of all processes."""
+  """A mesh of the devices.
+
+  Args:
+    shape: (data, fsdp); one of the two may be -1, for as many as there are.
+    devices: by default all of all processes.
+
+  Raises:
+    ValueError: the shape does not fit the number of devices.
+  """
   devices = jax.devices() if devices is None else devices
+  data, fsdp = shape
+  if data == -1 and fsdp > 0:
+    data = len(devices) // fsdp
+  elif fsdp == -1 and data > 0:
+    fsdp = len(devices) // data
+  if min(data, fsdp) < 1 or data * fsdp != len(devices):
+    raise ValueError(
+      f"mesh={tuple(shape)} does not fit {len(devices)} devices: (data, fsdp)"
+      " must multiply to that number, or one of the two be -1"
+    )
   return jax.make_mesh(
-    (len(devices),),
-    (DATA_AXIS,),
+    (data, fsdp),
+    (DATA_AXIS, FSDP_AXIS),
     devices=devices,
-    axis_types=(jax.sharding.AxisType.Auto,),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
 
 
 def split_batch(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   """Sharding of an array whose first axis is the global batch."""
-  return jax.sharding.NamedSharding(mesh, jax.P(DATA_AXIS))
+  return jax.sharding.NamedSharding(mesh, jax.P((DATA_AXIS, FSDP_AXIS)))
 
 
 def replicate(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   """Sharding of an array that is whole on every device."""
   return jax.sharding.NamedSharding(mesh, jax.P())
+
+
+def keep_split(x: jax.Array) -> jax.Array:
+  """Within `jax.set_mesh`: `x` and its gradient stay split by image.
+
+  Without a mesh, `x` as it is. Only needed where the compiler would rather
+  move the whole of `x` to suit something smaller.
+
+  Args:
+    x: of which the first axis is the global batch.
+  """
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  return jax.lax.with_sharding_constraint(x, jax.P((DATA_AXIS, FSDP_AXIS)))
+
+
+def split_axis(
+  shape: Sequence[int], axis: int, mesh: jax.sharding.Mesh
+) -> jax.sharding.NamedSharding:
+  """Sharding of an array split over `fsdp` along one axis, if it divides."""
+  parts = mesh.shape[FSDP_AXIS]
+  if parts == 1 or shape[axis] % parts or math.prod(shape) < _MIN_SPLIT_SIZE:
+    return replicate(mesh)
+  axis %= len(shape)
+  return jax.sharding.NamedSharding(mesh, jax.P(*[None] * axis, FSDP_AXIS))
+
+
+def split_largest_axis(
+  shape: Sequence[int], mesh: jax.sharding.Mesh
+) -> jax.sharding.NamedSharding:
+  """Sharding of an array split over `fsdp` along its largest fitting axis."""
+  parts = mesh.shape[FSDP_AXIS]
+  fitting = [axis for axis, size in enumerate(shape) if size % parts == 0]
+  if not fitting:
+    return replicate(mesh)
+  return split_axis(shape, max(fitting, key=lambda axis: shape[axis]), mesh)
 
 
 def check_divisible(key: str, batch_size: int, mesh: jax.sharding.Mesh) -> None:

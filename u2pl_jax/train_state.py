@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from u2pl_jax import memory_bank as memory_bank_lib
+from u2pl_jax import sharding
 
 PyTree = Any
 
@@ -105,6 +106,32 @@ def create_train_state(
     teacher_batch_stats=teacher.get("batch_stats"),
     memory_bank=bank,
   )
+
+
+def state_sharding(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
+  """How each array of a state lies on the mesh.
+
+  With more than one device on the `fsdp` axis these share the parameters, the
+  momentum, the teacher and the bank. Of the bank each holds a part of every
+  key, so that keys are written and drawn without any exchange, and only their
+  products with anchors are added up.
+
+  Args:
+    state: of arrays or their shapes.
+    mesh: of all devices.
+
+  Returns:
+    A `TrainState` of shardings.
+  """
+
+  def of_array(leaf):
+    return sharding.split_largest_axis(leaf.shape, mesh)
+
+  shardings = jax.tree.map(of_array, state)
+  if state.memory_bank is None:
+    return shardings
+  keys = sharding.split_axis(state.memory_bank.keys.shape, -1, mesh)
+  return shardings.replace(memory_bank=shardings.memory_bank.replace(keys=keys))
 
 
 def start_from(state: TrainState, variables: Mapping[str, Any]) -> TrainState:

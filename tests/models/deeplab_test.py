@@ -180,3 +180,48 @@ def test_images_of_another_layout_are_refused():
     model.init(
       jax.random.key(0), np.zeros((1, 3, 33, 33)), train=False, dropout=False
     )
+
+
+def _lower_gradient(remat, **changes):
+  """Of a loss on outputs and statistics; also the arguments to call it with."""
+  options = TINY | dict(output_stride=32, multi_grid=False) | changes
+  model = deeplab.create_model(**options, remat=remat)
+  variables = _random_variables(model)
+
+  def loss(params):
+    outputs, updates = model.apply(
+      variables | {"params": params},
+      IMAGES,
+      train=True,
+      dropout=False,
+      mutable=["batch_stats"],
+    )
+    return jnp.sum(jnp.sin(outputs["logits"])), (outputs, updates)
+
+  gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  return gradient.lower(variables["params"]), variables["params"]
+
+
+def test_remat_changes_no_result():
+  results = []
+  for remat in (False, True):
+    lowered, params = _lower_gradient(remat)
+    results.append(lowered.compile()(params))
+  # Of the rounding of the largest number: some gradients are sums that cancel.
+  largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(results[0]))
+  jax.tree.map(
+    lambda left, right: np.testing.assert_allclose(
+      left, right, rtol=1e-4, atol=1e-5 * largest
+    ),
+    *results,
+  )
+
+
+@pytest.mark.parametrize("changes", [{}, LITE0], ids=["resnet18", "lite0"])
+def test_remat_computes_blocks_again(changes):
+  """Before optimisation: XLA's CPU backend computes nothing twice."""
+  counts = []
+  for remat in (False, True):
+    text = _lower_gradient(remat, **changes)[0].as_text()
+    counts.append(text.count("stablehlo.convolution") + text.count("dot_gen"))
+  assert counts[1] > 1.1 * counts[0]

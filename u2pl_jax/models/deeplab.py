@@ -192,6 +192,7 @@ class DeepLabV3Plus(nn.Module):
     dropout_rate: probability in [0, 1) that a channel is dropped.
     dtype: of the computation, float32 or bfloat16; parameters, statistics and
       outputs are float32 always.
+    remat: compute the encoder's blocks again in the backward pass.
 
   Reference: U2PL u2pl/models/model_helper.py, `ModelBuilder`.
   """
@@ -209,6 +210,7 @@ class DeepLabV3Plus(nn.Module):
   aspp_rates: tuple[int, ...]
   dropout_rate: float
   dtype: Any
+  remat: bool
 
   @nn.compact
   def __call__(
@@ -257,7 +259,7 @@ class DeepLabV3Plus(nn.Module):
   def _encoder(self) -> nn.Module:
     if self.backbone == LITE0:
       return efficientnet.EfficientNetLite0(
-        self.output_stride, self.dtype, name="encoder"
+        self.output_stride, self.dtype, self.remat, name="encoder"
       )
     return resnet.ResNet(
       RESNETS[self.backbone],
@@ -266,6 +268,7 @@ class DeepLabV3Plus(nn.Module):
       self.output_stride,
       self.multi_grid,
       self.dtype,
+      self.remat,
       name="encoder",
     )
 
@@ -307,6 +310,7 @@ def create_model(
   aspp_rates: Sequence[int] = (12, 24, 36),
   dropout_rate: float = 0.1,
   dtype: str = "float32",
+  remat: bool = False,
 ) -> DeepLabV3Plus:
   """Checks the options and builds the network; the defaults are published.
 
@@ -348,4 +352,5 @@ def create_model(
     aspp_rates=tuple(aspp_rates),
     dropout_rate=dropout_rate,
     dtype=jnp.dtype(dtype),
+    remat=remat,
   )

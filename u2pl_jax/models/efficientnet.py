@@ -85,6 +85,7 @@ class EfficientNetLite0(nn.Module):
   Attributes:
     output_stride: 8, 16 or 32, input pixels per pixel of the last feature.
     dtype: compute dtype; parameters and statistics are float32.
+    remat: compute the blocks again in the backward pass.
 
   Reference: Liu 2020, "Higher accuracy on vision models with
     EfficientNet-Lite" (TensorFlow blog); Tan and Le 2019 (arXiv 1905.11946).
@@ -92,6 +93,7 @@ class EfficientNetLite0(nn.Module):
 
   output_stride: int = 32
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
@@ -120,7 +122,7 @@ class EfficientNetLite0(nn.Module):
     features, number = [], 0
     for blocks, (stride, first_dilation, dilation) in zip(BLOCKS, plan):
       for index, (kernel_size, channels) in enumerate(blocks):
-        x = Block(
+        module = Block(
           channels,
           kernel_size,
           EXPANSION if number else 1,
@@ -128,7 +130,8 @@ class EfficientNetLite0(nn.Module):
           dilation if index else first_dilation,
           self.dtype,
           name=f"block{number}",
-        )(x, train=train)
+        )
+        x = layers.run_block(module, x, train=train, remat=self.remat)
         number += 1
       features.append(x)
     return features[1:]

@@ -104,6 +104,23 @@ def _multiply_channels(
   return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0], precision=precision)
 
 
+def run_block(
+  block: nn.Module, x: jax.Array, *, train: bool, remat: bool
+) -> jax.Array:
+  """Calls a block of an encoder.
+
+  Args:
+    block: called with `x` and `train`.
+    x: its input.
+    train: use and record batch statistics.
+    remat: keep nothing but the input for the backward pass, and compute the
+      rest again there; changes no result.
+  """
+  if not remat:
+    return block(x, train=train)
+  return nn.remat(lambda block, x: block(x, train=train))(block, x)
+
+
 def layer_strides(output_stride: int) -> list[tuple[int, int, int]]:
   """Plans stride and dilation of an encoder's layers 1-4.
 

@@ -122,6 +122,7 @@ class ResNet(nn.Module):
     output_stride: 8, 16 or 32, input pixels per pixel of layer 4.
     multi_grid: multiply the dilations of layer 4's blocks by 2, 2, 4.
     dtype: compute dtype; parameters and statistics are float32.
+    remat: compute the blocks again in the backward pass.
 
   Reference: U2PL u2pl/models/resnet.py.
   """
@@ -132,6 +133,7 @@ class ResNet(nn.Module):
   output_stride: int = 8
   multi_grid: bool = True
   dtype: Any = jnp.float32
+  remat: bool = False
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
@@ -158,13 +160,14 @@ class ResNet(nn.Module):
         grid = MULTI_GRID[index] if is_gridded else 1
         leading = first_dilation if index == 0 else dilation
         block = Bottleneck if has_bottlenecks else BasicBlock
-        x = block(
+        module = block(
           channels,
           stride if index == 0 else 1,
           (leading * grid, dilation * grid),
           self.dtype,
           name=f"layer{layer + 1}_{index}",
-        )(x, train=train)
+        )
+        x = layers.run_block(module, x, train=train, remat=self.remat)
       features.append(x)
     return features
 
