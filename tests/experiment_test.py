@@ -8,7 +8,7 @@ import pytest
 
 from data_prep import synthetic
 from tests import tiny, torch_weights
-from u2pl_jax import experiment, sharding
+from u2pl_jax import experiment, sharding, train_state
 from u2pl_jax.models import torch_import
 
 KEY = jax.random.key(3)
@@ -45,6 +45,27 @@ def test_a_batch_that_devices_cannot_share_is_refused(make_config, key):
 def test_a_label_stack_that_does_not_divide_is_refused(make_config):
   with pytest.raises(ValueError, match="contrast.label_stack=3 .*batch_size_l"):
     experiment.create_experiment(make_config(**{"contrast.label_stack": 3}))
+
+
+def test_a_batch_must_divide_into_parts_on_every_device(make_config):
+  config = make_config(**{"optim.accumulate_steps": 2})
+  with pytest.raises(
+    ValueError, match="data.batch_size_l=8 .* 8 devices times .*steps=2.* is 16"
+  ):
+    experiment.create_experiment(config)
+
+
+@pytest.mark.parametrize(
+  "per_16, batch_size, expected",
+  [(False, 8, 0.1), (True, 8, 0.05), (True, 16, 0.1)],
+)
+def test_learning_rate_follows_the_batch_if_asked(
+  make_config, per_16, batch_size, expected
+):
+  changes = {"optim.lr_per_16": per_16, "data.batch_size_l": batch_size}
+  assert experiment.learning_rate(make_config(**changes)) == pytest.approx(
+    expected
+  )
 
 
 @pytest.mark.parametrize(
@@ -138,25 +159,58 @@ def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
     experiment.load_pretrained(exp)
 
 
-def test_eight_devices_equal_one():
+def run_steps(mesh, num_steps=5):
+  """Losses of some semi steps, and the parameters after them."""
   model, tx = tiny.make_model(), tiny.make_tx()
   _, semi_step = tiny.make_steps(model, tx, supervised_epochs=0)
-  found = []
-  for count in (1, 8):
-    mesh = sharding.create_mesh(devices=jax.devices()[:count])
-    whole = sharding.replicate(mesh)
-    step = jax.jit(
-      semi_step,
-      in_shardings=(whole, sharding.split_batch(mesh), whole),
-      out_shardings=whole,
-    )
-    state = tiny.make_state(jax.random.key(0), model, tx)
-    state = jax.device_put(state, whole)
-    losses = []
-    for index in range(3):
+  whole = sharding.replicate(mesh)
+  state = tiny.make_state(jax.random.key(0), model, tx)
+  of_state = train_state.state_sharding(state, mesh)
+  step = jax.jit(
+    semi_step,
+    in_shardings=(of_state, sharding.split_batch(mesh), whole),
+    out_shardings=(of_state, whole),
+  )
+  state = jax.device_put(state, of_state)
+  losses = []
+  with jax.set_mesh(mesh):
+    for index in range(num_steps):
       batch = sharding.to_global(tiny.make_batch(index, batch_size=8), mesh)
       state, metrics = step(state, batch, jax.device_put(KEY, whole))
       losses.append([float(metrics[n]) for n in sorted(metrics) if "loss" in n])
-    found.append(losses)
-  # Sums over a batch in another order round otherwise.
-  np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+  return losses, state
+
+
+@pytest.fixture(scope="module")
+def on_one_device():
+  return run_steps(sharding.create_mesh((1, 1), jax.devices()[:1]))
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (4, 2), (2, 4), (1, 8)], ids=str)
+def test_any_mesh_equals_one_device(shape, on_one_device, monkeypatch):
+  # So small a network would not be split at all.
+  monkeypatch.setattr(sharding, "_MIN_SPLIT_SIZE", 16)
+  losses, state = run_steps(sharding.create_mesh(shape))
+  expected_losses, expected = on_one_device
+  np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+  jax.tree.map(
+    lambda left, right: np.testing.assert_allclose(left, right, atol=1e-4),
+    state.params,
+    expected.params,
+  )
+
+
+def test_with_fsdp_no_device_holds_the_whole_state(monkeypatch):
+  monkeypatch.setattr(sharding, "_MIN_SPLIT_SIZE", 16)
+  mesh = sharding.create_mesh((1, 8))
+  model, tx = tiny.make_model(width=8, rep_channels=8), tiny.make_tx()
+  state = tiny.make_state(jax.random.key(0), model, tx)
+  state = jax.device_put(state, train_state.state_sharding(state, mesh))
+  for tree in (state.params, state.teacher_params, state.opt_state):
+    leaves = jax.tree.leaves(tree)
+    whole = sum(leaf.nbytes for leaf in leaves)
+    held = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+    # Vectors of fewer than 16 numbers and kernels of odd sizes are whole.
+    assert held < 0.2 * whole
+  keys = state.memory_bank.keys
+  assert keys.addressable_shards[0].data.shape == (len(keys), 1)

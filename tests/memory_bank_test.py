@@ -1,6 +1,7 @@
 """The ring buffers against a deque for each class."""
 
 import collections
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from tests import held_keys
 from u2pl_jax import memory_bank
 
 _push = jax.jit(memory_bank.push)
+_take_back = jax.jit(memory_bank.take_back)
 _take = jax.jit(memory_bank.take)
 
 
@@ -32,12 +34,13 @@ class _Deques:
       np.testing.assert_array_equal(held, np.array(queue).reshape(held.shape))
 
 
+@pytest.mark.parametrize("spare", [0, 4, 11])
 @pytest.mark.parametrize(
   "capacity", [(1,), (1, 2, 3), (5, 7, 4, 16), (40, 30, 30)]
 )
-def test_holds_what_a_deque_holds_over_many_pushes(capacity):
+def test_holds_what_a_deque_holds_over_many_pushes(capacity, spare):
   rng = np.random.default_rng(sum(capacity))
-  bank = memory_bank.create_memory_bank(capacity, 2)
+  bank = memory_bank.create_memory_bank(capacity, 2, spare=spare)
   deques = _Deques(capacity)
   serial = 0.0
   for density in [0.05, 0.4, 1.0, 0.0, 0.7] * 10:
@@ -153,3 +156,44 @@ def test_keys_are_kept_in_the_dtype_asked_for_and_read_as_float32():
 def test_capacity_below_one_is_refused(capacity):
   with pytest.raises(ValueError, match="capacity"):
     memory_bank.create_memory_bank(capacity, 4)
+
+
+class TestTakeBack:
+  @pytest.mark.parametrize("pushes_before", [0, 1, 2, 5, 6, 7])
+  @pytest.mark.parametrize("pushes", [1, 2])
+  def test_restores_what_was_held(self, pushes_before, pushes):
+    """Of empty, part full and full rings, and around their ends."""
+    rng = np.random.default_rng(pushes_before)
+
+    def push(bank):
+      keys = rng.normal(size=(3, 4, 2)).astype(np.float32)
+      return _push(bank, keys, rng.random((3, 4)) < 0.8)
+
+    bank = memory_bank.create_memory_bank([5, 3, 16], 2, spare=8)
+    for _ in range(pushes_before):
+      bank = push(bank)
+    after = bank
+    for _ in range(pushes):
+      after = push(after)
+    restored = _take_back(bank, after, True)
+    for left, right in zip(
+      held_keys.of_each_class(restored), held_keys.of_each_class(bank)
+    ):
+      np.testing.assert_array_equal(left, right)
+    kept = _take_back(bank, after, False)
+    jax.tree.map(np.testing.assert_array_equal, kept, after)
+
+  def test_needs_no_second_bank(self):
+    @functools.partial(jax.jit, donate_argnums=0)
+    def push_and_perhaps_take_back(bank, keys, valid):
+      after = memory_bank.push(bank, keys, valid)
+      drawn = memory_bank.sample(after, jax.random.key(0), (3,))
+      is_wanted = jnp.any(jnp.isnan(drawn))
+      return memory_bank.take_back(bank, after, is_wanted), drawn
+
+    bank = memory_bank.create_memory_bank([50_000] * 4, 8, spare=10)
+    keys, valid = np.zeros((4, 10, 8), np.float32), np.ones((4, 10), bool)
+    compiled = push_and_perhaps_take_back.lower(bank, keys, valid).compile()
+    memory = compiled.memory_analysis()
+    assert memory.alias_size_in_bytes >= bank.keys.nbytes
+    assert memory.temp_size_in_bytes < bank.keys.nbytes / 10

@@ -3,13 +3,21 @@
 import numpy as np
 
 from configs import common
-from u2pl_jax import contrast, optim, schedules, train_state, train_step
+from u2pl_jax import (
+  contrast,
+  optim,
+  schedules,
+  step_options,
+  train_state,
+  train_step,
+)
 from u2pl_jax.losses import supervised
 from u2pl_jax.models import deeplab
 
 NUM_CLASSES = 5
 SIZE = (33, 33)
 STEPS_PER_EPOCH = 2
+MAX_KEYS = 16
 
 
 def recipe_settings(recipe, section):
@@ -68,7 +76,7 @@ def make_contrast_options(recipe="paper", **changes):
     min_anchor_prob=0.15,
     low_rank=2,
     high_rank=20,
-    max_keys_per_class=16,
+    max_keys_per_class=MAX_KEYS,
     label_stack={"paper": 1, "reference": 2}[recipe],
   )
   return contrast.ContrastOptions(**(settings | changes))
@@ -86,9 +94,10 @@ def make_step_options(recipe="paper", **changes):
     teacher_batch_stats="forward",
     ema_decay=0.99,
     contrast=make_contrast_options(recipe),
+    accumulate_steps=1,
   )
   del settings["teacher_init"]  # Of the state, not of the step.
-  return train_step.StepOptions(**(settings | changes))
+  return step_options.StepOptions(**(settings | changes))
 
 
 def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
@@ -101,6 +110,7 @@ def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
 
 
 def make_state(key, model, tx, *, teacher_init="student", bank_rows=40):
+  """With spare rows in the bank for two parts of a batch."""
   return train_state.create_train_state(
     key,
     model,
@@ -108,6 +118,7 @@ def make_state(key, model, tx, *, teacher_init="student", bank_rows=40):
     image_size=SIZE,
     teacher_init=teacher_init,
     bank_capacity=(bank_rows,) * NUM_CLASSES,
+    bank_spare=2 * MAX_KEYS,
   )
 
 

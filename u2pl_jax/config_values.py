@@ -9,8 +9,8 @@ from u2pl_jax import (
   contrast,
   partition,
   schedules,
+  step_options,
   train_state,
-  train_step,
   workdir,
 )
 from u2pl_jax.losses import contrastive, supervised
@@ -21,7 +21,7 @@ _CHOICES = {
   "loss.kind": supervised.KINDS,
   "semi.reliable": partition.RELIABLE_RULES,
   "semi.schedule_by": schedules.SCHEDULE_UNITS,
-  "semi.teacher_batch_stats": train_step.STATISTICS_POLICIES,
+  "semi.teacher_batch_stats": step_options.STATISTICS_POLICIES,
   "semi.teacher_first_epoch": schedules.FIRST_EPOCH_POLICIES,
   "semi.teacher_init": train_state.TEACHER_INITS,
   "contrast.bank_dtype": ("float32", "bfloat16"),

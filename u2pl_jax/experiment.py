@@ -21,6 +21,7 @@ from u2pl_jax import (
   optim,
   schedules,
   sharding,
+  step_options,
   train_state,
   train_step,
 )
@@ -82,7 +83,9 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
   mesh = sharding.create_mesh(tuple(config.mesh))
   sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
   for name in ("batch_size_l", "batch_size_u"):
-    sharding.check_divisible(f"data.{name}", config.data[name], mesh)
+    sharding.check_divisible(
+      f"data.{name}", config.data[name], mesh, config.optim.accumulate_steps
+    )
   dataset = datasets.open_dataset(config.data.name, config.data.data_dir)
   split = datasets.read_split(dataset, config.data.split)
   input_pipeline.check_batch_sizes(
@@ -148,10 +151,11 @@ def _contrast_options(
     del settings[key]
   options = contrast.ContrastOptions(num_classes=num_classes, **settings)
   for name in ("batch_size_l", "batch_size_u"):
-    if config.data[name] % options.label_stack:
+    part = config.data[name] // config.optim.accumulate_steps
+    if part % options.label_stack:
       raise ValueError(
         f"contrast.label_stack={options.label_stack} does not divide"
-        f" data.{name}={config.data[name]}"
+        f" data.{name}/optim.accumulate_steps={part}"
       )
   return options
 
@@ -173,6 +177,8 @@ def _initialize(
     teacher_init=config.semi.teacher_init if experiment.is_semi else None,
     bank_capacity=capacity,
     bank_dtype=jnp.dtype(config.contrast.bank_dtype),
+    bank_spare=config.contrast.max_keys_per_class
+    * config.optim.accumulate_steps,
   )
 
 
@@ -305,9 +311,9 @@ def _jit_steps(experiment: Experiment) -> dict[str, Callable]:
   }
 
 
-def _step_options(experiment: Experiment) -> train_step.StepOptions:
+def _step_options(experiment: Experiment) -> step_options.StepOptions:
   config, semi = experiment.config, experiment.config.semi
-  return train_step.StepOptions(
+  return step_options.StepOptions(
     loss=supervised.make_supervised_loss(
       kind=config.loss.kind,
       ohem_threshold=config.loss.ohem_threshold,
@@ -324,6 +330,7 @@ def _step_options(experiment: Experiment) -> train_step.StepOptions:
     teacher_first_epoch=semi.teacher_first_epoch,
     ema_decay=semi.ema_decay,
     contrast=experiment.contrast_options,
+    accumulate_steps=config.optim.accumulate_steps,
   )
 
 

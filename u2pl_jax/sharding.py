@@ -97,20 +97,24 @@ def split_largest_axis(
   return split_axis(shape, max(fitting, key=lambda axis: shape[axis]), mesh)
 
 
-def check_divisible(key: str, batch_size: int, mesh: jax.sharding.Mesh) -> None:
+def check_divisible(
+  key: str, batch_size: int, mesh: jax.sharding.Mesh, parts: int = 1
+) -> None:
   """Raises ValueError if a batch cannot be split evenly over the devices.
 
   Args:
     key: the config key of the size, for the message.
     batch_size: global.
     mesh: of all devices.
+    parts: that the batch is computed in, one after the other.
   """
-  devices = mesh.size
-  if batch_size < 1 or batch_size % devices:
-    fitting = max(1, round(batch_size / devices)) * devices
+  unit = mesh.size * parts
+  if batch_size < 1 or batch_size % unit:
+    fitting = max(1, round(batch_size / unit)) * unit
+    times = f" times optim.accumulate_steps={parts}" if parts > 1 else ""
     raise ValueError(
-      f"{key}={batch_size} cannot be split over {devices} devices; the nearest"
-      f" size that can is {fitting}"
+      f"{key}={batch_size} cannot be split over {mesh.size} devices{times}; the"
+      f" nearest size that can is {fitting}"
     )
 
 

@@ -60,6 +60,7 @@ def create_train_state(
   teacher_init: str | None,
   bank_capacity: Sequence[int] = (),
   bank_dtype: jnp.dtype = jnp.float32,
+  bank_spare: int = 0,
 ) -> TrainState:
   """A fresh state.
 
@@ -70,8 +71,9 @@ def create_train_state(
     image_size: (H, W) to initialise with; does not change any shape.
     teacher_init: "student" for a copy of the student, "independent" for
       initial values of its own (published code), None for no teacher.
-    bank_capacity: rows for each class; empty for no bank.
+    bank_capacity: keys for each class; empty for no bank.
     bank_dtype: of the bank's keys.
+    bank_spare: keys of a class that one step may push.
 
   Returns:
     A `TrainState` at step 0.
@@ -95,7 +97,7 @@ def create_train_state(
   bank = None
   if bank_capacity:
     bank = memory_bank_lib.create_memory_bank(
-      bank_capacity, model.rep_channels, bank_dtype
+      bank_capacity, model.rep_channels, bank_dtype, spare=bank_spare
     )
   return TrainState(
     step=jnp.zeros((), jnp.int32),

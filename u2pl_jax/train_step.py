@@ -4,9 +4,9 @@ Read `make_semi_step` beside section 3 of the paper: pseudo-labels, strong
 augmentation, partition by entropy, memory bank, three losses, SGD, EMA.
 """
 
-import dataclasses
+import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from u2pl_jax import (
   IGNORE_LABEL,
+  accumulate,
   augment,
   contrast,
   halves,
@@ -22,7 +23,9 @@ from u2pl_jax import (
   partition,
   resize,
   schedules,
+  step_options,
   train_state,
+  update,
 )
 from u2pl_jax.losses import supervised, unsupervised
 
@@ -33,57 +36,7 @@ Step = Callable[
   tuple[train_state.TrainState, Metrics],
 ]
 
-STATISTICS_POLICIES = ("forward", "ema")
 _STREAMS = ("augment", "student", "teacher", "contrast")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StepOptions:
-  """Settings of a step.
-
-  A supervised one reads `loss`, `aux_weight`, `teacher_dropout` and
-  `teacher_batch_stats` alone.
-
-  Attributes:
-    loss: supervised loss of logits and labels.
-    aux_weight: of the supervised auxiliary term, >= 0.
-    strong_augment: `mode` and `probability` of `augment.strong_augment`.
-    unsupervised_weight: of the unsupervised loss, >= 0.
-    drop_percent: of entropies kept at the start of training, 80.
-    unreliable_percent: alpha_0, 20.
-    reliable: see `partition.partition_by_entropy`.
-    teacher_dropout: whether dropout is active in the teacher's train-mode
-      forward pass.
-    teacher_batch_stats: "forward" lets the teacher's train-mode forward pass
-      update its running statistics (both recipes); "ema" averages them from
-      the student's like the parameters.
-    teacher_first_epoch: see `schedules.ema_decay`.
-    ema_decay: largest decay of the teacher, 0.99.
-    contrast: options of the contrastive loss; None leaves it out.
-
-  Raises:
-    ValueError: `teacher_batch_stats` is unknown.
-  """
-
-  loss: supervised.SupervisedLoss
-  aux_weight: float
-  strong_augment: Mapping[str, Any]
-  unsupervised_weight: float
-  drop_percent: float
-  unreliable_percent: float
-  reliable: str
-  teacher_dropout: bool
-  teacher_batch_stats: str
-  teacher_first_epoch: str
-  ema_decay: float
-  contrast: contrast.ContrastOptions | None
-
-  def __post_init__(self):
-    if self.teacher_batch_stats not in STATISTICS_POLICIES:
-      raise ValueError(
-        f"semi.teacher_batch_stats={self.teacher_batch_stats!r}: expected one"
-        f" of {STATISTICS_POLICIES}"
-      )
 
 
 def _streams(base_rng: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
@@ -115,7 +68,7 @@ def _forward_train(
 def _supervised_terms(
   outputs: dict[str, jax.Array],
   labels: jax.Array,
-  options: StepOptions,
+  options: step_options.StepOptions,
 ) -> jax.Array:
   """Loss of the main and, where there is one, the auxiliary prediction."""
   size = labels.shape[1:]
@@ -126,18 +79,15 @@ def _supervised_terms(
   return total
 
 
-def _apply_gradients(
-  state: train_state.TrainState, tx: optax.GradientTransformation, grads: Any
-) -> tuple[Any, Any]:
-  """New parameters and optimiser state."""
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  return optax.apply_updates(state.params, updates), opt_state
+def _checked(metrics: Metrics) -> jax.Array:
+  """What must be finite for a step to be applied."""
+  return jnp.stack([metrics["loss/total"], metrics["grad/norm"]])
 
 
 def make_supervised_step(
   model: nn.Module,
   tx: optax.GradientTransformation,
-  options: StepOptions,
+  options: step_options.StepOptions,
 ) -> Step:
   """A step on the labelled images alone.
 
@@ -151,49 +101,55 @@ def make_supervised_step(
 
   Returns:
     step(state, batch, base_rng) -> (state, metrics) with metrics
-    `loss/supervised`, `loss/total` and `grad/norm`.
+    `loss/supervised`, `loss/total` and `grad/norm`. Where these are not finite
+    the state counts on and is else the same.
 
   Reference: algorithm section 2, last but one paragraph; `train_sup.py`.
   """
 
   def step(state, batch, base_rng):
-    keys = _streams(base_rng, state.step)
-    images = augment.normalize(batch["image_l"])
-    labels = batch["label_l"].astype(jnp.int32)
-
-    def compute_loss(params):
-      student = {"params": params, "batch_stats": state.batch_stats}
-      outputs, batch_stats = _forward_train(
-        model, student, images, keys["student"], dropout=True
-      )
-      return _supervised_terms(outputs, labels, options), batch_stats
-
-    (total, batch_stats), grads = jax.value_and_grad(
-      compute_loss, has_aux=True
-    )(state.params)
-    params, opt_state = _apply_gradients(state, tx, grads)
-    new_teacher_stats = state.teacher_batch_stats
     keeps_statistics = options.teacher_batch_stats == "forward"
-    if state.teacher_params is not None and keeps_statistics:
-      _, new_teacher_stats = _forward_train(
-        model,
-        state.teacher_variables,
-        images,
-        keys["teacher"],
-        dropout=options.teacher_dropout,
-      )
-    new_state = state.replace(
-      step=state.step + 1,
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      teacher_batch_stats=new_teacher_stats,
+
+    def compute(running, part, keys):
+      images = augment.normalize(part["image_l"])
+      labels = part["label_l"].astype(jnp.int32)
+
+      def compute_loss(params):
+        student = {"params": params, "batch_stats": running.batch_stats}
+        outputs, batch_stats = _forward_train(
+          model, student, images, keys["student"], dropout=True
+        )
+        return _supervised_terms(outputs, labels, options), batch_stats
+
+      (total, batch_stats), grads = jax.value_and_grad(
+        compute_loss, has_aux=True
+      )(state.params)
+      running = running._replace(batch_stats=batch_stats)
+      if state.teacher_params is not None and keeps_statistics:
+        teacher = state.teacher_variables | {
+          "batch_stats": running.teacher_batch_stats
+        }
+        _, statistics = _forward_train(
+          model,
+          teacher,
+          images,
+          keys["teacher"],
+          dropout=options.teacher_dropout,
+        )
+        running = running._replace(teacher_batch_stats=statistics)
+      metrics = {"loss/supervised": total, "loss/total": total}
+      return running, (grads, metrics)
+
+    running, grads, metrics = accumulate.accumulate(
+      compute,
+      update.Running.of(state),
+      batch,
+      _streams(base_rng, state.step),
+      options.accumulate_steps,
     )
-    return new_state, {
-      "loss/supervised": total,
-      "loss/total": total,
-      "grad/norm": optax.tree.norm(grads),
-    }
+    metrics["grad/norm"] = optax.tree.norm(grads)
+    after = update.descend(state, running, tx, grads)
+    return update.apply_if_finite(state, after, _checked(metrics)), metrics
 
   return step
 
@@ -203,7 +159,7 @@ def _strong_view(
   teacher: Mapping[str, Any],
   images: jax.Array,
   key: jax.Array,
-  options: StepOptions,
+  options: step_options.StepOptions,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Strongly augmented images, pseudo-labels int32 and confidence.
 
@@ -227,7 +183,7 @@ def make_semi_step(
   model: nn.Module,
   tx: optax.GradientTransformation,
   timeline: schedules.Timeline,
-  options: StepOptions,
+  options: step_options.StepOptions,
 ) -> Step:
   """A step on labelled and unlabelled images.
 
@@ -239,158 +195,190 @@ def make_semi_step(
 
   Returns:
     step(state, batch, base_rng) -> (state, metrics); metrics are scalars but
-    for `bank/fill` and `contrast/anchors`, which are [K].
+    for `bank/fill` and `contrast/anchors`, which are [K]. Where the loss or the
+    gradient is not finite the state counts on and is else the same.
 
   Reference: paper section 3, algorithm 1; `train_semi.py` (train).
   """
 
   def step(state, batch, base_rng):
-    keys = _streams(base_rng, state.step)
     progress = timeline.progress(state.step)
-    drop_percent = schedules.drop_percent(progress, options.drop_percent)
-    alpha = schedules.unreliable_percent(progress, options.unreliable_percent)
-    labels_l = batch["label_l"].astype(jnp.int32)
-    batch_l, size = labels_l.shape[0], labels_l.shape[1:]
-
-    # The teacher labels the weak view; the strong view is made of it.
+    percents = {
+      "drop_percent": schedules.drop_percent(progress, options.drop_percent),
+      "unreliable_percent": schedules.unreliable_percent(
+        progress, options.unreliable_percent
+      ),
+    }
     teacher = train_state.teacher_at_start(
       state,
       is_first=state.step == timeline.first_semi_step,
       copy_statistics=options.teacher_batch_stats == "ema",
     )
-    images_u, labels_u, confidence = _strong_view(
-      model,
-      teacher,
-      augment.normalize(batch["image_u"]),
-      keys["augment"],
-      options,
+    state = state.replace(
+      teacher_params=teacher["params"],
+      teacher_batch_stats=teacher["batch_stats"],
     )
-    images = halves.join(augment.normalize(batch["image_l"]), images_u)
-
-    # The teacher in train mode, on what the student sees: which unlabelled
-    # pixels are to be trusted?
-    teacher_outputs, forward_stats = _forward_train(
-      model, teacher, images, keys["teacher"], dropout=options.teacher_dropout
+    running, grads, metrics = accumulate.accumulate(
+      functools.partial(_semi_gradients, model, options, percents, state),
+      update.Running.of(state),
+      batch,
+      _streams(base_rng, state.step),
+      options.accumulate_steps,
     )
-    if options.teacher_batch_stats == "forward":
-      teacher["batch_stats"] = forward_stats
-    _, logits_u = halves.part(teacher_outputs["logits"], batch_l)
-    logits_u = resize.resize_bilinear(logits_u, size)
-    valid_u = labels_u != IGNORE_LABEL
-    split = partition.partition_by_entropy(
-      partition.compute_entropy(logits_u),
-      valid_u,
-      drop_percent=drop_percent,
-      unreliable_percent=alpha,
-      reliable=options.reliable,
-    )
-
-    # New keys enter the bank before anchors and negatives are drawn.
-    bank, plan = state.memory_bank, None
-    if options.contrast is not None:
-      pixels = contrast.label_pixels(
-        labels_l,
-        labels_u,
-        split,
-        teacher_outputs["logits"].shape[1:3],
-        options.contrast,
-      )
-      bank, plan = contrast.prepare(
-        keys["contrast"], bank, teacher_outputs, pixels, options.contrast
-      )
-
-    def compute_loss(params):
-      student = {"params": params, "batch_stats": state.batch_stats}
-      outputs, batch_stats = _forward_train(
-        model, student, images, keys["student"], dropout=True
-      )
-      losses = _semi_losses(outputs, labels_l, labels_u, split, plan, options)
-      return sum(losses.values()), (losses, batch_stats)
-
-    (total, (losses, batch_stats)), grads = jax.value_and_grad(
-      compute_loss, has_aux=True
-    )(state.params)
 
     # SGD, then the teacher follows.
-    new_state, decay = _update(
-      state.replace(memory_bank=bank),
-      tx,
-      grads,
-      batch_stats,
-      teacher,
+    decay = schedules.ema_decay(
+      state.step,
       timeline,
-      options,
+      max_decay=options.ema_decay,
+      first_epoch=options.teacher_first_epoch,
     )
-    metrics = {
-      "loss/total": total,
-      "grad/norm": optax.tree.norm(grads),
-      "semi/drop_percent": drop_percent,
-      "semi/unreliable_percent": alpha,
-      "semi/ema_decay": decay,
-    }
-    metrics |= {f"loss/{name}": value for name, value in losses.items()}
-    metrics |= partition.summarize(split, valid_u)
-    metrics["semi/confidence"] = supervised.masked_mean(confidence, valid_u)
-    if plan is not None:
-      metrics |= plan.metrics | {"bank/fill": bank.fill}
+    after = update.move_teacher(
+      update.descend(state, running, tx, grads),
+      decay,
+      with_statistics=options.teacher_batch_stats == "ema",
+    )
+    metrics |= {f"semi/{name}": value for name, value in percents.items()}
+    metrics |= {"semi/ema_decay": decay, "grad/norm": optax.tree.norm(grads)}
+    new_state = update.apply_if_finite(state, after, _checked(metrics))
+    if options.contrast is not None:
+      metrics["bank/fill"] = new_state.memory_bank.fill
     return new_state, metrics
 
   return step
 
 
-def _update(
+class _Lesson(NamedTuple):
+  """What the student learns from, as the teacher prepared it.
+
+  Attributes:
+    images: [B_l + B_u, H, W, 3] normalised, labelled and strongly augmented
+      unlabelled ones, joined.
+    labels_l: [B_l, H, W] int32.
+    labels_u: [B_u, H, W] int32, pseudo-labels.
+    split: of the unlabelled pixels.
+    plan: of the contrastive loss; None without.
+  """
+
+  images: jax.Array
+  labels_l: jax.Array
+  labels_u: jax.Array
+  split: partition.Partition
+  plan: contrast.Plan | None
+
+
+def _prepare_lesson(
+  model: nn.Module,
+  options: step_options.StepOptions,
+  percents: Mapping[str, jax.Array],
+  teacher_params: Any,
+  running: update.Running,
+  batch: Batch,
+  keys: Mapping[str, jax.Array],
+) -> tuple[_Lesson, update.Running, Metrics]:
+  """The teacher's part: pseudo-labels, their partition, anchors, negatives."""
+  labels_l = batch["label_l"].astype(jnp.int32)
+  batch_l, size = labels_l.shape[0], labels_l.shape[1:]
+  teacher = {
+    "params": teacher_params,
+    "batch_stats": running.teacher_batch_stats,
+  }
+
+  # The teacher labels the weak view; the strong view is made of it.
+  images_u, labels_u, confidence = _strong_view(
+    model,
+    teacher,
+    augment.normalize(batch["image_u"]),
+    keys["augment"],
+    options,
+  )
+  images = halves.join(augment.normalize(batch["image_l"]), images_u)
+
+  # The teacher in train mode, on what the student sees: which unlabelled
+  # pixels are to be trusted?
+  outputs, forward_stats = _forward_train(
+    model, teacher, images, keys["teacher"], dropout=options.teacher_dropout
+  )
+  if options.teacher_batch_stats == "forward":
+    running = running._replace(teacher_batch_stats=forward_stats)
+  _, logits_u = halves.part(outputs["logits"], batch_l)
+  logits_u = resize.resize_bilinear(logits_u, size)
+  valid_u = labels_u != IGNORE_LABEL
+  split = partition.partition_by_entropy(
+    partition.compute_entropy(logits_u),
+    valid_u,
+    reliable=options.reliable,
+    **percents,
+  )
+  metrics = partition.summarize(split, valid_u)
+  metrics["semi/confidence"] = supervised.masked_mean(confidence, valid_u)
+
+  # New keys enter the bank before anchors and negatives are drawn.
+  plan = None
+  if options.contrast is not None:
+    feature_size = outputs["logits"].shape[1:3]
+    pixels = contrast.label_pixels(
+      labels_l, labels_u, split, feature_size, options.contrast
+    )
+    bank, plan = contrast.prepare(
+      keys["contrast"], running.memory_bank, outputs, pixels, options.contrast
+    )
+    running = running._replace(memory_bank=bank)
+    metrics |= plan.metrics
+  return _Lesson(images, labels_l, labels_u, split, plan), running, metrics
+
+
+def _semi_gradients(
+  model: nn.Module,
+  options: step_options.StepOptions,
+  percents: Mapping[str, jax.Array],
   state: train_state.TrainState,
-  tx: optax.GradientTransformation,
-  grads: Any,
-  batch_stats: Any,
-  teacher: Mapping[str, Any],
-  timeline: schedules.Timeline,
-  options: StepOptions,
-) -> tuple[train_state.TrainState, jax.Array]:
-  """The state after the update, and the decay that the teacher followed at."""
-  params, opt_state = _apply_gradients(state, tx, grads)
-  decay = schedules.ema_decay(
-    state.step,
-    timeline,
-    max_decay=options.ema_decay,
-    first_epoch=options.teacher_first_epoch,
+  running: update.Running,
+  batch: Batch,
+  keys: Mapping[str, jax.Array],
+) -> tuple[update.Running, tuple[Any, Metrics]]:
+  """The student's part, for `accumulate`."""
+  lesson, running, metrics = _prepare_lesson(
+    model, options, percents, state.teacher_params, running, batch, keys
   )
-  teacher_stats = teacher["batch_stats"]
-  if options.teacher_batch_stats == "ema":
-    teacher_stats = train_state.ema_update(teacher_stats, batch_stats, decay)
-  new_state = state.replace(
-    step=state.step + 1,
-    params=params,
-    batch_stats=batch_stats,
-    opt_state=opt_state,
-    teacher_params=train_state.ema_update(teacher["params"], params, decay),
-    teacher_batch_stats=teacher_stats,
-  )
-  return new_state, decay
+
+  def compute_loss(params):
+    student = {"params": params, "batch_stats": running.batch_stats}
+    outputs, batch_stats = _forward_train(
+      model, student, lesson.images, keys["student"], dropout=True
+    )
+    losses = _semi_losses(outputs, lesson, options)
+    return sum(losses.values()), (losses, batch_stats)
+
+  (total, (losses, batch_stats)), grads = jax.value_and_grad(
+    compute_loss, has_aux=True
+  )(state.params)
+  metrics |= {f"loss/{name}": value for name, value in losses.items()}
+  metrics["loss/total"] = total
+  return running._replace(batch_stats=batch_stats), (grads, metrics)
 
 
 def _semi_losses(
   outputs: dict[str, jax.Array],
-  labels_l: jax.Array,
-  labels_u: jax.Array,
-  split: partition.Partition,
-  plan: contrast.Plan | None,
-  options: StepOptions,
+  lesson: _Lesson,
+  options: step_options.StepOptions,
 ) -> dict[str, jax.Array]:
   """The student's weighted losses, from its outputs on both halves."""
-  batch_l, size = labels_l.shape[0], labels_l.shape[1:]
+  batch_l, size = lesson.labels_l.shape[0], lesson.labels_l.shape[1:]
   logits_l, logits_u = halves.part(outputs["logits"], batch_l)
   outputs_l = {"logits": logits_l}
   if "aux" in outputs:
     outputs_l["aux"], _ = halves.part(outputs["aux"], batch_l)
   logits_u = resize.resize_bilinear(logits_u, size)
   losses = {
-    "supervised": _supervised_terms(outputs_l, labels_l, options),
+    "supervised": _supervised_terms(outputs_l, lesson.labels_l, options),
     "unsupervised": options.unsupervised_weight
-    * unsupervised.unsupervised_loss(logits_u, labels_u, split.kept),
+    * unsupervised.unsupervised_loss(
+      logits_u, lesson.labels_u, lesson.split.kept
+    ),
   }
-  if plan is not None:
+  if lesson.plan is not None:
     losses["contrastive"] = contrast.compute_loss(
-      outputs["rep"], plan, options.contrast
+      outputs["rep"], lesson.plan, options.contrast
     )
   return losses
