@@ -2,17 +2,14 @@
 
 python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 python main.py --config=configs/voc_1464.py --workdir=DIR --config.seed=1
+python main.py --config=configs/voc_1464.py --dry_run
 python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last
 """
 
-import os
-import sys
-
-import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from u2pl_jax import command_line
+from u2pl_jax import command_line, distributed, launch
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "FILE.py or FILE.py:ARGUMENT.", lock_config=True
@@ -26,53 +23,53 @@ _MODE = flags.DEFINE_enum(
 _CHECKPOINT = flags.DEFINE_enum(
   "checkpoint", "best", ["best", "last"], "Which one --mode=eval evaluates."
 )
-flags.mark_flags_as_required(["config", "workdir"])
+_PROFILE = flags.DEFINE_string(
+  "profile", None, "START:STOP, updates to trace into WORKDIR/profile."
+)
+_DRY_RUN = flags.DEFINE_bool(
+  "dry_run", False, "Compile, say what the run would take, and end."
+)
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+  "coordinator_address", None, "HOST:PORT of process 0, if there are several."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is.")
+flags.mark_flag_as_required("config")
 
 
 def _run() -> None:
-  # JAX's backends start before TensorFlow is imported, which then takes no
-  # accelerator: the other way round breaks runs on several GPUs.
-  jax.devices()
-  # TensorFlow only reads images here; no notes on start-up, please.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  import tensorflow as tf
-
-  tf.config.set_visible_devices([], "GPU")
-  tf.config.set_visible_devices([], "TPU")
+  command_line.check_together(flags.FLAGS.flag_values_dict())
+  profile_steps = command_line.parse_profile(_PROFILE.value)
+  launch.start(
+    _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+  )
   from data_prep import synthetic
-  from u2pl_jax import train
+  from u2pl_jax import dry_run, train
 
-  config = _CONFIG.value
+  config, workdir = _CONFIG.value, _WORKDIR.value
+  if _DRY_RUN.value:
+    return dry_run.report(config)
   if config.data.name == "synthetic":
     synthetic.prepare(config.data.data_dir)
-  if _MODE.value == "train":
-    train.train_and_evaluate(config, _WORKDIR.value)
+  if _MODE.value == "eval":
+    train.evaluate(config, workdir, _CHECKPOINT.value)
   else:
-    train.evaluate(config, _WORKDIR.value, _CHECKPOINT.value)
+    train.train_and_evaluate(config, workdir, profile_steps=profile_steps)
 
 
 def main(argv: list[str]) -> None:
-  if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
-  try:
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
+  with distributed.ending_at_once(), command_line.one_line_errors():
     _run()
-  except (ValueError, OSError, FloatingPointError) as error:
-    if "\n" in str(error).strip():
-      raise  # Not one of ours: the whole of it helps.
-    logging.debug("traceback", exc_info=True)
-    sys.exit(f"error: {error}")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
   """absl's parser after our own checks of the config flags."""
-  if not any(word.lstrip("-").startswith("help") for word in argv[1:]):
-    try:
-      command_line.check_config_flags(argv[1:])
-    except (ValueError, OSError) as error:
-      sys.exit(f"error: {error}")
+  with command_line.one_line_errors():
+    command_line.check_config_flags(argv[1:])
   return app.parse_flags_with_usage(argv)
 
 

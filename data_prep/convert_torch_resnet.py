@@ -242,13 +242,8 @@ def _restore(
   folder = workdir / "checkpoints"
   if not folder.is_dir():
     raise FileNotFoundError(f"{workdir} holds no run (no checkpoints)")
-  with checkpoint.create_manager(
-    folder, keep_last=1, read_only=True
-  ) as manager:
-    steps = {"best": manager.best_step, "last": manager.latest_step}
-    step = steps[which]()
-    if step is None:
-      raise FileNotFoundError(f"{folder} holds no {which} checkpoint")
+  with checkpoint.open_manager(folder, keep_last=1, read_only=True) as manager:
+    step = checkpoint.find_step(manager, which)
     for chosen in [state] if state else _STATE_KEYS:
       variables = checkpoint.restore_variables(
         manager, step, teacher=chosen == "teacher"

@@ -47,3 +47,59 @@ def test_refuses_a_file_without_get_config(tmp_path):
   path.write_text("")
   with pytest.raises(ValueError, match="defines no get_config"):
     check(f"--config={path}")
+
+
+@pytest.mark.parametrize(
+  "text, steps", [(None, None), ("0:1", (0, 1)), ("100:105", (100, 105))]
+)
+def test_reads_the_steps_to_profile(text, steps):
+  assert command_line.parse_profile(text) == steps
+
+
+@pytest.mark.parametrize("text", ["", "5", "5:", "7:7", "9:8", "-1:3", "a:b"])
+def test_refuses_other_steps_in_one_line(text):
+  with pytest.raises(ValueError, match=f"--profile={text}: must be START:STOP"):
+    command_line.parse_profile(text)
+
+
+FLAGS = {"workdir": "x", "dry_run": False, "mode": "train", "profile": None}
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"workdir": None, "dry_run": True},
+    {"profile": "1:2"},
+    {"mode": "eval"},
+  ],
+)
+def test_accepts_flags_that_go_together(changes):
+  command_line.check_together(FLAGS | changes)
+
+
+@pytest.mark.parametrize(
+  "changes, words",
+  [
+    ({"workdir": None}, "--workdir=DIR is missing"),
+    ({"workdir": "", "mode": "eval"}, "--workdir=DIR is missing"),
+    ({"profile": "1:2", "mode": "eval"}, "--profile goes with training"),
+    ({"profile": "1:2", "dry_run": True}, "--profile goes with training"),
+  ],
+)
+def test_refuses_flags_that_do_not_go_together(changes, words):
+  with pytest.raises(ValueError, match=words):
+    command_line.check_together(FLAGS | changes)
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, FloatingPointError])
+def test_our_errors_end_the_program_with_a_line(kind):
+  with pytest.raises(SystemExit) as caught, command_line.one_line_errors():
+    raise kind("no such thing")
+  assert caught.value.code == "error: no such thing"
+
+
+@pytest.mark.parametrize("error", [ValueError("two\nlines"), KeyError("key")])
+def test_other_errors_go_their_way(error):
+  with pytest.raises(type(error)), command_line.one_line_errors():
+    raise error

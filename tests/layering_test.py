@@ -11,27 +11,28 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module imports only lower layers, or siblings in its own subpackage.
 LAYERS = {
   0: (
-    "resize halves partition sampling memory_bank augment metrics sharding schedules"
-    " optim damage checkpoint preemption profiling bad_steps visualize workdir"
-    " losses"
+    "resize halves accumulate partition sampling memory_bank augment metrics"
+    " sharding schedules optim damage quiet checkpoint preemption profiling"
+    " bad_steps visualize workdir losses"
   ),
   1: "data models contrast inference step_log command_line",
-  2: "train_state evaluator",
-  3: "train_step",
-  4: "config_values",
-  5: "experiment",
-  6: "validation",
-  7: "train",
-  8: "tools",
+  2: "train_state evaluator step_options",
+  3: "update",
+  4: "train_step",
+  5: "config_values",
+  6: "experiment",
+  7: "validation",
+  8: "train",
+  9: "tools",
 }
 LAYER = {
   name: layer for layer, names in LAYERS.items() for name in names.split()
 }
-# resize and partition serve others of layer 0, sampling the bank, damage the
-# checkpoints.
+# resize and partition serve others of layer 0, sampling the bank, damage and
+# quiet the checkpoints.
 WITHIN_LAYER_0 = {
   "memory_bank": {"sampling"},
-  "checkpoint": {"damage"},
+  "checkpoint": {"damage", "quiet"},
   "losses": {"partition"},
 }
 NEEDS_TENSORFLOW = {

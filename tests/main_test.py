@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests import tiny_run
+
 CONFIG = "--config=configs/synthetic.py"
 
 
@@ -15,8 +17,7 @@ def run(*argv):
     capture_output=True,
     text=True,
     timeout=300,
-    env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    | {"JAX_PLATFORMS": "cpu"},
+    env=os.environ | {"JAX_PLATFORMS": "cpu"},
   )
 
 
@@ -37,9 +38,12 @@ def assert_one_line_error(finished, *words):
       ["'optim.learning_rat'", "'optim.learning_rate'"],
     ),
     (["--config=configs/camvid.py:1_3", "--workdir=x"], ["1_3", "1_8"]),
+    ([CONFIG], ["--workdir=DIR is missing"]),
+    ([CONFIG, "--workdir=x", "--profile=5"], ["--profile=5", "START:STOP"]),
+    ([CONFIG, "--workdir=x", "--num_processes=2"], ["--coordinator_address"]),
   ],
 )
-def test_a_wrong_config_is_one_line(argv, words):
+def test_a_wrong_command_line_is_one_line(argv, words):
   assert_one_line_error(run(*argv), *words)
 
 
@@ -53,8 +57,25 @@ def test_a_missing_dataset_names_the_command_that_makes_it(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-def test_missing_workdir_and_wrong_mode_are_refused():
-  assert run(CONFIG).returncode != 0
+def test_a_dry_run_describes_the_run_and_writes_nothing(tmp_path):
+  data_dir = tiny_run.make_dataset(tmp_path / "data")
+  before = sorted(tmp_path.rglob("*"))
+  finished = run(*tiny_run.make_flags(data_dir, "suponly"), "--dry_run")
+  assert finished.returncode == 0, finished.stderr
+  lines = finished.stdout.splitlines()
+  assert lines[0] == "devices     1 x cpu (data 1, fsdp 1) of 1 process(es)"
+  assert "supervised step, compiled in" in finished.stdout
+  assert lines[-1] == "  sends     nothing"
+  assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_makes_no_dataset(tmp_path):
+  finished = run(CONFIG, f"--config.data.data_dir={tmp_path}", "--dry_run")
+  assert_one_line_error(finished, "python -m data_prep.synthetic")
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_mode_is_refused():
   wrong_mode = run(CONFIG, "--workdir=x", "--mode=dream")
   assert wrong_mode.returncode != 0
   assert "dream" in wrong_mode.stderr
@@ -63,4 +84,5 @@ def test_missing_workdir_and_wrong_mode_are_refused():
 def test_help_explains_the_flags():
   finished = run("--help")
   assert "python main.py --config=configs/synthetic.py" in finished.stdout
-  assert "--mode" in finished.stdout
+  for flag in ("--mode", "--profile", "--[no]dry_run", "--num_processes"):
+    assert flag in finished.stdout

@@ -1,8 +1,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow as tf
+from clu import metric_writers
+from tensorboard.backend.event_processing import event_accumulator
 
-from u2pl_jax import step_log
+from u2pl_jax import bad_steps, step_log
 
 
 class RecordingWriter:
@@ -15,13 +18,14 @@ class RecordingWriter:
     self.written[step] = dict(scalars)
 
 
-def make_log(lines):
-  writer = RecordingWriter()
+def make_log(lines, max_bad_steps=10, writer=None):
+  writer = writer or RecordingWriter()
   log = step_log.StepLog(
     writer,
     total_steps=10,
     learning_rates={"encoder": lambda step: 0.1 * (10 - step)},
     class_names=("sky", "road"),
+    bad_steps=bad_steps.BadSteps(max_bad_steps),
     show=lines.append,
   )
   return log, writer
@@ -103,20 +107,56 @@ def test_flushing_nothing_does_nothing():
   assert not lines and np.isnan(log.images_per_second)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_not_finite_stops_with_step_and_term(value):
-  log, _ = make_log([])
+def test_bad_steps_of_a_flush_are_one_line():
+  lines = []
+  log, writer = make_log(lines)
   log.add(1, losses(1), 4)
-  log.add(2, losses(1), 4)
-  log.add(3, losses(value), 4)
-  with pytest.raises(FloatingPointError, match="step 3: loss/supervised is"):
+  log.add(2, losses(np.inf), 4)
+  log.add(3, losses(1), 4)
+  log.add(4, losses(np.nan), 4)
+  log.add(5, losses(1), 4)
+  log.flush()
+  assert lines[1].startswith("step 5/10")
+  assert lines[2:] == [
+    "step 4: loss/supervised is nan; step not applied (1 in a row, stops at"
+    " 10); 2 of the last 4 steps were not"
+  ]
+  assert np.isnan(writer.written[4]["loss/supervised"])
+
+
+def test_too_many_bad_steps_in_a_row_stop_also_across_flushes():
+  log, writer = make_log([], max_bad_steps=3)
+  log.add(1, losses(1), 4)
+  log.add(2, losses(np.nan), 4)
+  log.flush()
+  log.add(3, losses(np.nan), 4)
+  log.add(4, losses(np.nan), 4)
+  log.add(5, losses(1), 4)
+  with pytest.raises(FloatingPointError, match="step 4: loss/supervised is"):
     log.flush()
+  assert list(writer.written) == [1, 2, 3, 4]
 
 
-def test_a_gradient_that_is_not_finite_stops():
-  log, _ = make_log([])
+def test_a_gradient_that_is_not_finite_is_a_bad_step():
+  log, _ = make_log([], max_bad_steps=1)
   with pytest.raises(FloatingPointError, match="step 1: grad/norm is nan"):
     log.add(1, losses(1) | {"grad/norm": jnp.float32(np.nan)}, 4)
+
+
+def test_tensorboard_takes_nan_and_infinity(tmp_path):
+  events = metric_writers.SummaryWriter(str(tmp_path))
+  log, _ = make_log([], writer=events)
+  log.add(1, losses(np.nan), 4)
+  log.add(2, losses(np.inf), 4)
+  log.flush()
+  events.close()
+  loaded = event_accumulator.EventAccumulator(str(tmp_path))
+  loaded.Reload()
+  values = [
+    float(tf.make_ndarray(event.tensor_proto))
+    for event in loaded.Tensors("loss/supervised")
+  ]
+  assert np.isnan(values[0]) and values[1] == np.inf
 
 
 @pytest.mark.parametrize(

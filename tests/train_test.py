@@ -1,14 +1,20 @@
 """The loop end to end, on a small synthetic dataset and a tiny network."""
 
 import json
+import os
+import resource
 import runpy
+import shutil
+import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_prep import synthetic
-from u2pl_jax import checkpoint, experiment, sharding, train
+from u2pl_jax import augment, checkpoint, experiment, sharding, train
+from u2pl_jax.data import datasets
 
 # 3 epochs of 2 steps, the first supervised, evaluated after each.
 SETTINGS = {
@@ -41,10 +47,16 @@ def data_dir(tmp_path_factory):
   return folder
 
 
+_create_mesh = sharding.create_mesh
+
+
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
-  make = sharding.create_mesh
-  monkeypatch.setattr(sharding, "create_mesh", lambda: make(jax.devices()[:1]))
+  monkeypatch.setattr(
+    sharding,
+    "create_mesh",
+    lambda shape: _create_mesh(shape, jax.devices()[:1]),
+  )
 
 
 @pytest.fixture
@@ -61,14 +73,22 @@ def make_config(data_dir):
   return make
 
 
-def last_state(config, workdir):
+def state_of(config, workdir, step):
   exp = experiment.create_experiment(config)
-  with checkpoint.create_manager(
+  with checkpoint.open_manager(
     workdir / "checkpoints", keep_last=1, read_only=True
   ) as manager:
-    step = manager.latest_step()
-    state, _ = checkpoint.restore(manager, step, experiment.abstract_state(exp))
+    state, _ = checkpoint.restore(
+      manager,
+      step or checkpoint.find_step(manager, "last"),
+      experiment.abstract_state(exp),
+      datasets.fingerprint(exp.dataset, exp.split),
+    )
   return jax.device_get(state)
+
+
+def last_state(config, workdir):
+  return state_of(config, workdir, None)
 
 
 def assert_bit_identical(left, right):
@@ -137,31 +157,181 @@ def test_every_step_and_every_evaluation_is_logged(whole_run):
     assert tags[tag] == [2, 4, 6], tag
 
 
+@pytest.fixture
+def run(monkeypatch):
+  """Trains with what `show` receives handed to a function; returns it all."""
+
+  def run(config, workdir, on_line=lambda line: None, **options):
+    lines = []
+
+    def show(line):
+      lines.append(line)
+      on_line(line)
+
+    monkeypatch.setattr(train, "show", show)
+    return train.train_and_evaluate(config, workdir, **options), lines
+
+  return run
+
+
+def assert_same_run(workdir, whole_run, config):
+  """The states are equal bit by bit, and so are the scores."""
+  assert_bit_identical(
+    last_state(config, workdir), last_state(config, whole_run)
+  )
+  scores = [
+    json.loads((folder / "result.json").read_text())
+    for folder in (workdir, whole_run)
+  ]
+  assert scores[0]["miou"] == scores[1]["miou"]
+
+
 def test_resumed_run_equals_the_uninterrupted_one(
-  whole_run, make_config, tmp_path, monkeypatch
+  whole_run, make_config, tmp_path, run
 ):
   def die_at_step_5(line):
     if line.startswith("step 5:") or line.startswith("step 6/"):
       raise KeyboardInterrupt
 
-  monkeypatch.setattr(train, "show", die_at_step_5)
   with pytest.raises(KeyboardInterrupt):
-    train.train_and_evaluate(make_config(), tmp_path / "run")
-  monkeypatch.undo()
-  make = sharding.create_mesh
-  monkeypatch.setattr(sharding, "create_mesh", lambda: make(jax.devices()[:1]))
-  lines = []
-  monkeypatch.setattr(train, "show", lines.append)
-  result = train.train_and_evaluate(make_config(), tmp_path / "run")
+    run(make_config(), tmp_path, die_at_step_5)
+  _, lines = run(make_config(), tmp_path)
   assert "resuming at step 4" in lines
+  assert_same_run(tmp_path, whole_run, make_config())
+
+
+def send_sigterm():
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_a_run_that_the_same_command_goes_on_with(
+  whole_run, make_config, tmp_path, run, monkeypatch
+):
+  create_train_step = experiment.create_train_step
+
+  def create_interrupted_step(exp):
+    step = create_train_step(exp)
+
+    def interrupted(index, state, batch):
+      if index == 2:  # As the first semi step is about to be compiled.
+        send_sigterm()
+      return step(index, state, batch)
+
+    return interrupted
+
+  with monkeypatch.context() as patch:
+    patch.setattr(experiment, "create_train_step", create_interrupted_step)
+    result, lines = run(make_config(), tmp_path)
+  assert result is None and not (tmp_path / "result.json").exists()
+  assert lines[-1] == (
+    f"stopped by SIGTERM at step 3 of 6, saved in {tmp_path}; the same command"
+    " goes on from there"
+  )
+
+  def interrupt_evaluation(line):
+    if line.startswith("step 4:"):
+      send_sigterm()
+
+  _, lines = run(make_config(), tmp_path, interrupt_evaluation)
+  assert "resuming at step 3" in lines
+  assert lines[-1].startswith("stopped by SIGTERM at step 4 of 6")
   assert_bit_identical(
-    last_state(make_config(), tmp_path / "run"),
-    last_state(make_config(), whole_run),
+    last_state(make_config(), tmp_path), state_of(make_config(), whole_run, 4)
   )
-  assert (
-    result["miou"]
-    == json.loads((whole_run / "result.json").read_text())["miou"]
-  )
+
+
+@pytest.fixture
+def copied_run(whole_run, tmp_path):
+  """The finished run, to be harmed; its result is yet to be written."""
+  shutil.copytree(whole_run, tmp_path / "copy")
+  (tmp_path / "copy" / "result.json").unlink()
+  return tmp_path / "copy"
+
+
+def cut_arrays(folder):
+  """Cuts the largest file of a checkpoint in half."""
+  files = [path for path in folder.rglob("*") if path.is_file()]
+  largest = max(files, key=lambda path: path.stat().st_size)
+  os.truncate(largest, largest.stat().st_size // 2)
+
+
+def test_a_cut_off_checkpoint_is_skipped_and_the_run_is_the_same(
+  copied_run, whole_run, make_config, run
+):
+  cut_arrays(copied_run / "checkpoints" / "6")
+  profile = copied_run / "profile"  # Of a step that is made once more.
+  _, lines = run(make_config(), copied_run, profile_steps=(5, 6))
+  assert lines[0].startswith("checkpoint of step 6 is damaged (an array")
+  assert "resuming at step 4" in lines
+  assert (copied_run / "damaged_checkpoints" / "6").is_dir()
+  assert_same_run(copied_run, whole_run, make_config())
+  assert f"profile written to {profile}" in lines
+  assert list(profile.rglob("*.xplane.pb"))
+
+
+def test_deleted_metadata_of_all_checkpoints_does_not_start_again(
+  copied_run, make_config, run
+):
+  for path in copied_run.glob("checkpoints/*/state/_METADATA"):
+    path.unlink()
+  with pytest.raises(ValueError, match="no checkpoint can be read") as caught:
+    run(make_config(), copied_run)
+  assert str(copied_run) in str(caught.value)
+  with pytest.raises(ValueError, match="damaged checkpoint"):
+    train.evaluate(make_config(), copied_run, "last")
+
+
+def test_another_network_or_other_data_is_refused_by_name(
+  copied_run, make_config, run, tmp_path
+):
+  # As the config of the folder does not match its checkpoints any more.
+  path = copied_run / "config.json"
+  text = path.read_text()
+  path.write_text(text.replace('"width": 4', '"width": 8'))
+  with pytest.raises(ValueError, match="batch_stats/encoder.* is float32"):
+    run(make_config(**{"model.width": 8}), copied_run)
+  path.write_text(text)
+  config = make_config()
+  shutil.copytree(config.data.data_dir, tmp_path / "other")
+  (lists,) = (tmp_path / "other").rglob("lists/16")
+  for name in ("labeled.txt", "unlabeled.txt"):
+    ids = (lists / name).read_text().splitlines()
+    (lists / name).write_text("\n".join(reversed(ids)))
+  other = make_config(**{"data.data_dir": str(tmp_path / "other")})
+  with pytest.raises(ValueError, match="labelled ids was '.*', now '") as error:
+    run(other, copied_run)
+  assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_is_named_and_with_room_again_the_run_is_the_same(
+  whole_run, make_config, tmp_path, run
+):
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+  def fill_disk_before_step_4_is_saved(line):
+    if line.startswith("step 4:"):
+      resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+  try:
+    with pytest.raises(OSError, match="File too large") as caught:
+      run(make_config(), tmp_path, fill_disk_before_step_4_is_saved)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  message = str(caught.value)
+  assert f"last good checkpoint in {tmp_path}/checkpoints: step 2" in message
+  assert "the same command goes on" in message and "\n" not in message
+  _, lines = run(make_config(), tmp_path)
+  assert "resuming at step 2" in lines
+  assert_same_run(tmp_path, whole_run, make_config())
+
+
+@pytest.mark.parametrize("mesh", [(8, 1), (2, 4)])
+def test_a_checkpoint_of_one_device_is_restored_on_eight(
+  mesh, whole_run, make_config, monkeypatch
+):
+  on_one = last_state(make_config(), whole_run)
+  monkeypatch.setattr(sharding, "create_mesh", _create_mesh)
+  assert_bit_identical(last_state(make_config(mesh=mesh), whole_run), on_one)
 
 
 def test_a_finished_run_is_not_trained_again(whole_run, make_config):
@@ -204,19 +374,87 @@ def test_other_methods_train_to_the_end(arg, make_config, tmp_path):
   )
 
 
-def test_nan_stops_with_step_and_term_and_keeps_the_last_checkpoint(
-  make_config, tmp_path
+def poison_step(monkeypatch, step):
+  """Has the images of one update become NaN as they are normalised."""
+  train_batches, normalize = experiment.train_batches, augment.normalize
+
+  def poisoned_batches(exp, start_step):
+    batches = train_batches(exp, start_step)
+    for index, batch in enumerate(batches, start_step + 1):
+      if index == step:
+        batch["image_l"] = np.full_like(batch["image_l"], 77)
+      yield batch
+
+  def poisoned_normalize(images):
+    is_poison = jnp.all(images == 77, axis=(1, 2, 3), keepdims=True)
+    return jnp.where(is_poison, jnp.nan, normalize(images))
+
+  monkeypatch.setattr(experiment, "train_batches", poisoned_batches)
+  monkeypatch.setattr(augment, "normalize", poisoned_normalize)
+
+
+def test_a_step_on_nan_is_not_applied_and_the_run_goes_on(
+  make_config, tmp_path, run, monkeypatch
 ):
+  poison_step(monkeypatch, 3)
   config = make_config(
     "method=suponly",
-    **{"optim.learning_rate": 1e37, "checkpoint.every_steps": 1},
+    **{
+      "checkpoint.every_steps": 1,
+      "checkpoint.keep_last": 9,
+      "train.max_bad_steps": 2,
+    },
+  )
+  result, lines = run(config, tmp_path)
+  assert result["step"] == 6 and np.isfinite(result["miou"])
+  (line,) = [line for line in lines if "not applied" in line]
+  assert line.startswith("step 3: ") and "loss/supervised is nan" in line
+  assert line.endswith("step not applied (1 in a row, stops at 2)")
+  before, bad, after = (state_of(config, tmp_path, n) for n in (2, 3, 4))
+  assert bad.step == 3
+  assert_bit_identical(
+    (before.params, before.batch_stats, before.opt_state),
+    (bad.params, bad.batch_stats, count_back(bad.opt_state)),
+  )
+  assert not trees_equal(after.params, bad.params)
+  assert not (tmp_path / "bad_steps.json").exists()
+
+
+def count_back(tree):
+  """Counters of updates as they were one update before."""
+  return jax.tree.map(
+    lambda leaf: leaf - np.issubdtype(leaf.dtype, np.integer), tree
+  )
+
+
+def trees_equal(left, right):
+  return jax.tree.all(jax.tree.map(np.array_equal, left, right))
+
+
+def test_too_many_bad_steps_stop_the_run_with_a_report(make_config, tmp_path):
+  config = make_config(
+    "method=suponly",
+    **{
+      "optim.learning_rate": 1e37,
+      "checkpoint.every_steps": 1,
+      "train.max_bad_steps": 2,
+    },
   )
   with pytest.raises(FloatingPointError) as caught:
     train.train_and_evaluate(config, tmp_path)
   message = str(caught.value)
   assert "loss/supervised is" in message or "grad/norm is" in message
-  assert "last good checkpoint" in message and "\n" not in message
+  assert "2 steps in a row" in message and "last good checkpoint" in message
+  assert f"see {tmp_path}/bad_steps.json" in message and "\n" not in message
   assert not (tmp_path / "result.json").exists()
+  report = json.loads((tmp_path / "bad_steps.json").read_text())
+  assert report["config"]["optim"]["learning_rate"] == 1e37
+  first, second = report["steps"]
+  assert second["step"] == first["step"] + 1
+  assert set(first["metrics"]) >= {"loss/supervised", "grad/norm"}
+  assert not np.isfinite([float(v) for v in first["metrics"].values()]).all()
+  assert len(set(first["labeled"])) == config.data.batch_size_l
+  assert "unlabeled" not in first
 
 
 @pytest.mark.parametrize(

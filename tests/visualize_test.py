@@ -11,9 +11,9 @@ def test_colorize_uses_the_palette_and_white_for_ignored():
   np.testing.assert_array_equal(found[0], [*PALETTE, (255, 255, 255)])
 
 
-def test_entropy_is_black_when_sure_and_white_when_uniform():
-  found = visualize.entropy_image(np.array([[0.0, np.log(2)]]), 2)
-  np.testing.assert_array_equal(found[0], [[0, 0, 0], [255, 255, 255]])
+def test_entropy_is_black_when_sure_and_white_when_uniform_or_nan():
+  found = visualize.entropy_image(np.array([[0.0, np.log(2), np.nan]]), 2)
+  np.testing.assert_array_equal(found[0], [[0] * 3, [255] * 3, [255] * 3])
 
 
 def test_partition_marks_the_surest_share_green():

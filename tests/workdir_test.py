@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import pytest
 from etils import epath
@@ -69,6 +71,38 @@ def test_claim_names_a_workdir_that_cannot_be_made(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(OSError, match="file/run cannot be written"):
     workdir.claim(epath.Path(tmp_path / "file" / "run"), CONFIG)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_takes_no_file_is_named(folder, code, monkeypatch):
+  def refuse(*args, **kwargs):
+    raise OSError(code, os.strerror(code))
+
+  monkeypatch.setattr(type(folder), "write_text", refuse)
+  with pytest.raises(OSError, match=os.strerror(code)) as caught:
+    workdir.claim(folder, CONFIG)
+  assert str(folder / "config.json") in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_resumed_run_that_cannot_write_leaves_its_config(folder, monkeypatch):
+  workdir.claim(folder, CONFIG)
+
+  def refuse(*args, **kwargs):
+    raise OSError(errno.EROFS, "read-only")
+
+  monkeypatch.setattr(type(folder), "write_text", refuse)
+  with pytest.raises(OSError, match="cannot be written"):
+    workdir.claim(folder, CONFIG)
+  assert json.loads((folder / "config.json").read_text())["seed"] == 0
+
+
+def test_a_damaged_config_is_named(folder):
+  workdir.claim(folder, CONFIG)
+  (folder / "config.json").write_text('{"seed": 0')
+  with pytest.raises(ValueError, match="config.json is damaged") as caught:
+    workdir.claim(folder, CONFIG)
+  assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_evaluating_an_empty_workdir_says_so(folder):

@@ -1,9 +1,14 @@
 """Checks the command line, so that each mistake gets one line that names it."""
 
+import contextlib
 import difflib
+import logging
 import pathlib
+import re
 import runpy
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ml_collections import config_dict
 
@@ -38,12 +43,14 @@ def check_config_flags(argv: Sequence[str]) -> None:
   """Checks --config=FILE:ARGUMENT and every --config.key=value.
 
   Args:
-    argv: the command line without the program.
+    argv: the command line without the program; with --help it is fine.
 
   Raises:
     FileNotFoundError, ValueError: one line that names the file, the argument,
       or an unknown key and the nearest one there is.
   """
+  if any(word.lstrip("-").startswith("help") for word in argv):
+    return
   files = _values_of(argv, "config")
   if len(files) != 1:
     raise ValueError(
@@ -65,3 +72,53 @@ def check_config_flags(argv: Sequence[str]) -> None:
       raise ValueError(
         f"unknown config key {key!r}; the nearest is {near[0]!r}"
       )
+
+
+def check_together(given: Mapping[str, Any]) -> None:
+  """Checks flags of main.py that depend on each other.
+
+  Args:
+    given: every flag's value by name.
+
+  Raises:
+    ValueError: one line that names the flag at fault.
+  """
+  if not given["workdir"] and not given["dry_run"]:
+    raise ValueError("--workdir=DIR is missing; only --dry_run does without")
+  if given["profile"] and (given["dry_run"] or given["mode"] != "train"):
+    raise ValueError(
+      "--profile goes with training, not --mode=eval or a dry run"
+    )
+
+
+def parse_profile(text: str | None) -> tuple[int, int] | None:
+  """Reads --profile=START:STOP; None for None.
+
+  Raises:
+    ValueError: it is something else, or not 0 <= START < STOP.
+  """
+  if text is None:
+    return None
+  match = re.fullmatch(r"(\d+):(\d+)", text)
+  if match is None or int(match[1]) >= int(match[2]):
+    raise ValueError(
+      f"--profile={text}: must be START:STOP with 0 <= START < STOP; e.g."
+      " --profile=100:105 traces the updates 101 to 105"
+    )
+  return int(match[1]), int(match[2])
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+  """Ends the program with "error: ..." if the body raises one of our errors.
+
+  These have one line, which says what to do. Any other goes its way, since
+  then the whole of it helps; --verbosity=1 shows where ours come from.
+  """
+  try:
+    yield
+  except (ValueError, OSError, FloatingPointError) as error:
+    if "\n" in str(error).strip():
+      raise
+    logging.debug("traceback", exc_info=True)
+    sys.exit(f"error: {error}")

@@ -1,7 +1,7 @@
 """Collects the metrics of steps, without waiting for the devices.
 
-Metrics stay on the devices until `flush`, which checks that they are finite,
-writes one point a step to TensorBoard and prints a line of progress.
+Metrics stay on the devices until `flush`, which writes one point a step to
+TensorBoard, counts steps with NaN or Inf and prints a line of progress.
 """
 
 import math
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import numpy as np
 from clu import metric_writers
+
+from u2pl_jax import bad_steps as bad_steps_lib
 
 Metrics = Mapping[str, jax.Array]
 
@@ -33,6 +35,7 @@ class StepLog:
     total_steps: int,
     learning_rates: Mapping[str, Callable[[int], float]],
     class_names: Sequence[str],
+    bad_steps: bad_steps_lib.BadSteps,
     show: Callable[[str], None],
   ):
     """Starts with nothing collected.
@@ -42,12 +45,14 @@ class StepLog:
       total_steps: of the run, for the remaining time.
       learning_rates: schedule of each group of parameters.
       class_names: of the metrics that are [K].
-      show: receives the line of progress.
+      bad_steps: counts the steps that were not applied.
+      show: receives the line of progress, and one on bad steps.
     """
     self._writer = writer
     self._total_steps = total_steps
     self._learning_rates = learning_rates
     self._class_names = class_names
+    self._bad_steps = bad_steps
     self._show = show
     self._pending: list[tuple[int, Metrics]] = []
     self._images_per_step = 0
@@ -93,11 +98,11 @@ class StepLog:
       self._pending.append((step, metrics))
 
   def flush(self) -> None:
-    """Waits for the pending steps, checks, writes and shows them.
+    """Waits for the pending steps, writes and shows them.
 
     Raises:
-      FloatingPointError: a loss or the gradient is not finite; the message
-        names the step and the term.
+      FloatingPointError: too many steps in a row had a loss or a gradient that
+        is not finite; the message names the last one and the term.
     """
     if not self._pending:
       return
@@ -107,10 +112,14 @@ class StepLog:
     if not math.isnan(self._since):
       self._timed_seconds += time.monotonic() - self._since
       self._timed_steps += len(steps)
+    bad = []
     for step, metrics in zip(steps, fetched, strict=True):
-      _check_finite(step, metrics)
       self._writer.write_scalars(step, self._scalars(step, metrics))
+      bad += filter(None, [self._bad_steps.check(step, metrics)])
     self._show(self._progress(steps[-1], fetched[-1]))
+    if bad:
+      of_several = f"; {len(bad)} of the last {len(steps)} steps were not"
+      self._show(bad[-1] + (of_several if len(bad) > 1 else ""))
     self.restart_clock()
 
   def _scalars(self, step: int, metrics: Metrics) -> dict[str, float]:
@@ -139,12 +148,3 @@ class StepLog:
     images_left = (self._total_steps - step) * self._images_per_step
     left = _format_seconds(images_left / speed)
     return f"{line}  {speed:.0f} images/s  ETA {left}"
-
-
-def _check_finite(step: int, metrics: Metrics) -> None:
-  watched = [name for name in metrics if name.startswith(("loss/", "grad/"))]
-  bad = [name for name in watched if not np.isfinite(metrics[name]).all()]
-  terms = [name for name in bad if name != "loss/total"] or bad
-  if terms:
-    values = ", ".join(f"{name} is {float(metrics[name])}" for name in terms)
-    raise FloatingPointError(f"step {step}: {values}")

@@ -1,155 +1,42 @@
 """The training loop, and evaluation of what it saved."""
 
+import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import flax
 import jax
 import numpy as np
-import optax
 import orbax.checkpoint as ocp
-import tensorflow as tf
-from clu import metric_writers
+from clu import asynclib, metric_writers
 from etils import epath
 from ml_collections import config_dict
 
 from u2pl_jax import (
+  bad_steps,
   checkpoint,
-  evaluator,
+  damage,
   experiment,
   metrics,
   optim,
-  schedules,
+  preemption,
+  profiling,
   sharding,
   step_log,
   train_state,
-  visualize,
+  validation,
 )
 from u2pl_jax import (
   workdir as workdir_lib,
 )
-
-PROTOCOL = "crop"
-_VERSIONED = (jax, flax, optax, ocp, tf, np)
+from u2pl_jax.data import datasets, streams
 
 
 def show(line: str) -> None:
   """Prints a line of progress, once for all processes."""
   if jax.process_index() == 0:
     print(line, flush=True)
-
-
-class Evaluation:
-  """Evaluates a state over the validation set, and writes what it found."""
-
-  def __init__(
-    self,
-    exp: experiment.Experiment,
-    writer: metric_writers.MetricWriter | None = None,
-  ):
-    """Prepares; the network is compiled at the first evaluation.
-
-    Args:
-      exp: the experiment.
-      writer: of scores and pictures; None for none.
-    """
-    self._exp = exp
-    self._writer = writer
-    self._batches = experiment.eval_batches(exp)
-    self._predict = evaluator.make_predict(exp.model)
-    self._count_pixels = evaluator.make_count_pixels(
-      self._predict, exp.dataset.num_classes, exp.mesh
-    )
-
-  def __call__(
-    self, step: int, state: train_state.TrainState
-  ) -> metrics.Scores:
-    """Scores of the model that counts after `step` updates."""
-    is_teacher = self._exp.teacher_is_evaluated(step)
-    variables = (
-      state.teacher_variables if is_teacher else state.student_variables
-    )
-    scores = evaluator.evaluate(
-      self._count_pixels, variables, self._batches, self._exp.mesh
-    )
-    names = self._exp.dataset.class_names
-    absent = ", ".join(names[index] for index in scores.absent)
-    show(
-      f"step {step}: {'teacher' if is_teacher else 'student'} mIoU"
-      f" {scores.miou:.2f} %, pixel accuracy {scores.pixel_accuracy:.2f} %"
-      + (f" (absent: {absent})" if absent else "")
-    )
-    if self._writer is not None:
-      self._write(step, variables, scores)
-    return scores
-
-  def _write(self, step: int, variables: Any, scores: metrics.Scores) -> None:
-    named = zip(self._exp.dataset.class_names, scores.iou, strict=True)
-    self._writer.write_scalars(
-      step,
-      {
-        f"{PROTOCOL}/miou": scores.miou,
-        f"{PROTOCOL}/pixel_accuracy": scores.pixel_accuracy,
-      }
-      | {f"{PROTOCOL}/iou/{name}": iou for name, iou in named if iou == iou},
-    )
-    count = self._exp.config.eval.num_images
-    if count < 1 or jax.process_count() > 1:
-      return
-    batch = next(iter(self._batches))
-    images, labels = batch["image"][:count], batch["label"][:count]
-    predictions, entropy = jax.device_get(self._predict(variables, images))
-    percent = schedules.drop_percent(
-      float(self._exp.timeline.progress(step - 1)),
-      self._exp.config.semi.drop_percent,
-    )
-    rows = visualize.summary_rows(
-      images,
-      labels,
-      predictions,
-      entropy,
-      palette=self._exp.dataset.palette,
-      drop_percent=percent,
-    )
-    self._writer.write_images(
-      step, {f"{PROTOCOL}/{i}": row[None] for i, row in enumerate(rows)}
-    )
-
-
-def _result(
-  exp: experiment.Experiment,
-  step: int,
-  scores: metrics.Scores,
-  best_miou: float | None,
-  progress: dict[str, Any],
-) -> dict[str, Any]:
-  """What `result.json` holds; IoU figures in percent, null where absent."""
-
-  def rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, 3)
-
-  config = exp.config
-  names = exp.dataset.class_names
-  return {
-    "step": step,
-    "protocol": PROTOCOL,
-    "miou": rounded(scores.miou),
-    "iou": {
-      name: rounded(iou) for name, iou in zip(names, scores.iou, strict=True)
-    },
-    "pixel_accuracy": rounded(scores.pixel_accuracy),
-    "best_miou": rounded(best_miou),
-    "seconds": rounded(progress["seconds"]),
-    "images_per_second": rounded(progress["images_per_second"]),
-    "method": config.method,
-    "recipe": config.recipe,
-    "seed": config.seed,
-    "versions": {
-      package.__name__: package.__version__ for package in _VERSIONED
-    },
-  }
 
 
 def _prefetch(
@@ -163,44 +50,70 @@ def _prefetch(
 
 
 def train_and_evaluate(
-  config: config_dict.ConfigDict, workdir: epath.PathLike
-) -> dict[str, Any]:
+  config: config_dict.ConfigDict,
+  workdir: epath.PathLike,
+  *,
+  profile_steps: tuple[int, int] | None = None,
+) -> dict[str, Any] | None:
   """Trains to the end, or resumes; evaluates, saves, and writes the result.
+
+  SIGTERM ends it between two steps, after a checkpoint and a line that says
+  how to go on.
 
   Args:
     config: of the run; every key counts.
     workdir: made if absent; a run of the same config in it is resumed.
+    profile_steps: (START, STOP) for a trace of the updates START+1 to STOP in
+      WORKDIR/profile.
 
   Returns:
-    What `result.json` holds.
+    What `result.json` holds; None if the run was ended before.
 
   Raises:
-    ValueError, OSError: one line that names the key, file or value at fault.
-    FloatingPointError: a loss or the gradient is not finite.
+    ValueError: one line that names the key, file or value at fault.
+    OSError: one line; a file cannot be read or written.
+    FloatingPointError: one line; too many steps in a row had a loss or a
+      gradient that is not finite. WORKDIR/bad_steps.json tells which.
   """
   workdir = epath.Path(workdir)
-  exp = experiment.create_experiment(config)
-  if not (workdir / "config.json").exists():
-    _announce_start(exp)  # Raises before anything is written.
-  if jax.process_index() == 0:
-    workdir_lib.claim(workdir, config.to_dict())
-  manager = checkpoint.create_manager(
-    workdir / "checkpoints", keep_last=config.checkpoint.keep_last
-  )
-  with manager:
-    run = _Run(exp, workdir, manager)
-    try:
-      result = run.train()
-    except FloatingPointError as error:
-      manager.wait_until_finished()
-      last = manager.latest_step()
-      kept = "no checkpoint yet" if last is None else f"step {last}"
-      raise FloatingPointError(
-        f"{error}; training stopped, last good checkpoint in {workdir}: {kept}"
-      ) from None
-  if jax.process_index() == 0:
+  with preemption.catch_sigterm() as should_stop:
+    exp = experiment.create_experiment(config)
+    if not (workdir / "config.json").exists():
+      _announce_start(exp)  # Raises before anything is written.
+    if jax.process_index() == 0:
+      workdir_lib.claim(workdir, config.to_dict())
+    folder = workdir / "checkpoints"
+    damage.set_aside(folder, show)
+    with checkpoint.open_manager(
+      folder, keep_last=config.checkpoint.keep_last
+    ) as manager:
+      run = _Run(exp, workdir, manager, should_stop, profile_steps)
+      with _naming_the_last_checkpoint(manager):
+        result = run.train()
+  if result is not None and jax.process_index() == 0:
     workdir_lib.write_json(workdir / "result.json", result)
   return result
+
+
+@contextlib.contextmanager
+def _naming_the_last_checkpoint(
+  manager: ocp.CheckpointManager,
+) -> Iterator[None]:
+  """Has errors that end a run say, in one line, what is left of it."""
+  try:
+    yield
+  except (FloatingPointError, OSError, asynclib.AsyncError) as error:
+    with contextlib.suppress(OSError):
+      checkpoint.wait(manager)
+    last = manager.latest_step()
+    kept = "no checkpoint yet" if last is None else f"step {last}"
+    message = (
+      f"{damage.first_line(error)}; training stopped, last good checkpoint in"
+      f" {manager.directory}: {kept}"
+    )
+    if isinstance(error, FloatingPointError):
+      raise FloatingPointError(message) from error
+    raise OSError(f"{message}; the same command goes on from there") from error
 
 
 def _announce_start(exp: experiment.Experiment) -> None:
@@ -225,43 +138,56 @@ class _Run:
     exp: experiment.Experiment,
     workdir: epath.Path,
     manager: ocp.CheckpointManager,
+    should_stop: Callable[[int], bool],
+    profile_steps: tuple[int, int] | None,
   ):
     self._exp = exp
+    self._workdir = workdir
     self._manager = manager
+    self._should_stop = should_stop
+    self._profile_steps = profile_steps
     self._writer = metric_writers.AsyncMultiWriter(
       [metric_writers.SummaryWriter(str(workdir))]
       if jax.process_index() == 0
       else []
     )
-    self._evaluation = Evaluation(exp, self._writer)
-    optimizer = exp.config.optim
-    self._log = step_log.StepLog(
-      self._writer,
-      total_steps=exp.timeline.total_steps,
-      learning_rates={
-        group: optim.poly_schedule(
-          optimizer.learning_rate * factor,
-          exp.timeline.total_steps,
-          optimizer.power,
-        )
-        for group, factor in (("encoder", 1.0), ("head", optimizer.head_factor))
-      },
-      class_names=exp.dataset.class_names,
-      show=show,
-    )
+    self._evaluation = validation.Evaluation(exp, show, self._writer)
+    self._data = datasets.fingerprint(exp.dataset, exp.split)
 
   def _start(self) -> tuple[int, train_state.TrainState]:
     """The state to go on from; also sets the clock of the whole run."""
     self._started = time.monotonic()
     latest = self._manager.latest_step()
     if latest is None:
+      self._start_log([])
       return 0, experiment.create_state(self._exp)
     state, progress = checkpoint.restore(
-      self._manager, latest, experiment.abstract_state(self._exp)
+      self._manager,
+      latest,
+      experiment.abstract_state(self._exp),
+      self._data,
     )
     self._started -= progress["seconds"]
+    self._start_log(progress["bad_steps"])
     show(f"resuming at step {latest}")
     return latest, state
+
+  def _start_log(self, records: Sequence[bad_steps.Record]) -> None:
+    config, total_steps = self._exp.config, self._exp.timeline.total_steps
+    encoder = experiment.learning_rate(config)
+    rates = {"encoder": encoder, "head": encoder * config.optim.head_factor}
+    self._bad_steps = bad_steps.BadSteps(config.train.max_bad_steps, records)
+    self._log = step_log.StepLog(
+      self._writer,
+      total_steps=total_steps,
+      learning_rates={
+        group: optim.poly_schedule(rate, total_steps, config.optim.power)
+        for group, rate in rates.items()
+      },
+      class_names=self._exp.dataset.class_names,
+      bad_steps=self._bad_steps,
+      show=show,
+    )
 
   def _progress(self, step: int) -> dict[str, Any]:
     """Where the run is; stands beside the state in each checkpoint."""
@@ -274,6 +200,8 @@ class _Run:
       "unlabeled_images": step * data.batch_size_u if self._exp.is_semi else 0,
       "seconds": time.monotonic() - self._started,
       "images_per_second": None if math.isnan(speed) else speed,
+      "data": self._data,
+      "bad_steps": self._bad_steps.records,
     }
 
   def _save(
@@ -287,43 +215,100 @@ class _Run:
       miou = scores.miou
     checkpoint.save(self._manager, step, state, self._progress(step), miou)
 
-  def train(self) -> dict[str, Any]:
-    """Runs the remaining steps and returns the result."""
-    exp, config = self._exp, self._exp.config
-    total_steps = exp.timeline.total_steps
-    eval_every = exp.timeline.steps_per_epoch * config.eval.every_epochs
-    save_every = config.checkpoint.every_steps
+  def train(self) -> dict[str, Any] | None:
+    """Runs the remaining steps; returns the result, or None if ended before."""
+    exp, total_steps = self._exp, self._exp.timeline.total_steps
     start_step, state = self._start()
+    trace = profiling.StepTrace(
+      self._workdir / "profile",
+      self._profile_steps,
+      run=range(start_step + 1, total_steps + 1),
+      show=show,
+    )
     scores = None
-    with metric_writers.ensure_flushes(self._writer):
+    with metric_writers.ensure_flushes(self._writer), contextlib.closing(trace):
       if start_step < total_steps:
-        self._announce(start_step)
-        step_fn = experiment.create_train_step(exp)
-        batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
-      for step in range(start_step + 1, total_steps + 1):
-        images = exp.images_at_step(step - 1)
-        state, step_metrics = step_fn(step - 1, state, next(batches))
-        self._log.add(step, step_metrics, images)
-        is_last = step == total_steps
-        evaluates = is_last or step % eval_every == 0
-        saves = evaluates or (save_every and step % save_every == 0)
-        if saves or step % config.train.log_every_steps == 0:
-          self._log.flush()
-        if evaluates:
-          scores = self._evaluation(step, state)
-        if saves:
-          self._save(step, state, scores if evaluates else None)
-          self._log.restart_clock()
+        try:
+          step, state, scores = self._run_steps(start_step, state, trace)
+          if step < total_steps:
+            self._end_early(step, state)
+            return None
+        except FloatingPointError as error:
+          report = self._report_bad_steps()
+          raise FloatingPointError(f"{error}; see {report}") from None
       if scores is None:
         scores = self._evaluation(total_steps, state)
-    self._manager.wait_until_finished()
-    return _result(
+    checkpoint.wait(self._manager)
+    return validation.make_result(
       exp,
       total_steps,
       scores,
       checkpoint.best_miou(self._manager),
       self._progress(total_steps),
     )
+
+  def _run_steps(
+    self,
+    start_step: int,
+    state: train_state.TrainState,
+    trace: profiling.StepTrace,
+  ) -> tuple[int, train_state.TrainState, metrics.Scores | None]:
+    """Updates made, the state then, and its scores if it was evaluated."""
+    exp, config = self._exp, self._exp.config
+    total_steps = exp.timeline.total_steps
+    eval_every = exp.timeline.steps_per_epoch * config.eval.every_epochs
+    save_every = config.checkpoint.every_steps
+    self._announce(start_step)
+    step_fn = experiment.create_train_step(exp)
+    batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
+    for step in range(start_step + 1, total_steps + 1):
+      if self._should_stop(step - 1):
+        return step - 1, state, None
+      trace.before(step)
+      state, step_metrics = step_fn(step - 1, state, next(batches))
+      trace.after(step, step_metrics)
+      self._log.add(step, step_metrics, exp.images_at_step(step - 1))
+      evaluates = step == total_steps or step % eval_every == 0
+      saves = evaluates or (save_every and step % save_every == 0)
+      if saves or step % config.train.log_every_steps == 0:
+        self._log.flush()
+      scores = self._evaluation(step, state) if evaluates else None
+      if saves:
+        self._save(step, state, scores)
+        self._log.restart_clock()
+    return total_steps, state, scores
+
+  def _end_early(self, step: int, state: train_state.TrainState) -> None:
+    self._log.flush()
+    self._save(step, state)
+    checkpoint.wait(self._manager)
+    show(
+      f"stopped by SIGTERM at step {step} of {self._exp.timeline.total_steps},"
+      f" saved in {self._workdir}; the same command goes on from there"
+    )
+
+  def _report_bad_steps(self) -> epath.Path:
+    """Writes what there is to know about the bad steps at the end."""
+    exp, data = self._exp, self._exp.config.data
+    steps = [
+      record
+      | streams.ids_at_step(
+        exp.dataset,
+        exp.split,
+        record["step"] - 1,
+        batch_size_l=data.batch_size_l,
+        batch_size_u=data.batch_size_u
+        if exp.is_semi_step(record["step"] - 1)
+        else 0,
+        seed=exp.config.seed,
+      )
+      for record in self._bad_steps.records
+    ]
+    path = self._workdir / "bad_steps.json"
+    if jax.process_index() == 0:
+      report = {"config": exp.config.to_dict(), "steps": steps}
+      workdir_lib.write_json(path, report)
+    return path
 
   def _announce(self, start_step: int) -> None:
     exp, split = self._exp, self._exp.split
@@ -356,23 +341,22 @@ def evaluate(
   workdir = epath.Path(workdir)
   workdir_lib.check_same_config(workdir, config.to_dict())
   exp = experiment.create_experiment(config)
-  manager = checkpoint.create_manager(
+  with checkpoint.open_manager(
     workdir / "checkpoints",
     keep_last=config.checkpoint.keep_last,
     read_only=True,
-  )
-  with manager:
-    steps = {"best": manager.best_step, "last": manager.latest_step}
-    step = steps[which]()
-    if step is None:
-      raise FileNotFoundError(
-        f"{workdir}/checkpoints holds no {which} checkpoint"
-      )
+  ) as manager:
+    step = checkpoint.find_step(manager, which)
     state, progress = checkpoint.restore(
-      manager, step, experiment.abstract_state(exp)
+      manager,
+      step,
+      experiment.abstract_state(exp),
+      datasets.fingerprint(exp.dataset, exp.split),
     )
-    scores = Evaluation(exp)(step, state)
-    result = _result(exp, step, scores, checkpoint.best_miou(manager), progress)
+    scores = validation.Evaluation(exp, show)(step, state)
+    result = validation.make_result(
+      exp, step, scores, checkpoint.best_miou(manager), progress
+    )
   if jax.process_index() == 0:
     workdir_lib.write_json(workdir / "result.json", result)
   return result

@@ -22,8 +22,12 @@ def colorize(
 
 
 def entropy_image(entropy: np.ndarray, num_classes: int) -> np.ndarray:
-  """Entropy [..., H, W] in nats to grey RGB; white is the maximum, log K."""
+  """Entropy [..., H, W] in nats to grey RGB; white is the maximum, log K.
+
+  NaN, of a network that has diverged, is white too.
+  """
   grey = np.clip(entropy / np.log(num_classes), 0.0, 1.0) * 255
+  grey = np.nan_to_num(grey, nan=255.0)
   return np.repeat(np.round(grey)[..., None], 3, axis=-1).astype(np.uint8)
 
 

@@ -1,7 +1,6 @@
 """The folder of a run: its config, its result, and whose it is."""
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +8,12 @@ from etils import epath
 
 # What may differ between the config of a run and the one it is resumed with.
 _FREE_TO_CHANGE = (
+  "mesh",
+  "model.remat",
   "data.data_dir",
   "data.num_workers",
   "train.log_every_steps",
+  "train.max_bad_steps",
   "eval.batch_size",
   "eval.num_images",
   "checkpoint.",
@@ -30,10 +32,17 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_json(path: epath.Path, value: Any) -> None:
-  """Writes a file that is either the old one or the whole new one."""
+  """Writes a file that is either the old one or the whole new one.
+
+  Raises:
+    OSError: it cannot be written; the message names it.
+  """
   temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(json.dumps(value, indent=2) + "\n")
-  temporary.replace(path)
+  try:
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)
+  except OSError as error:
+    raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def check_same_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
@@ -45,12 +54,19 @@ def check_same_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
 
   Raises:
     FileNotFoundError: there is no `config.json`.
-    ValueError: a key differs that a run may not change, which it names.
+    ValueError: a key differs that a run may not change, which it names, or
+      the file is damaged.
   """
   path = workdir / "config.json"
   if not path.exists():
     raise FileNotFoundError(f"{workdir} holds no run (no config.json)")
-  saved = flatten(json.loads(path.read_text()))
+  try:
+    saved = flatten(json.loads(path.read_text()))
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is damaged ({error}); restore it from a copy, or use another"
+      " --workdir"
+    ) from error
   asked = flatten(json.loads(json.dumps(config)))
   for key in sorted(saved.keys() | asked.keys()):
     if key.startswith(_FREE_TO_CHANGE):
@@ -75,9 +91,6 @@ def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    probe = workdir / f".write_test_{os.getpid()}"
-    probe.write_text("")
-    probe.unlink()
   except OSError as error:
     raise OSError(f"workdir {workdir} cannot be written: {error}") from error
   if (workdir / "config.json").exists():

@@ -1,5 +1,7 @@
 """Opening prepared datasets, and the checks on semi-supervised splits."""
 
+import dataclasses
+import json
 import pathlib
 import shutil
 
@@ -76,6 +78,29 @@ def test_read_split_gives_records_of_train(prepared):
   ]
   assert split.labeled.dtype == split.unlabeled.dtype == "int64"
   assert len(split.unlabeled) == 7 and split.name == "few"
+
+
+def test_the_fingerprint_tells_names_classes_and_lists_apart(prepared):
+  dataset = datasets.open_dataset("toy", prepared)
+  split = datasets.read_split(dataset, "few")
+  same = datasets.fingerprint(dataset, split)
+  assert same == json.loads(json.dumps(same))
+  assert same == datasets.fingerprint(dataset, split)
+
+  def changed(dataset=dataset, split=split):
+    other = datasets.fingerprint(dataset, split)
+    return [key for key in same | other if same.get(key) != other.get(key)]
+
+  replace = dataclasses.replace
+  names = (*dataset.class_names[:-1], "new")
+  assert changed(replace(dataset, name="other")) == ["dataset"]
+  assert changed(replace(dataset, class_names=names)) == ["class 2"]
+  more = (*dataset.class_names, "new")
+  assert changed(replace(dataset, class_names=more)) == ["class 3"]
+  backwards = replace(split, labeled=split.labeled[::-1])
+  assert changed(split=backwards) == ["labelled ids"]
+  fewer = replace(split, unlabeled=split.unlabeled[1:])
+  assert changed(split=fewer) == ["unlabelled ids"]
 
 
 def test_unknown_split_names_those_available(lists):

@@ -19,7 +19,7 @@ from array_record.python import array_record_module
 
 from data_prep import folder
 from tests import voc_tree
-from u2pl_jax.data import datasets, input_pipeline, preprocess
+from u2pl_jax.data import datasets, input_pipeline, preprocess, streams
 
 WHOLE = {"crop_size": (32, 32), "scale_range": (1.0, 1.0), "flip_prob": 0.0}
 # 5 labelled and 12 unlabelled images: neither divides by its batch.
@@ -137,6 +137,24 @@ def test_unlabelled_stream_draws_without_replacement_in_an_epoch(
   counts = collections.Counter(ids)
   unlabeled = {dataset.ids["train"][i] for i in split.unlabeled}
   assert set(counts) == unlabeled and "train_0" not in unlabeled
+
+
+def test_ids_at_a_step_are_those_of_its_batch(batches, dataset, split):
+  ids = dataset.ids["train"]
+  for step, batch in enumerate(batches(8, **WHOLE)):
+    found = streams.ids_at_step(dataset, split, step, seed=3, **SIZES)
+    assert found == {
+      "labeled": find_ids(batch["image_l"], ids),
+      "unlabeled": find_ids(batch["image_u"], ids),
+    }
+
+
+def test_without_unlabelled_images_a_step_has_labelled_ids_alone(
+  dataset, split
+):
+  sizes = {"batch_size_l": 2, "batch_size_u": 0}
+  found = streams.ids_at_step(dataset, split, 4, seed=3, **sizes)
+  assert list(found) == ["labeled"]
 
 
 def test_crops_are_those_of_the_documented_draws(batches, dataset):

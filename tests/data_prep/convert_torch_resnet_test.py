@@ -306,11 +306,9 @@ def make_run(workdir, *, teacher=True):
     jax.random.key(0),
   )
   states = {}
-  with checkpoint.create_manager(
-    workdir / "checkpoints", keep_last=1
-  ) as manager:
+  with checkpoint.open_manager(workdir / "checkpoints", keep_last=1) as manager:
     for step, miou in ((1, 50.0), (2, 40.0)):
-      states[step] = torch_weights.random(shapes, seed=step)
+      states[step] = jax.device_put(torch_weights.random(shapes, seed=step))
       checkpoint.save(manager, step, states[step], {"step": step}, miou)
   return states
 
@@ -370,7 +368,7 @@ def test_a_run_without_teacher_gives_its_student(tmp_path, source, capsys):
 def test_folders_without_a_run_are_refused(tmp_path, source, capsys):
   message = fail(capsys, source, f"--workdir={tmp_path}")
   assert f"{tmp_path} holds no run" in message
-  with checkpoint.create_manager(tmp_path / "checkpoints", keep_last=1):
+  with checkpoint.open_manager(tmp_path / "checkpoints", keep_last=1):
     pass
   message = fail(capsys, source, f"--workdir={tmp_path}", "--checkpoint=last")
   assert "holds no last checkpoint" in message
@@ -379,7 +377,7 @@ def test_folders_without_a_run_are_refused(tmp_path, source, capsys):
 def test_a_damaged_checkpoint_is_named(run, tmp_path, source, capsys):
   workdir = tmp_path / "run"
   shutil.copytree(run[0], workdir)
-  state = workdir / "checkpoints" / "1" / "state"
-  (state / "_METADATA").write_text("{")
+  folder = workdir / "checkpoints" / "1"
+  (folder / "state" / "_METADATA").write_text("{")
   message = fail(capsys, source, f"--workdir={workdir}")
-  assert f"{state}: damaged checkpoint" in message
+  assert f"{folder}: damaged checkpoint" in message

@@ -9,6 +9,7 @@ that a semi-supervised split uses with and without their masks.
 
 import collections
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -152,6 +153,23 @@ def read_split(dataset: Dataset, split: str) -> Split:
     labeled=np.array([record[i] for i in labeled], np.int64),
     unlabeled=np.array([record[i] for i in unlabeled], np.int64),
   )
+
+
+def fingerprint(dataset: Dataset, split: Split) -> dict[str, str]:
+  """What tells the data of a run from other data: name, classes, id lists.
+
+  Returns:
+    A flat dict, JSON-able; the id lists, in order, as SHA-256 digests.
+  """
+  classes = {f"class {i}": name for i, name in enumerate(dataset.class_names)}
+  parts = {"labelled": split.labeled, "unlabelled": split.unlabeled}
+  digests = {
+    f"{kind} ids": hashlib.sha256(
+      "\n".join(dataset.ids["train"][record] for record in records).encode()
+    ).hexdigest()
+    for kind, records in parts.items()
+  }
+  return {"dataset": dataset.name} | classes | digests
 
 
 def read_id_list(path: pathlib.Path) -> list[str]:

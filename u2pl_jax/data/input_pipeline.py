@@ -93,11 +93,9 @@ def make_train_iterator(
     examples = examples.map(crop, num_parallel_calls=num_workers)
     return examples.batch(len(rows), drop_remainder=True)
 
-  labeled = streams.labeled_stream(split.labeled, seed)
+  labeled, unlabeled = streams.of_training(split, batch_size_u, seed)
   parts = [batches(labeled, batch_size_l, "image_l", "label_l")]
-  if batch_size_u:
-    epoch_length = steps_per_epoch(split, batch_size_u) * batch_size_u
-    unlabeled = streams.unlabeled_stream(split.unlabeled, seed, epoch_length)
+  if unlabeled:
     parts.append(batches(unlabeled, batch_size_u, "image_u"))
   merged = tf.data.Dataset.zip(*parts).map(_merge)
   merged = merged.prefetch(2).with_options(_options(num_workers))

@@ -9,6 +9,8 @@ import functools
 
 import numpy as np
 
+from u2pl_jax.data import datasets
+
 _LABELED, _UNLABELED = 0, 1
 _PERMUTATION, _AUGMENTATION = 0, 1
 
@@ -56,6 +58,54 @@ def unlabeled_stream(
 ) -> Stream:
   """Returns the stream of unlabelled images."""
   return Stream(records, epoch_length, seed, _UNLABELED)
+
+
+def of_training(
+  split: datasets.Split, batch_size_u: int, seed: int
+) -> tuple[Stream, Stream | None]:
+  """Returns the labelled stream and, if batch_size_u > 0, the unlabelled one.
+
+  An epoch of the latter takes as many whole batches as its list has.
+  """
+  labeled = labeled_stream(split.labeled, seed)
+  if not batch_size_u:
+    return labeled, None
+  epoch_length = len(split.unlabeled) // batch_size_u * batch_size_u
+  return labeled, unlabeled_stream(split.unlabeled, seed, epoch_length)
+
+
+def ids_at_step(
+  dataset: datasets.Dataset,
+  split: datasets.Split,
+  step: int,
+  *,
+  batch_size_l: int,
+  batch_size_u: int,
+  seed: int,
+) -> dict[str, list[str]]:
+  """Returns the ids of the images in the global batch of a step.
+
+  Args:
+    dataset: names the images.
+    split: which of them are labelled and unlabelled.
+    step: 0 for the first batch.
+    batch_size_l: labelled images a step, over all processes.
+    batch_size_u: unlabelled images a step, over all processes; 0 for none.
+    seed: of the run.
+
+  Returns:
+    "labeled" and, if batch_size_u > 0, "unlabeled", in the batch's order.
+  """
+
+  def ids(stream, batch_size):
+    positions = step * batch_size + np.arange(batch_size)
+    return [dataset.ids["train"][i] for i in stream.records_at(positions)]
+
+  labeled, unlabeled = of_training(split, batch_size_u, seed)
+  found = {"labeled": ids(labeled, batch_size_l)}
+  if unlabeled:
+    found["unlabeled"] = ids(unlabeled, batch_size_u)
+  return found
 
 
 @functools.lru_cache(maxsize=8)

@@ -51,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(**arguments)
     if out is not None:
       del arguments["data_dir"]  # Of this machine alone.
-      append_record(
-        _describe_run(name) | {"settings": arguments} | results, out
-      )
+      append_record(describe_run(name) | {"settings": arguments} | results, out)
   except (ImportError, OSError, ValueError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
@@ -92,7 +90,7 @@ def _format_value(value: object) -> str:
   return str(value)
 
 
-def _describe_run(name: str) -> dict[str, object]:
+def describe_run(name: str) -> dict[str, object]:
   """Returns what was run where: what no benchmark needs to know itself."""
   return {
     "benchmark": name,

@@ -1,0 +1,168 @@
+"""What a dry run says, beside what a run takes."""
+
+import functools
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from tests import tiny_run
+from u2pl_jax import collectives, dry_run, experiment
+
+
+@pytest.fixture(scope="module")
+def make_experiment(tmp_path_factory):
+  folder = tiny_run.make_dataset(tmp_path_factory.mktemp("data"))
+
+  def make(**changes):
+    return experiment.create_experiment(tiny_run.make_config(folder, **changes))
+
+  return make
+
+
+@pytest.fixture(scope="module")
+def described(make_experiment):
+  """The experiment, lines about it, and bytes alive on devices after them."""
+  exp = make_experiment()
+  before = sum(array.nbytes for array in jax.live_arrays())
+  text = "\n".join(dry_run.describe(exp))
+  return exp, text, sum(array.nbytes for array in jax.live_arrays()) - before
+
+
+def megabytes(text, pattern):
+  return [
+    round(float(number.replace(",", "")) * 1e6)
+    for number in re.search(pattern, text).groups()
+  ]
+
+
+def bytes_on_first_device(tree):
+  return sum(
+    shard.data.nbytes
+    for leaf in jax.tree.leaves(tree)
+    for shard in leaf.addressable_shards
+    if shard.device == jax.devices()[0]
+  )
+
+
+def test_says_what_the_run_is(described):
+  _, text, _ = described
+  assert "8 x cpu (data 8, fsdp 1) of 1 process(es)" in text
+  assert "16 labelled, 17 unlabelled images; 8 + 8 a step" in text
+  assert "2 batches an epoch, 3 epochs: 6, 2 of them supervised" in text
+
+
+def test_counts_the_parameters(described):
+  exp, text, _ = described
+  init = functools.partial(exp.model.init, train=False, dropout=False)
+  images = np.zeros((1, 33, 33, 3), np.float32)
+  made = jax.eval_shape(init, jax.random.key(0), images)
+  encoder, rest = (
+    sum(leaf.size for leaf in jax.tree.leaves(made["params"][part]))
+    for part in ("encoder", "decoder")
+  )
+  assert f"{encoder + rest:,}: encoder {encoder:,}, rest {rest:,}" in text
+
+
+def test_state_bytes_are_those_of_a_real_state(make_experiment):
+  # Wide enough for some of it to be split.
+  exp = make_experiment(mesh=(2, 4), **{"model.width": 16})
+  shapes = experiment.abstract_state(exp)
+  text = "\n".join(dry_run.describe_state(shapes))
+  state = jax.tree.map(
+    lambda leaf: jax.device_put(
+      np.zeros(leaf.shape, leaf.dtype), leaf.sharding
+    ),
+    shapes,
+  )
+  parts = (
+    state,
+    state.student_variables,
+    state.teacher_variables,
+    state.opt_state,
+    state.memory_bank,
+  )
+  number = r"([\d.,]+) MB"
+  assert megabytes(
+    text,
+    f"{number} a device: student {number}, teacher {number},"
+    f" momentum {number}, bank {number}",
+  ) == [round(bytes_on_first_device(part), -3) for part in parts]
+  whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  assert bytes_on_first_device(state) < 0.5 * whole
+
+
+def test_nothing_is_left_on_the_devices(described):
+  _, _, alive = described
+  assert alive < 1000
+
+
+def test_compiles_both_steps_and_says_what_they_need(described):
+  _, text, _ = described
+  for name in ("supervised", "semi"):
+    assert re.search(rf"{name} step, compiled in [\d.]+ s", text)
+  semi = text.partition("semi step")[2]
+  (gflop,) = re.search(r"computes  ([\d.]+) GFLOP", semi).groups()
+  assert float(gflop) > 0
+  whole, given, made, reused, temporary = megabytes(
+    semi,
+    r"needs     ([\d.]+) MB: arguments ([\d.]+) MB, outputs ([\d.]+) MB,"
+    r".*arguments ([\d.]+) MB, temporaries ([\d.]+) MB",
+  )
+  assert whole == pytest.approx(given + made + temporary - reused, abs=3000)
+  assert 0.9 * made < reused <= made  # The state takes the place of the old.
+
+
+def test_gradients_are_told_from_all_else(described):
+  exp, text, _ = described
+  params = experiment.abstract_state(exp).params
+  gradients = sum(
+    4 * leaf.size
+    for leaf in jax.tree.leaves(params)
+    if len(collectives.dimensions(leaf.shape)) > 1
+  )
+  semi = text.partition("semi step")[2]
+  row = r"together +\d+ +([\d.]+) MB +([\d.]+) MB"
+  of_parameters, of_others = megabytes(semi, row)
+  assert of_parameters == round(gradients, -3)
+  assert of_others > 0
+  largest = semi.partition("largest of parameters")[2].splitlines()[1]
+  assert "all-reduce" in largest and "transpose(jvp" in largest
+
+
+def collective(kind, *shapes, count=1, count_is_known=True):
+  arrays = tuple(
+    collectives.Array("f32", shape, "transpose(here)") for shape in shapes
+  )
+  return collectives.Collective(kind, arrays, count, count_is_known)
+
+
+def test_a_table_adds_up_what_each_kind_sends():
+  lines = dry_run.describe_collectives(
+    [
+      collective("all-reduce", (1000, 250), (500,)),
+      collective("all-reduce", (250, 1, 1000), count=3),
+      collective("all-gather", (1000, 1000), count=2, count_is_known=False),
+    ],
+    {(250, 1000)},
+  )
+  assert [line.split() for line in lines] == [
+    ["sends", "times", "parameters", "all", "else"],
+    ["all-reduce", "4", "4.000", "MB", "0.002", "MB"],
+    ["all-gather", "2", "0.000", "MB", "8.000", "MB"],
+    ["together", "6", "4.000", "MB", "8.002", "MB"],
+    ["of", "loops", "of", "unknown", "length", "one", "iteration"],
+    ["largest", "of", "parameters"],
+    "3.000 MB all-reduce 3 x f32[250,1,1000] transpose(here)".split(),
+    "1.000 MB all-reduce 1 x f32[1000,250] transpose(here)".split(),
+    ["largest", "of", "all", "else"],
+    "8.000 MB all-gather 2 x f32[1000,1000] transpose(here)".split(),
+    "0.002 MB all-reduce 1 x f32[500] transpose(here)".split(),
+  ]
+
+
+def test_one_device_sends_nothing():
+  assert list(dry_run.describe_collectives([], set())) == [
+    "  sends     nothing"
+  ]

@@ -1,0 +1,218 @@
+"""Compiles a run's programs and says what they take, without running them.
+
+Nothing is allocated on the devices and nothing is written. MB are 10^6 bytes.
+"""
+
+import collections
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import jax
+from ml_collections import config_dict
+
+from u2pl_jax import collectives, experiment, train_state
+
+PyTree = Any
+_LARGEST = 6  # Arrays shown of each sort.
+
+
+def report(config: config_dict.ConfigDict) -> None:
+  """Prints what a run of this config would be, once for all processes.
+
+  Raises:
+    ValueError, FileNotFoundError: one line that names the key or file.
+  """
+  for line in describe(experiment.create_experiment(config)):
+    if jax.process_index() == 0:
+      print(line, flush=True)
+
+
+def describe(exp: experiment.Experiment) -> Iterator[str]:
+  """Lines on the run, its state, and each program as soon as it is compiled."""
+  state = experiment.abstract_state(exp)
+  yield from describe_run(exp)
+  yield from describe_state(state)
+  shapes = parameter_dimensions(state.params)
+  for name, lowered in experiment.lower_steps(exp).items():
+    yield from describe_program(name, lowered, shapes)
+
+
+def describe_run(exp: experiment.Experiment) -> Iterator[str]:
+  """Lines on devices, data and steps."""
+  data, timeline = exp.config.data, exp.timeline
+  axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
+  yield (
+    f"devices     {exp.mesh.size} x {exp.mesh.devices.flat[0].device_kind}"
+    f" ({axes}) of {jax.process_count()} process(es)"
+  )
+  each = f"{data.batch_size_l}"
+  supervised = "all"
+  if exp.is_semi:
+    each += f" + {data.batch_size_u}"
+    supervised = f"{timeline.first_semi_step:,}"
+  yield (
+    f"data        {len(exp.split.labeled):,} labelled, "
+    f"{len(exp.split.unlabeled):,} unlabelled images; {each} a step"
+  )
+  yield (
+    f"steps       {timeline.steps_per_epoch:,} batches an epoch,"
+    f" {timeline.num_epochs:,} epochs: {timeline.total_steps:,},"
+    f" {supervised} of them supervised"
+  )
+
+
+def describe_state(state: train_state.TrainState) -> Iterator[str]:
+  """Lines on parameters and on the bytes of the state on each device.
+
+  Args:
+    state: shapes with shardings.
+  """
+  total = _count(state.params)
+  encoder = _count(state.params["encoder"])
+  yield (
+    f"parameters  {total:,}: encoder {encoder:,}, rest {total - encoder:,}"
+  )
+  parts = {
+    "student": state.student_variables,
+    "teacher": state.teacher_variables,
+    "momentum": state.opt_state,
+    "bank": state.memory_bank,
+  }
+  each = ", ".join(
+    f"{name} {_mb(bytes_per_device(part))}" for name, part in parts.items()
+  )
+  yield f"state       {_mb(bytes_per_device(state))} a device: {each}"
+
+
+def describe_program(
+  name: str,
+  lowered: jax.stages.Lowered,
+  parameter_dims: Collection[tuple[int, ...]],
+) -> Iterator[str]:
+  """Compiles a step, and yields lines on its work, memory and collectives.
+
+  Args:
+    name: of the step.
+    lowered: the step.
+    parameter_dims: see `parameter_dimensions`.
+  """
+  started = time.monotonic()
+  compiled = lowered.compile()
+  yield ""
+  yield f"{name} step, compiled in {time.monotonic() - started:.1f} s; a device"
+  # The compiler does not multiply by the length of loops.
+  flops = compiled.cost_analysis().get("flops", math.nan)
+  yield f"  computes  {flops / 1e9:,.3f} GFLOP, the body of a loop counted once"
+  memory = compiled.memory_analysis()
+  whole = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    + memory.temp_size_in_bytes
+    - memory.alias_size_in_bytes
+  )
+  yield (
+    f"  needs     {_mb(whole)}: arguments {_mb(memory.argument_size_in_bytes)},"
+    f" outputs {_mb(memory.output_size_in_bytes)}, of these in the place of"
+    f" arguments {_mb(memory.alias_size_in_bytes)}, temporaries"
+    f" {_mb(memory.temp_size_in_bytes)}"
+  )
+  found = collectives.parse(compiled.as_text())
+  yield from describe_collectives(found, parameter_dims)
+
+
+def describe_collectives(
+  found: Sequence[collectives.Collective],
+  parameter_dims: Collection[tuple[int, ...]],
+) -> Iterator[str]:
+  """A table of what is sent by kind, and the largest arrays.
+
+  Args:
+    found: of one program.
+    parameter_dims: see `parameter_dimensions`.
+  """
+  if not found:
+    yield "  sends     nothing"
+    return
+  times, sent = collections.Counter(), collections.Counter()
+  arrays = {True: [], False: []}
+  for collective in found:
+    times[collective.kind] += collective.count
+    for array in collective.arrays:
+      ours = collectives.is_of_parameters(
+        collective.kind, array, parameter_dims
+      )
+      sent[collective.kind, ours] += collective.count * array.nbytes
+      arrays[ours].append((collective, array))
+  yield f"  {'sends':24}{'times':>8}{'parameters':>16}{'all else':>16}"
+  for kind in filter(times.get, collectives.KINDS):
+    yield _row(kind, times[kind], sent[kind, True], sent[kind, False])
+  yield _row(
+    "together",
+    times.total(),
+    *(sum(sent[kind, ours] for kind in times) for ours in (True, False)),
+  )
+  if not all(collective.count_is_known for collective in found):
+    yield "    of loops of unknown length one iteration"
+  for ours, title in ((True, "parameters"), (False, "all else")):
+    yield f"  largest of {title}"
+    yield from _largest(arrays[ours])
+
+
+def _row(kind: str, times: int, of_parameters: int, of_others: int) -> str:
+  return f"    {kind:22}{times:8,}{_mb(of_parameters):>16}{_mb(of_others):>16}"
+
+
+def _largest(
+  arrays: Sequence[tuple[collectives.Collective, collectives.Array]],
+) -> Iterator[str]:
+  """The arrays that take most in one step; equal ones together."""
+  times = collections.Counter()
+  for collective, array in arrays:
+    times[collective.kind, array] += collective.count
+
+  def nbytes(item):
+    (_, array), count = item
+    return array.nbytes * count
+
+  for (kind, array), count in sorted(times.items(), key=nbytes)[::-1][
+    :_LARGEST
+  ]:
+    yield (
+      f"    {_mb(array.nbytes * count):>12} {kind:18} {count} x {array}"
+      f" {array.op_name}"
+    )
+
+
+def parameter_dimensions(params: PyTree) -> set[tuple[int, ...]]:
+  """`collectives.dimensions` of the parameters, whole and in parts.
+
+  Args:
+    params: shapes with shardings.
+  """
+  found = set()
+  for leaf in jax.tree.leaves(params):
+    for shape in (leaf.shape, leaf.sharding.shard_shape(leaf.shape)):
+      found.add(collectives.dimensions(shape))
+  return found
+
+
+def bytes_per_device(tree: PyTree) -> int:
+  """Bytes of the part of each array that one device holds.
+
+  Args:
+    tree: of shapes with shardings; None holds nothing.
+  """
+  return sum(
+    math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )
+
+
+def _count(tree: PyTree) -> int:
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def _mb(nbytes: int) -> str:
+  return f"{nbytes / 1e6:,.3f} MB"

@@ -1,0 +1,35 @@
+"""Ends a run between two steps when the machine is about to be taken away."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import jax
+from jax.experimental import multihost_utils
+
+
+@contextlib.contextmanager
+def catch_sigterm() -> Iterator[Callable[[int], bool]]:
+  """Lets SIGTERM end the training loop instead of the process.
+
+  One process keeps in mind that it got the signal. With several, JAX's
+  distributed runtime catches it in any of them and has all stop after the
+  same step; its own handler stays.
+
+  Yields:
+    should_stop(step), to be asked between any two steps, by all processes
+    alike; `step` is the number of updates made.
+  """
+  if jax.process_count() > 1:
+    yield multihost_utils.reached_preemption_sync_point
+    return
+  received = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield lambda step: False  # Python hands signals to the main thread only.
+    return
+  before = signal.signal(signal.SIGTERM, lambda *_: received.set())
+  try:
+    yield lambda step: received.is_set()
+  finally:
+    signal.signal(signal.SIGTERM, before)
