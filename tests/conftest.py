@@ -25,6 +25,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 # at the end.
 _LONG = (
   "train_test.py",
+  "distributed_test.py",
   "soak_test.py",
   "corruption_test.py",
   "train_step_test.py",

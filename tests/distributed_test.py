@@ -284,7 +284,7 @@ def test_two_processes_train_like_one(
     sharding, "create_mesh", lambda shape: make((1, 1), jax.devices()[:1])
   )
   losses, params = tiny_run.make_steps(data_dir)
-  assert [process.finish(200) for process in processes] == [0, 0]
+  assert [process.finish(400) for process in processes] == [0, 0]
   with np.load(path) as found:
     np.testing.assert_allclose(found["arr_0"], losses, rtol=1e-5)
     for index, leaf in enumerate(jax.tree.leaves(params)):
@@ -292,30 +292,28 @@ def test_two_processes_train_like_one(
 
 
 @pytest.fixture
-def start_run(start, port, data_dir, tmp_path):
-  """Starts main.py twice, for one run of 16 steps; its folder is `workdir`."""
+def start_run(start, data_dir, tmp_path):
+  """start(*flags) starts main.py for one run of 16 steps, always the same."""
+  settings = {"train.epochs": 8, "checkpoint.every_steps": 2}
+  flags = tiny_run.make_flags(data_dir, "suponly", **settings)
+  return lambda *more: start(
+    "main.py", f"--workdir={tmp_path}/run", *flags, *more
+  )
+
+
+@pytest.fixture
+def start_two_runs(start_run, port):
+  """Starts both processes of the run, which share the state."""
   ports = iter(range(port, 2**16))
 
-  def start_both(workdir):
-    flags = tiny_run.make_flags(
-      data_dir,
-      "suponly",
-      mesh=(1, 2),
-      **{
-        "train.epochs": 8,
-        "eval.every_epochs": 8,
-        "checkpoint.every_steps": 2,
-      },
-    )
-    address = f"--coordinator_address=localhost:{next(ports)}"
+  def start_both():
+    address = f"localhost:{next(ports)}"
     return [
-      start(
-        "main.py",
-        f"--workdir={workdir}",
-        address,
+      start_run(
+        f"--coordinator_address={address}",
         "--num_processes=2",
         f"--process_id={index}",
-        *flags,
+        "--config.mesh=(1, 2)",
       )
       for index in range(2)
     ]
@@ -323,27 +321,27 @@ def start_run(start, port, data_dir, tmp_path):
   return start_both
 
 
-def test_a_run_of_two_processes_survives(start_run, tmp_path):
-  """One is killed, one is told to stop, and the run comes to its end."""
-  workdir = tmp_path / "run"
-  first, second = start_run(workdir)
-  first.wait_for("step 4/16", 200)
+def test_a_run_of_two_processes_survives(start_run, start_two_runs, tmp_path):
+  """One is killed, one is told to stop, and one is left to end the run."""
+  first, second = start_two_runs()
+  first.wait_for("step 4/16", 400)
   second.popen.kill()
   bound = distributed.HEARTBEAT_SECONDS + 15
   assert first.finish(bound) != 0, first.output
-  assert not (workdir / "result.json").exists()
+  assert "step 2: student mIoU" in first.output
 
-  first, second = start_run(workdir)
-  first.wait_for("resuming at step", 100)
+  first, second = start_two_runs()
+  first.wait_for("resuming at step", 400)
   second.popen.send_signal(signal.SIGTERM)
-  assert (first.finish(100), second.finish(20)) == (0, 0), second.output
+  assert (first.finish(400), second.finish(60)) == (0, 0), second.output
   (stopped,) = re.findall(r"stopped by SIGTERM at step (\d+)", first.output)
-  assert (workdir / "checkpoints" / stopped).exists()
+  assert (tmp_path / "run" / "checkpoints" / stopped).exists()
+  assert "step" not in second.output  # Process 0 speaks for all,
+  assert len(list(tmp_path.glob("run/events.*"))) == 2  # and writes.
+  assert not (tmp_path / "run" / "result.json").exists()
 
-  first, second = start_run(workdir)
-  assert (first.finish(200), second.finish(20)) == (0, 0), second.output
-  assert f"resuming at step {stopped}" in first.output
-  assert "step 16: student mIoU" in first.output
-  assert "step" not in second.output  # Process 0 speaks for all.
-  assert json.loads((workdir / "result.json").read_text())["step"] == 16
-  assert len(list(workdir.glob("events.*"))) == 3  # One for each start.
+  alone = start_run()
+  assert alone.finish(400) == 0, alone.output
+  assert f"resuming at step {stopped}" in alone.output
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert result["step"] == 16

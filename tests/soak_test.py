@@ -1,8 +1,10 @@
 """The kill test in its short form, with the real command line."""
 
 import json
+import os
 import random
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +57,31 @@ def test_one_changed_bit_is_a_difference():
   assert soak.find_differences(left, left | {"miou": 1.1}) == ["miou"]
   nan = {"a": np.full(2, np.nan)}
   assert soak.find_differences(nan, {"a": np.full(2, np.nan)}) == []
+
+
+_TELLS_AND_ENDS_WELL = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("compiling the step at step 0 ...", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+  "code, words",
+  [
+    ("print('no such dataset')", "ended by itself: no such dataset"),
+    (_TELLS_AND_ENDS_WELL, "ended without a word"),
+    (_TELLS_AND_ENDS_WELL.replace("exit(0)", "exit(3)"), "exit code 3"),
+  ],
+)
+def test_a_run_that_ends_otherwise_than_it_should_is_told(
+  code, words, tmp_path
+):
+  plan = soak.Plan(signal.SIGTERM, "compile", wait=0.0, last_step=5)
+  with soak.Start([sys.executable, "-c", code], dict(os.environ)) as start:
+    with pytest.raises(soak.SoakError, match=words):
+      soak.interrupt(start, plan, tmp_path)
 
 
 def test_a_killed_run_ends_bit_identical_to_an_untouched_one(tmp_path, capsys):

@@ -47,14 +47,13 @@ def describe_run(exp: experiment.Experiment) -> Iterator[str]:
     f"devices     {exp.mesh.size} x {exp.mesh.devices.flat[0].device_kind}"
     f" ({axes}) of {jax.process_count()} process(es)"
   )
-  each = f"{data.batch_size_l}"
-  supervised = "all"
+  each, supervised = str(data.batch_size_l), "all"
   if exp.is_semi:
     each += f" + {data.batch_size_u}"
     supervised = f"{timeline.first_semi_step:,}"
   yield (
-    f"data        {len(exp.split.labeled):,} labelled, "
-    f"{len(exp.split.unlabeled):,} unlabelled images; {each} a step"
+    f"data        {len(exp.split.labeled):,} labelled,"
+    f" {len(exp.split.unlabeled):,} unlabelled images; {each} a step"
   )
   yield (
     f"steps       {timeline.steps_per_epoch:,} batches an epoch,"

@@ -242,9 +242,10 @@ def create_train_step(experiment: Experiment) -> Callable:
   would run its branches on a single core on CPUs.)
   """
   programs = _jit_steps(experiment)
-  base_rng = jax.device_put(
-    _base_rng(experiment), sharding.replicate(experiment.mesh)
-  )
+  base_rng = jax.jit(
+    functools.partial(_base_rng, experiment),
+    out_shardings=sharding.replicate(experiment.mesh),
+  )()
 
   def step(index, state, batch):
     name = "semi" if experiment.is_semi_step(index) else "supervised"

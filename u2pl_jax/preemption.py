@@ -1,6 +1,7 @@
 """Ends a run between two steps when the machine is about to be taken away."""
 
 import contextlib
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,12 @@ def catch_sigterm() -> Iterator[Callable[[int], bool]]:
     alike; `step` is the number of updates made.
   """
   if jax.process_count() > 1:
-    yield multihost_utils.reached_preemption_sync_point
+    # JAX takes the signal for a question yet to come, of the number after the
+    # last one asked; so questions are counted, which begin at 1 in every start.
+    questions = itertools.count(1)
+    yield lambda step: multihost_utils.reached_preemption_sync_point(
+      next(questions)
+    )
     return
   received = threading.Event()
   if threading.current_thread() is not threading.main_thread():
