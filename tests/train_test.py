@@ -249,8 +249,8 @@ def copied_run(whole_run, tmp_path):
 
 
 def cut_arrays(folder):
-  """Cuts the largest file of a checkpoint in half."""
-  files = [path for path in folder.rglob("*") if path.is_file()]
+  """Cuts the largest file of a checkpoint's arrays in half."""
+  files = list(folder.glob("state/**/d/*"))
   largest = max(files, key=lambda path: path.stat().st_size)
   os.truncate(largest, largest.stat().st_size // 2)
 
