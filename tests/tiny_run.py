@@ -42,18 +42,23 @@ def make_dataset(folder):
   return folder
 
 
-def make_config(data_dir, **changes):
-  config = runpy.run_path("configs/synthetic.py")["get_config"]("")
-  settings = SETTINGS | {"data.data_dir": str(data_dir)} | changes
-  config.update_from_flattened_dict(settings)
+def _settings(data_dir, method, changes):
+  settings = SETTINGS | {"data.data_dir": str(data_dir)}
+  if method == "suponly":
+    settings["model.rep_channels"] = 0
+  return settings | changes
+
+
+def make_config(data_dir, arg="", **changes):
+  """`arg` stands after the colon of --config."""
+  config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
+  config.update_from_flattened_dict(_settings(data_dir, config.method, changes))
   return config
 
 
 def make_flags(data_dir, method, **changes):
   """Of main.py, to the same end."""
-  settings = SETTINGS | {"data.data_dir": str(data_dir)} | changes
-  if method == "suponly":
-    settings["model.rep_channels"] = 0
+  settings = _settings(data_dir, method, changes)
   return [f"--config=configs/synthetic.py:method={method}"] + [
     f"--config.{key}={value}" for key, value in settings.items()
   ]

@@ -1,9 +1,9 @@
 """The loop end to end, on a small synthetic dataset and a tiny network."""
 
+import functools
 import json
 import os
 import resource
-import runpy
 import shutil
 import signal
 
@@ -13,38 +13,14 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
+from tests import tiny_run
 from u2pl_jax import augment, checkpoint, experiment, sharding, train
 from u2pl_jax.data import datasets
-
-# 3 epochs of 2 steps, the first supervised, evaluated after each.
-SETTINGS = {
-  "data.crop_size": (33, 33),
-  "data.num_workers": 1,
-  "data.split": "16",
-  "model.width": 4,
-  "model.decoder_channels": 8,
-  "model.low_level_channels": 4,
-  "model.rep_channels": 6,
-  "model.aspp_rates": (1,),
-  "contrast.bank_capacity": 64,
-  "contrast.bank_capacity_class0": 64,
-  "train.epochs": 3,
-  "train.log_every_steps": 2,
-  "semi.supervised_epochs": 1,
-  "eval.crop_size": (33, 33),
-  "eval.batch_size": 8,
-  "eval.every_epochs": 1,
-  "eval.num_images": 2,
-}
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-  synthetic.prepare(
-    folder, num_labeled=16, num_unlabeled=17, num_val=9, image_size=32
-  )
-  return folder
+  return tiny_run.make_dataset(tmp_path_factory.mktemp("data"))
 
 
 _create_mesh = sharding.create_mesh
@@ -61,16 +37,7 @@ def one_device(monkeypatch):
 
 @pytest.fixture
 def make_config(data_dir):
-  def make(arg="", **changes):
-    config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
-    settings = dict(SETTINGS)
-    if config.method == "suponly":
-      settings["model.rep_channels"] = 0
-    settings |= {"data.data_dir": str(data_dir)} | changes
-    config.update_from_flattened_dict(settings)
-    return config
-
-  return make
+  return functools.partial(tiny_run.make_config, data_dir)
 
 
 def state_of(config, workdir, step):

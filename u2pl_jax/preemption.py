@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 
 
 @contextlib.contextmanager
-def catch_sigterm() -> Iterator[Callable[[int], bool]]:
+def catch_sigterm() -> Iterator[Callable[[], bool]]:
   """Lets SIGTERM end the training loop instead of the process.
 
   One process keeps in mind that it got the signal. With several, JAX's
@@ -19,23 +19,20 @@ def catch_sigterm() -> Iterator[Callable[[int], bool]]:
   same step; its own handler stays.
 
   Yields:
-    should_stop(step), to be asked between any two steps, by all processes
-    alike; `step` is the number of updates made.
+    should_stop(), to be asked between any two steps, by all processes alike.
   """
   if jax.process_count() > 1:
     # JAX takes the signal for a question yet to come, of the number after the
     # last one asked; so questions are counted, which begin at 1 in every start.
     questions = itertools.count(1)
-    yield lambda step: multihost_utils.reached_preemption_sync_point(
-      next(questions)
-    )
+    yield lambda: multihost_utils.reached_preemption_sync_point(next(questions))
     return
   received = threading.Event()
   if threading.current_thread() is not threading.main_thread():
-    yield lambda step: False  # Python hands signals to the main thread only.
+    yield lambda: False  # Python hands signals to the main thread only.
     return
   before = signal.signal(signal.SIGTERM, lambda *_: received.set())
   try:
-    yield lambda step: received.is_set()
+    yield received.is_set
   finally:
     signal.signal(signal.SIGTERM, before)

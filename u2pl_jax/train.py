@@ -138,7 +138,7 @@ class _Run:
     exp: experiment.Experiment,
     workdir: epath.Path,
     manager: ocp.CheckpointManager,
-    should_stop: Callable[[int], bool],
+    should_stop: Callable[[], bool],
     profile_steps: tuple[int, int] | None,
   ):
     self._exp = exp
@@ -262,7 +262,7 @@ class _Run:
     step_fn = experiment.create_train_step(exp)
     batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
     for step in range(start_step + 1, total_steps + 1):
-      if self._should_stop(step - 1):
+      if self._should_stop():
         return step - 1, state, None
       trace.before(step)
       state, step_metrics = step_fn(step - 1, state, next(batches))
