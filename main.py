@@ -1,9 +1,10 @@
-"""Trains and evaluates U2PL.
+r"""Trains and evaluates U2PL.
 
 python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 python main.py --config=configs/voc_1464.py --workdir=DIR --config.seed=1
 python main.py --config=configs/voc_1464.py --dry_run
-python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last
+python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last \
+  --config.eval.protocol=slide --save_predictions=color
 """
 
 from absl import app, flags, logging
@@ -22,6 +23,12 @@ _MODE = flags.DEFINE_enum(
 )
 _CHECKPOINT = flags.DEFINE_enum(
   "checkpoint", "best", ["best", "last"], "Which one --mode=eval evaluates."
+)
+_STATE = flags.DEFINE_enum(
+  "state", None, ["teacher", "student"], "Which network --mode=eval evaluates."
+)
+_SAVE_PREDICTIONS = flags.DEFINE_string(
+  "save_predictions", "", "index, color, cityscapes, or several with commas."
 )
 _PROFILE = flags.DEFINE_string(
   "profile", None, "START:STOP, updates to trace into WORKDIR/profile."
@@ -52,7 +59,13 @@ def _run() -> None:
   if config.data.name == "synthetic":
     synthetic.prepare(config.data.data_dir)
   if _MODE.value == "eval":
-    train.evaluate(config, workdir, _CHECKPOINT.value)
+    train.evaluate(
+      config,
+      workdir,
+      _CHECKPOINT.value,
+      network=_STATE.value,
+      save_predictions=_SAVE_PREDICTIONS.value,
+    )
   else:
     train.train_and_evaluate(config, workdir, profile_steps=profile_steps)
 

@@ -173,7 +173,14 @@ def base() -> config_dict.ConfigDict:
   config.contrast.max_keys_per_class = 1024  # Enter the bank in one step.
 
   config.eval = section()
-  config.eval.crop_size = (513, 513)  # Centre crop; height, width.
+  # "crop": the centre; "whole": images at their own size; "slide": windows.
+  config.eval.protocol = "crop"
+  config.eval.crop_size = (513, 513)  # Of the centre crop or the windows.
+  config.eval.scales = (1.0,)  # Images are seen at each; logits are averaged.
+  config.eval.flip = False  # Also mirrored.
+  config.eval.base_size = 0  # Long side at scale 1, pixels; 0: the image's own.
+  config.eval.stride_rate = 2 / 3  # Stride of windows over their side.
+  config.eval.max_shapes = 8  # "whole", "slide": images are padded to so many.
   config.eval.every_epochs = 1
   config.eval.batch_size = 16  # Images, all devices.
   config.eval.num_images = 4  # Shown in TensorBoard.

@@ -27,13 +27,13 @@ import numpy as np
 
 from data_prep import (
   archives,
-  cityscapes_labels,
   cityscapes_polygons,
   command,
   examples,
   split_lists,
   writer,
 )
+from u2pl_jax import cityscapes_labels
 
 # In order of preference.
 LABELS = ("trainIds", "labelIds", "polygons")

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import u2pl_jax
+from u2pl_jax import palettes
 
 # "": class ids in gray and palette masks, colours in RGB masks.
 MASK_VALUES = ("", "ids", "colors", "binary")
@@ -77,25 +78,10 @@ def read(
     raise ValueError(f"{file}: must hold a palette for masks of colours")
   return ClassTable(
     names=tuple(names),
-    palette=tuple(map(tuple, palette or voc_palette(len(names)))),
+    palette=tuple(map(tuple, palette or palettes.voc_palette(len(names)))),
     mask_values=values,
     ids_by_color=ids_by_color,
   )
-
-
-def voc_palette(length: int) -> tuple[Color, ...]:
-  """Returns the colours PASCAL VOC gives the first class ids."""
-  return tuple(_voc_color(label) for label in range(length))
-
-
-def _voc_color(label: int) -> Color:
-  """Returns the colour PASCAL VOC gives a class id: its bits, spread."""
-  bits = [(label >> i) & 1 for i in range(8)]
-  channels = [bits[c::3] for c in range(3)]
-  red, green, blue = (
-    sum(b << (7 - i) for i, b in enumerate(c)) for c in channels
-  )
-  return red, green, blue
 
 
 def _load(file: pathlib.Path) -> dict[str, object]:

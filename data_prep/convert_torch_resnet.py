@@ -220,37 +220,38 @@ def export(
     OSError: there is no such run or checkpoint, or `target` cannot be written.
     ValueError: the run has no teacher, but `state` asks for it.
   """
-  torch = _import_torch()
-  workdir, target = pathlib.Path(workdir), pathlib.Path(target)
+  step, chosen, variables = checkpoint.restore_network(
+    pathlib.Path(workdir) / "checkpoints", which, state
+  )
+  print(f"{workdir}: {chosen} of step {step}")
+  save(variables, target, state=chosen)
+
+
+def save(
+  variables: Mapping[str, Any], target: str | pathlib.Path, *, state: str
+) -> None:
+  """Writes a network as a PyTorch checkpoint.
+
+  Args:
+    variables: {"params", "batch_stats"}, nested dictionaries of arrays.
+    target: replaced if it exists.
+    state: "teacher" or "student", which the checkpoint calls it.
+
+  Raises:
+    ImportError: there is no PyTorch, or an old one.
+    OSError: `target` cannot be written.
+    ValueError: its name does not end with .pth or .pt.
+  """
+  torch, target = _import_torch(), pathlib.Path(target)
   if target.suffix not in (".pth", ".pt"):
     raise ValueError(f"{target}: the name must end with .pth")
-  step, chosen, variables = _restore(workdir, which, state)
   arrays = torch_import.to_torch(variables)
   # Restored arrays may be read-only, which PyTorch's views would ignore.
   tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
-  key = _STATE_KEYS[chosen]
+  key = _STATE_KEYS[state]
   _write(target, lambda file: torch.save({key: tensors}, file))
-  network = torch_networks.recognize(arrays)
-  print(f"{workdir}: {chosen} of step {step}, {network}; {_count(arrays)}")
+  print(f"{torch_networks.recognize(arrays)}; {_count(arrays)}")
   print(f"wrote {target}")
-
-
-def _restore(
-  workdir: pathlib.Path, which: str, state: str | None
-) -> tuple[int, str, dict[str, Any]]:
-  """Returns step, "teacher" or "student", and the variables."""
-  folder = workdir / "checkpoints"
-  if not folder.is_dir():
-    raise FileNotFoundError(f"{workdir} holds no run (no checkpoints)")
-  with checkpoint.open_manager(folder, keep_last=1, read_only=True) as manager:
-    step = checkpoint.find_step(manager, which)
-    for chosen in [state] if state else _STATE_KEYS:
-      variables = checkpoint.restore_variables(
-        manager, step, teacher=chosen == "teacher"
-      )
-      if variables is not None:
-        return step, chosen, variables
-  raise ValueError(f"{workdir} has no teacher; omit --state")
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

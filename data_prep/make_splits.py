@@ -32,7 +32,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from scipy import optimize
 
-from data_prep import command, progress, split_lists, writer
+from data_prep import command, split_lists, writer
+from u2pl_jax import progress
 from u2pl_jax.data import datasets
 
 _TEMPORARY = ".incomplete_splits"

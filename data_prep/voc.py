@@ -23,19 +23,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from data_prep import (
   archives,
-  class_table,
   command,
   examples,
   split_lists,
   writer,
 )
+from u2pl_jax import palettes
 from u2pl_jax.data import datasets
 
-CLASS_NAMES = (
-  "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car",
-  "cat", "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person",
-  "pottedplant", "sheep", "sofa", "train", "tvmonitor"
-)  # fmt: skip
 LISTS = ("published", "tree")
 
 _IMAGES = "JPEGImages"
@@ -157,8 +152,8 @@ def _read_source(
     problems = _find_missing_masks(files, expected, masks.keys(), own)
   problems = _find_missing_images(files, wanted, lists) + problems
   return writer.Source(
-    class_names=CLASS_NAMES,
-    palette=class_table.voc_palette(len(CLASS_NAMES)),
+    class_names=palettes.VOC_NAMES,
+    palette=palettes.voc_palette(len(palettes.VOC_NAMES)),
     examples={
       split: [
         examples.RawExample(i, files.images[i], masks.get(i))

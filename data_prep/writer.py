@@ -19,7 +19,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
 import u2pl_jax
-from data_prep import examples, progress
+from data_prep import examples
+from u2pl_jax import progress
 from u2pl_jax.data import datasets
 
 _EXAMPLES_PER_SHARD = 1024

@@ -311,3 +311,36 @@ def test_a_state_without_teacher_has_no_teacher_variables(tmp_path):
   save_networks(tmp_path, teacher=False)
   student, teacher = restore_networks(tmp_path)
   assert student is not None and teacher is None
+
+
+@pytest.mark.parametrize(
+  "teacher, asked, chosen, value",
+  [
+    (True, None, "teacher", 2),
+    (True, "teacher", "teacher", 2),
+    (True, "student", "student", 1),
+    (False, None, "student", 1),
+  ],
+)
+def test_a_network_is_restored_from_the_folder_alone(
+  teacher, asked, chosen, value, tmp_path
+):
+  save_networks(tmp_path, teacher=teacher)
+  restored = checkpoint.restore_network(str(tmp_path), "best", asked)
+  step, found, variables = restored
+  assert (step, found) == (3, chosen)
+  kernel = variables["params"]["encoder"]["kernel"]
+  np.testing.assert_array_equal(kernel, np.full((3, 2), value))
+
+
+def test_a_teacher_that_is_not_there_is_told(tmp_path):
+  save_networks(tmp_path / "checkpoints", teacher=False)
+  with pytest.raises(ValueError, match="has no teacher") as caught:
+    checkpoint.restore_network(tmp_path / "checkpoints", "last", "teacher")
+  assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_folder_without_checkpoints_is_named_and_not_made(tmp_path):
+  with pytest.raises(FileNotFoundError, match="holds no run"):
+    checkpoint.restore_network(tmp_path / "checkpoints", "best", None)
+  assert not (tmp_path / "checkpoints").exists()

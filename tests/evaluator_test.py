@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from u2pl_jax import augment, evaluator, sharding
+from tests import tiny
+from u2pl_jax import augment, evaluator, protocol, sharding
+
+WHOLE = protocol.Protocol("whole", (8, 8))
 
 
 class BrightnessModel(nn.Module):
@@ -16,9 +19,9 @@ class BrightnessModel(nn.Module):
     return {"logits": jax.numpy.concatenate([-brightness, brightness], -1)}
 
 
-def make_batches(num_images, batch_size, rng):
-  images = rng.integers(0, 256, (num_images, 8, 8, 3), np.uint8)
-  labels = rng.choice(np.uint8([0, 1, 255]), (num_images, 8, 8))
+def make_batches(num_images, batch_size, rng, side=8):
+  images = rng.integers(0, 256, (num_images, side, side, 3), np.uint8)
+  labels = rng.choice(np.uint8([0, 1, 255]), (num_images, side, side))
   batches = []
   for start in range(0, num_images, batch_size):
     index = np.arange(start, start + batch_size)
@@ -32,7 +35,7 @@ def make_batches(num_images, batch_size, rng):
 
 def run(batches, devices):
   mesh = sharding.create_mesh(devices=jax.devices()[:devices])
-  predict = evaluator.make_predict(BrightnessModel())
+  predict = evaluator.make_predict(BrightnessModel(), WHOLE)
   count = evaluator.make_count_pixels(predict, 2, mesh)
   return evaluator.evaluate(count, {}, batches, mesh)
 
@@ -55,7 +58,7 @@ def test_padding_is_not_counted():
 
 
 def test_entropy_is_that_of_the_prediction():
-  predict = evaluator.make_predict(BrightnessModel())
+  predict = evaluator.make_predict(BrightnessModel(), WHOLE)
   labels, entropy = predict({}, np.full((1, 2, 2, 3), 255, np.uint8))
   assert (labels == 1).all()
   assert (entropy > 0).all() and (entropy < np.log(2)).all()
@@ -64,3 +67,55 @@ def test_entropy_is_that_of_the_prediction():
 def test_empty_set_is_an_error():
   with pytest.raises(ValueError, match="validation set is empty"):
     run([], 1)
+
+
+@pytest.mark.parametrize(
+  "kind, scales", [("whole", (1.0,)), ("slide", (0.75, 1.0))]
+)
+def test_devices_do_not_change_the_count_by_one_pixel(kind, scales):
+  model = tiny.make_model()
+  images, _, batches = make_batches(16, 8, np.random.default_rng(2), side=33)
+  variables = model.init(
+    jax.random.key(0), augment.normalize(images[:1]), train=False, dropout=False
+  )
+  outputs = model.apply(
+    variables, augment.normalize(images), train=False, dropout=False
+  )
+  # So that an untrained network does not always prefer the same class.
+  output = variables["params"]["decoder"]["classifier"]["output"]
+  output["bias"] -= outputs["logits"].mean((0, 1, 2))
+  predict = evaluator.make_predict(
+    model, protocol.Protocol(kind, (24, 24), scales, flip=True)
+  )
+
+  def count(devices):
+    mesh = sharding.create_mesh(devices=jax.devices()[:devices])
+    count_pixels = evaluator.make_count_pixels(predict, 5, mesh)
+    return [
+      np.asarray(count_pixels(variables, sharding.to_global(batch, mesh))[0])
+      for batch in batches
+    ]
+
+  on_one = count(1)
+  assert np.count_nonzero(np.sum(on_one, axis=(0, 1))) == 5
+  for devices in (2, 8):
+    np.testing.assert_array_equal(count(devices), on_one)
+
+
+def test_batches_come_with_their_predictions_one_behind():
+  images, _, batches = make_batches(5, 2, np.random.default_rng(3))
+  mesh = sharding.create_mesh(devices=jax.devices()[:2])
+  predict = evaluator.make_predict(BrightnessModel(), WHOLE)
+  count = evaluator.make_count_pixels(predict, 2, mesh)
+  seen = []
+  evaluator.evaluate(
+    count,
+    {},
+    batches,
+    mesh,
+    lambda batch, predictions: seen.append((batch, np.asarray(predictions))),
+  )
+  assert all(a is b for (a, _), b in zip(seen, batches, strict=True))
+  predictions = np.concatenate([labels for _, labels in seen])[:5]
+  bright = np.asarray(augment.normalize(images)).mean(-1) > 0
+  np.testing.assert_array_equal(predictions, bright)

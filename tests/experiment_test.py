@@ -97,14 +97,15 @@ def test_the_run_follows_from_the_lists_and_the_config(make_config):
   assert exp.timeline.steps_per_epoch == 2  # 16 unlabelled images, 8 a step.
   assert exp.timeline.first_semi_step == 16
   assert [exp.images_at_step(index) for index in (0, 15, 16)] == [8, 8, 16]
-  assert [exp.teacher_is_evaluated(s) for s in (0, 16, 17)] == [0, 0, 1]
+  networks = [exp.evaluated_network(step) for step in (0, 16, 17)]
+  assert networks == ["student", "student", "teacher"]
 
 
 def test_suponly_has_no_teacher_and_no_bank(make_config):
   exp = experiment.create_experiment(make_config("method=suponly"))
   state = jax.eval_shape(lambda: experiment.create_state(exp))
   assert state.teacher_params is None and state.memory_bank is None
-  assert not exp.teacher_is_evaluated(5)
+  assert exp.evaluated_network(5) == "student"
   assert exp.images_at_step(5) == 8
 
 

@@ -13,11 +13,12 @@ LAYERS = {
   0: (
     "resize halves accumulate partition sampling memory_bank augment metrics"
     " sharding schedules optim damage quiet checkpoint preemption profiling"
-    " bad_steps visualize workdir distributed collectives losses"
+    " bad_steps visualize workdir distributed collectives losses progress"
+    " cityscapes_labels palettes"
   ),
   1: "data models contrast inference step_log command_line launch",
-  2: "train_state evaluator step_options",
-  3: "update",
+  2: "train_state protocol predictions step_options trained",
+  3: "update evaluator",
   4: "train_step",
   5: "config_values",
   6: "experiment",
@@ -34,6 +35,7 @@ WITHIN_LAYER_0 = {
   "memory_bank": {"sampling"},
   "checkpoint": {"damage", "quiet"},
   "losses": {"partition"},
+  "palettes": {"cityscapes_labels"},
 }
 NEEDS_TENSORFLOW = {
   "data",

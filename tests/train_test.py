@@ -85,8 +85,9 @@ def test_workdir_holds_config_events_checkpoints_and_result(whole_run):
   assert {4, 6} <= steps
   result = json.loads((whole_run / "result.json").read_text())
   assert set(result) == {
-    "step", "protocol", "miou", "iou", "pixel_accuracy", "best_miou",
-    "seconds", "images_per_second", "method", "recipe", "seed", "versions",
+    "step", "network", "protocol", "miou", "iou", "pixel_accuracy",
+    "best_miou", "seconds", "images_per_second", "method", "recipe", "seed",
+    "versions", "evaluations",
   }  # fmt: skip
   assert result["step"] == 6
   assert set(result["iou"]) == set(synthetic.CLASS_NAMES)
@@ -307,21 +308,9 @@ def test_a_finished_run_is_not_trained_again(whole_run, make_config):
   assert after["miou"] == before["miou"]
 
 
-def test_evaluation_of_the_last_checkpoint_repeats_the_score(
-  whole_run, make_config
-):
-  result = json.loads((whole_run / "result.json").read_text())
-  again = train.evaluate(make_config(), whole_run, "last")
-  assert (again["miou"], again["step"]) == (result["miou"], 6)
-  best = train.evaluate(make_config(), whole_run, "best")
-  assert best["miou"] == pytest.approx(result["best_miou"], abs=1e-3)
-
-
 def test_another_config_is_refused_by_key(whole_run, make_config):
   with pytest.raises(ValueError, match="seed=0, not 1"):
     train.train_and_evaluate(make_config(**{"seed": 1}), whole_run)
-  with pytest.raises(ValueError, match="model.width=4, not 8"):
-    train.evaluate(make_config(**{"model.width": 8}), whole_run, "last")
 
 
 def test_evaluating_an_empty_workdir_says_so(make_config, tmp_path):

@@ -260,6 +260,38 @@ def restore_variables(
   return {name.removeprefix(prefix): tree for name, tree in restored.items()}
 
 
+def restore_network(
+  directory: epath.PathLike, which: str, network: str | None
+) -> tuple[int, str, dict[str, PyTree]]:
+  """The variables of one network of a run, without its config or devices.
+
+  Args:
+    directory: the run's folder of checkpoints.
+    which: "best" or "last".
+    network: "teacher" or "student"; None for the teacher where there is one.
+
+  Returns:
+    The step, "teacher" or "student", and the variables; see
+    `restore_variables`.
+
+  Raises:
+    FileNotFoundError: there is no such checkpoint.
+    ValueError: it is damaged, or holds no teacher; one line.
+  """
+  directory = epath.Path(directory)
+  if not directory.is_dir():
+    raise FileNotFoundError(
+      f"{directory.parent} holds no run (no {directory.name})"
+    )
+  with open_manager(directory, keep_last=1, read_only=True) as manager:
+    step = find_step(manager, which)
+    for chosen in [network] if network else ["teacher", "student"]:
+      variables = restore_variables(manager, step, teacher=chosen == "teacher")
+      if variables is not None:
+        return step, chosen, variables
+  raise ValueError(f"{directory.parent} has no teacher, only a student")
+
+
 def _restore_entries(
   path: epath.Path, names: Sequence[str]
 ) -> dict[str, PyTree]:

@@ -16,24 +16,29 @@ from u2pl_jax import (
   partition,
   sharding,
 )
+from u2pl_jax import protocol as protocol_lib
 
 Variables = Mapping[str, Any]
 Predict = Callable[[Variables, jax.Array], tuple[jax.Array, jax.Array]]
-CountPixels = Callable[[Variables, Mapping[str, jax.Array]], jax.Array]
+CountPixels = Callable[
+  [Variables, Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]
+]
+OnBatch = Callable[[Mapping[str, np.ndarray], jax.Array], None]
 
 
-def make_predict(model: nn.Module) -> Predict:
+def make_predict(model: nn.Module, protocol: protocol_lib.Protocol) -> Predict:
   """predict(variables, images) in eval mode at the images' size.
 
   Returns:
     A jitted function of variables and uint8 images [B, H, W, 3] that returns
-    the predictions, int32 [B, H, W], and their entropy, float32 [B, H, W],
-    nats.
+    the predictions, uint8 [B, H, W], and their entropy, float32 [B, H, W],
+    nats. Compiled once for each size.
   """
 
   def predict(variables, images):
-    logits = inference.make_net(model, variables)(augment.normalize(images))
-    labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    net = inference.make_net(model, variables)
+    logits = protocol.compute_logits(net, augment.normalize(images))
+    labels = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
     return labels, partition.compute_entropy(logits)
 
   return jax.jit(predict)
@@ -42,10 +47,11 @@ def make_predict(model: nn.Module) -> Predict:
 def make_count_pixels(
   predict: Predict, num_classes: int, mesh: jax.sharding.Mesh
 ) -> CountPixels:
-  """count(variables, batch) -> the batch's confusion matrix, int32 [K, K].
+  """count(variables, batch) -> confusion matrix and predictions of a batch.
 
   A batch holds `image` uint8 [B, H, W, 3], `label` uint8 [B, H, W] and `mask`
-  bool [B], false for the padding of the last batch, which is not counted.
+  bool [B], false for what fills up a batch, which is not counted. The matrix is
+  int32 [K, K], the predictions are uint8 [B, H, W].
   """
 
   def count(variables, batch):
@@ -55,9 +61,14 @@ def make_count_pixels(
       batch["label"].astype(jnp.int32),
       IGNORE_LABEL,
     )
-    return metrics.confusion_matrix(labels, predictions, num_classes)
+    confusion = metrics.confusion_matrix(
+      labels, predictions.astype(jnp.int32), num_classes
+    )
+    return confusion, predictions
 
-  return jax.jit(count, out_shardings=sharding.replicate(mesh))
+  return jax.jit(
+    count, out_shardings=(sharding.replicate(mesh), sharding.split_batch(mesh))
+  )
 
 
 def evaluate(
@@ -65,6 +76,7 @@ def evaluate(
   variables: Variables,
   batches: Iterable[Mapping[str, np.ndarray]],
   mesh: jax.sharding.Mesh,
+  on_batch: OnBatch | None = None,
 ) -> metrics.Scores:
   """Scores of a model over a whole set, each image counted once.
 
@@ -73,6 +85,8 @@ def evaluate(
     variables: of the student or the teacher.
     batches: this process's part of each batch, as many on every process.
     mesh: of all devices.
+    on_batch: called with each batch and its predictions, uint8 [B, H, W] on
+      the devices, which are one batch ahead.
 
   Returns:
     `metrics.Scores`.
@@ -80,11 +94,24 @@ def evaluate(
   Raises:
     ValueError: there is no batch.
   """
-  counts = [
-    count_pixels(variables, sharding.to_global(batch, mesh))
-    for batch in batches
-  ]
-  if not counts:
+  total = 0
+
+  def finish(batch, confusion, predictions):
+    nonlocal total
+    total = total + np.asarray(confusion, np.int64)
+    if on_batch is not None:
+      on_batch(batch, predictions)
+
+  running = None
+  for batch in batches:
+    inputs = {name: batch[name] for name in ("image", "label", "mask")}
+    counted = count_pixels(variables, sharding.to_global(inputs, mesh))
+    # Only the batch before is waited for, so that the devices never are idle
+    # and never hold more than two.
+    if running is not None:
+      finish(*running)
+    running = batch, *counted
+  if running is None:
     raise ValueError("the validation set is empty")
-  total = np.sum(jax.device_get(counts), axis=0, dtype=np.int64)
+  finish(*running)
   return metrics.compute_scores(total)

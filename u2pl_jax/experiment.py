@@ -19,13 +19,14 @@ from u2pl_jax import (
   config_values,
   contrast,
   optim,
+  protocol,
   schedules,
   sharding,
   step_options,
   train_state,
   train_step,
 )
-from u2pl_jax.data import datasets, input_pipeline
+from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
 from u2pl_jax.losses import supervised
 from u2pl_jax.models import deeplab, pretrained
 
@@ -42,6 +43,7 @@ class Experiment:
     timeline: length of the run and of its parts.
     model: the network of student and teacher.
     tx: the optimiser.
+    protocol: of evaluation.
     contrast_options: None without the contrastive loss.
   """
 
@@ -52,6 +54,7 @@ class Experiment:
   timeline: schedules.Timeline
   model: nn.Module
   tx: optax.GradientTransformation
+  protocol: protocol.Protocol
   contrast_options: contrast.ContrastOptions | None
 
   @property
@@ -67,9 +70,10 @@ class Experiment:
     data = self.config.data
     return data.batch_size_l + data.batch_size_u * self.is_semi_step(index)
 
-  def teacher_is_evaluated(self, step: int) -> bool:
-    """Whether the model after `step` updates is the teacher, or the student."""
-    return step > 0 and self.is_semi_step(step - 1)
+  def evaluated_network(self, step: int) -> str:
+    """Which one counts after `step` updates, "teacher" or "student"."""
+    is_taught = step > 0 and self.is_semi_step(step - 1)
+    return "teacher" if is_taught else "student"
 
 
 def create_experiment(config: config_dict.ConfigDict) -> Experiment:
@@ -115,6 +119,7 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
     timeline=timeline,
     model=_create_model(config, dataset.num_classes),
     tx=_create_optimizer(config, timeline.total_steps),
+    protocol=_create_protocol(config),
     contrast_options=options,
   )
 
@@ -141,6 +146,18 @@ def _create_model(
   settings = config.model.to_dict()
   del settings["pretrained"]
   return deeplab.create_model(num_classes=num_classes, **settings)
+
+
+def _create_protocol(config: config_dict.ConfigDict) -> protocol.Protocol:
+  settings = config.eval
+  return protocol.Protocol(
+    kind=settings.protocol,
+    window=tuple(settings.crop_size),
+    scales=tuple(settings.scales),
+    flip=settings.flip,
+    base_size=settings.base_size,
+    stride_rate=settings.stride_rate,
+  )
 
 
 def _contrast_options(
@@ -357,13 +374,14 @@ def train_batches(
   )
 
 
-def eval_batches(experiment: Experiment) -> input_pipeline.EvalBatches:
+def eval_batches(experiment: Experiment) -> eval_pipeline.EvalBatches:
   """This process's part of the validation set, re-iterable."""
   config = experiment.config
-  return input_pipeline.make_eval_batches(
+  return eval_pipeline.make_eval_batches(
     experiment.dataset,
     batch_size=config.eval.batch_size,
-    crop_size=tuple(config.eval.crop_size),
+    crop_size=experiment.protocol.crop_size,
+    max_shapes=config.eval.max_shapes,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     num_workers=config.data.num_workers or None,

@@ -127,3 +127,9 @@ def to_global(
     name: jax.make_array_from_process_local_data(sharding, value)
     for name, value in batch.items()
   }
+
+
+def local_rows(array: jax.Array) -> np.ndarray:
+  """This process's part of an array that is split like a batch."""
+  shards = sorted(array.addressable_shards, key=lambda s: s.index[0].start or 0)
+  return np.concatenate([np.asarray(shard.data) for shard in shards])

@@ -20,6 +20,7 @@ from u2pl_jax import (
   experiment,
   metrics,
   optim,
+  predictions,
   preemption,
   profiling,
   sharding,
@@ -81,7 +82,12 @@ def train_and_evaluate(
     if not (workdir / "config.json").exists():
       _announce_start(exp)  # Raises before anything is written.
     if jax.process_index() == 0:
-      workdir_lib.claim(workdir, config.to_dict())
+      workdir_lib.claim(
+        workdir,
+        config.to_dict(),
+        exp.dataset.class_names,
+        exp.dataset.palette,
+      )
     folder = workdir / "checkpoints"
     damage.set_aside(folder, show)
     with checkpoint.open_manager(
@@ -91,7 +97,7 @@ def train_and_evaluate(
       with _naming_the_last_checkpoint(manager):
         result = run.train()
   if result is not None and jax.process_index() == 0:
-    workdir_lib.write_json(workdir / "result.json", result)
+    validation.write_result(workdir, result)
   return result
 
 
@@ -242,6 +248,7 @@ class _Run:
     return validation.make_result(
       exp,
       total_steps,
+      exp.evaluated_network(total_steps),
       scores,
       checkpoint.best_miou(self._manager),
       self._progress(total_steps),
@@ -323,14 +330,22 @@ class _Run:
 
 
 def evaluate(
-  config: config_dict.ConfigDict, workdir: epath.PathLike, which: str
+  config: config_dict.ConfigDict,
+  workdir: epath.PathLike,
+  which: str,
+  *,
+  network: str | None = None,
+  save_predictions: str = "",
 ) -> dict[str, Any]:
   """Evaluates a checkpoint of a run and writes the result.
 
   Args:
-    config: of the run.
+    config: of the run; whatever is in its section `eval` may differ.
     workdir: of the run.
     which: "best" or "last".
+    network: "teacher" or "student"; None for the one that counts.
+    save_predictions: see `predictions.parse_formats`; they are written to
+      WORKDIR/predictions.
 
   Returns:
     What `result.json` holds.
@@ -339,24 +354,47 @@ def evaluate(
     ValueError, OSError: one line that names the key, file or value at fault.
   """
   workdir = epath.Path(workdir)
-  workdir_lib.check_same_config(workdir, config.to_dict())
+  workdir_lib.check_same_config(workdir, config.to_dict(), ("eval.",))
   exp = experiment.create_experiment(config)
+  formats = _parse_formats(exp, save_predictions)
   with checkpoint.open_manager(
     workdir / "checkpoints",
     keep_last=config.checkpoint.keep_last,
     read_only=True,
   ) as manager:
     step = checkpoint.find_step(manager, which)
+    network = network or exp.evaluated_network(step)
+    if network == "teacher" and not exp.is_semi:
+      raise ValueError("--state=teacher: a run with method=suponly has none")
     state, progress = checkpoint.restore(
       manager,
       step,
       experiment.abstract_state(exp),
       datasets.fingerprint(exp.dataset, exp.split),
     )
-    scores = validation.Evaluation(exp, show)(step, state)
+    saver = None
+    if formats:
+      folder = workdir / "predictions"
+      folder /= f"{exp.protocol.name}_{network}_step_{step}"
+      saver = predictions.Saver(
+        folder, formats, exp.dataset.ids["val"], exp.dataset.palette
+      )
+    scores = validation.Evaluation(exp, show)(step, state, network, saver)
     result = validation.make_result(
-      exp, step, scores, checkpoint.best_miou(manager), progress
+      exp, step, network, scores, checkpoint.best_miou(manager), progress
     )
+  if saver is not None:
+    show(f"predictions are in {folder}")
   if jax.process_index() == 0:
-    workdir_lib.write_json(workdir / "result.json", result)
+    validation.write_result(workdir, result)
   return result
+
+
+def _parse_formats(exp: experiment.Experiment, text: str) -> tuple[str, ...]:
+  formats = predictions.parse_formats(text, exp.dataset.num_classes)
+  if formats and exp.protocol.crop_size is not None:
+    raise ValueError(
+      f"--save_predictions={text}: eval.protocol=crop sees the centre of images"
+      " only; use --config.eval.protocol=whole or slide"
+    )
+  return formats

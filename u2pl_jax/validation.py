@@ -1,7 +1,9 @@
 """Scores of a run's model on the validation set."""
 
+import contextlib
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
@@ -11,22 +13,24 @@ import optax
 import orbax.checkpoint as ocp
 import tensorflow as tf
 from clu import metric_writers
+from etils import epath
 
 from u2pl_jax import (
   evaluator,
   experiment,
   metrics,
+  progress,
   schedules,
   train_state,
   visualize,
 )
+from u2pl_jax import workdir as workdir_lib
 
-PROTOCOL = "crop"
 _VERSIONED = (jax, flax, optax, ocp, tf, np)
 
 
 class Evaluation:
-  """Evaluates a state over the validation set, and writes what it found."""
+  """Evaluates networks on the validation set, and writes what it found."""
 
   def __init__(
     self,
@@ -45,27 +49,44 @@ class Evaluation:
     self._show = show
     self._writer = writer
     self._batches = experiment.eval_batches(exp)
-    self._predict = evaluator.make_predict(exp.model)
+    self._predict = evaluator.make_predict(exp.model, exp.protocol)
     self._count_pixels = evaluator.make_count_pixels(
       self._predict, exp.dataset.num_classes, exp.mesh
     )
 
   def __call__(
-    self, step: int, state: train_state.TrainState
+    self,
+    step: int,
+    state: train_state.TrainState,
+    network: str | None = None,
+    on_batch: evaluator.OnBatch | None = None,
   ) -> metrics.Scores:
-    """Scores of the model that counts after `step` updates."""
-    is_teacher = self._exp.teacher_is_evaluated(step)
-    variables = (
-      state.teacher_variables if is_teacher else state.student_variables
-    )
+    """Scores of a network after `step` updates.
+
+    Args:
+      step: updates made.
+      state: after them.
+      network: "teacher" or "student"; None for the one that counts then.
+      on_batch: see `evaluator.evaluate`.
+    """
+    exp = self._exp
+    network = network or exp.evaluated_network(step)
+    variables = {
+      "teacher": state.teacher_variables,
+      "student": state.student_variables,
+    }[network]
     scores = evaluator.evaluate(
-      self._count_pixels, variables, self._batches, self._exp.mesh
+      self._count_pixels,
+      variables,
+      self._batches,
+      exp.mesh,
+      _showing_progress(len(exp.dataset.ids["val"]), on_batch),
     )
-    names = self._exp.dataset.class_names
+    names = exp.dataset.class_names
     absent = ", ".join(names[index] for index in scores.absent)
     self._show(
-      f"step {step}: {'teacher' if is_teacher else 'student'} mIoU"
-      f" {scores.miou:.2f} %, pixel accuracy {scores.pixel_accuracy:.2f} %"
+      f"step {step}: {network} mIoU {scores.miou:.2f} %, pixel accuracy"
+      f" {scores.pixel_accuracy:.2f} % ({exp.protocol.name})"
       + (f" (absent: {absent})" if absent else "")
     )
     if self._writer is not None:
@@ -73,14 +94,15 @@ class Evaluation:
     return scores
 
   def _write(self, step: int, variables: Any, scores: metrics.Scores) -> None:
+    protocol = self._exp.protocol.name
     named = zip(self._exp.dataset.class_names, scores.iou, strict=True)
     self._writer.write_scalars(
       step,
       {
-        f"{PROTOCOL}/miou": scores.miou,
-        f"{PROTOCOL}/pixel_accuracy": scores.pixel_accuracy,
+        f"{protocol}/miou": scores.miou,
+        f"{protocol}/pixel_accuracy": scores.pixel_accuracy,
       }
-      | {f"{PROTOCOL}/iou/{name}": iou for name, iou in named if iou == iou},
+      | {f"{protocol}/iou/{name}": iou for name, iou in named if iou == iou},
     )
     count = self._exp.config.eval.num_images
     if count < 1 or jax.process_count() > 1:
@@ -101,25 +123,42 @@ class Evaluation:
       drop_percent=percent,
     )
     self._writer.write_images(
-      step, {f"{PROTOCOL}/{i}": row[None] for i, row in enumerate(rows)}
+      step, {f"{protocol}/{i}": row[None] for i, row in enumerate(rows)}
     )
+
+
+def _showing_progress(
+  num_images: int, on_batch: evaluator.OnBatch | None
+) -> evaluator.OnBatch:
+  """`on_batch` with a progress line, if it takes long in a single process."""
+  done = progress.Progress("evaluating", num_images, patience=5.0)
+
+  def call(batch, predictions):
+    if jax.process_count() == 1:
+      done.advance(np.count_nonzero(batch["mask"]))
+    if on_batch is not None:
+      on_batch(batch, predictions)
+
+  return call
 
 
 def make_result(
   exp: experiment.Experiment,
   step: int,
+  network: str,
   scores: metrics.Scores,
   best_miou: float | None,
-  progress: dict[str, Any],
+  so_far: Mapping[str, Any],
 ) -> dict[str, Any]:
   """What `result.json` holds; IoU figures in percent, null where absent.
 
   Args:
     exp: the experiment.
     step: updates made.
-    scores: after them.
+    network: "teacher" or "student".
+    scores: its, after them.
     best_miou: of all checkpoints, percent; None without an evaluated one.
-    progress: of the run, with its "seconds" and "images_per_second".
+    so_far: progress of the run, with its "seconds" and "images_per_second".
   """
 
   def rounded(value: float | None) -> float | None:
@@ -129,15 +168,16 @@ def make_result(
   names = exp.dataset.class_names
   return {
     "step": step,
-    "protocol": PROTOCOL,
+    "network": network,
+    "protocol": exp.protocol.name,
     "miou": rounded(scores.miou),
     "iou": {
       name: rounded(iou) for name, iou in zip(names, scores.iou, strict=True)
     },
     "pixel_accuracy": rounded(scores.pixel_accuracy),
     "best_miou": rounded(best_miou),
-    "seconds": rounded(progress["seconds"]),
-    "images_per_second": rounded(progress["images_per_second"]),
+    "seconds": rounded(so_far["seconds"]),
+    "images_per_second": rounded(so_far["images_per_second"]),
     "method": config.method,
     "recipe": config.recipe,
     "seed": config.seed,
@@ -145,3 +185,24 @@ def make_result(
       package.__name__: package.__version__ for package in _VERSIONED
     },
   }
+
+
+def write_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
+  """Writes `result.json`: the latest evaluation, and scores of all of them.
+
+  Args:
+    workdir: of the run.
+    result: of `make_result`.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  path = workdir / "result.json"
+  scores = {}
+  with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+    scores = json.loads(path.read_text()).get("evaluations", {})
+  protocol = result["protocol"]
+  scores[f"{protocol}, {result['network']} of step {result['step']}"] = {
+    f"{protocol}/{name}": result[name] for name in ("miou", "pixel_accuracy")
+  }
+  workdir_lib.write_json(path, {**result, "evaluations": scores})

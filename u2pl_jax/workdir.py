@@ -1,7 +1,8 @@
 """The folder of a run: its config, its result, and whose it is."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -37,39 +38,80 @@ def write_json(path: epath.Path, value: Any) -> None:
   Raises:
     OSError: it cannot be written; the message names it.
   """
+  write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+  """Writes a file that is either the old one or the whole new one.
+
+  Raises:
+    OSError: it cannot be written; the message names it.
+  """
   temporary = path.with_name(path.name + ".tmp")
   try:
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.write_bytes(content)
     temporary.replace(path)
   except OSError as error:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
     raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def check_same_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+def read_config(workdir: epath.Path) -> dict[str, Any]:
+  """The nested config of a run, tuples as lists.
+
+  Raises:
+    FileNotFoundError: the folder holds no run.
+    ValueError: the file is damaged.
+  """
+  return _read(workdir, "config.json", f"{workdir} holds no run")
+
+
+def read_classes(workdir: epath.Path) -> dict[str, Any]:
+  """{"names": [K], "palette": [K][3]} of a run's data.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is damaged.
+  """
+  hint = f"{workdir}: start main.py on it once, to have the classes written"
+  return _read(workdir, "classes.json", hint)
+
+
+def _read(workdir: epath.Path, name: str, if_absent: str) -> dict[str, Any]:
+  path = workdir / name
+  if not path.exists():
+    raise FileNotFoundError(f"{if_absent} (no {name})")
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(
+      f"{path} is damaged ({error}); restore it from a copy, or use another"
+      " --workdir"
+    ) from error
+
+
+def check_same_config(
+  workdir: epath.Path,
+  config: Mapping[str, Any],
+  also_free: tuple[str, ...] = (),
+) -> None:
   """Refuses a config under which the workdir's checkpoints make no sense.
 
   Args:
     workdir: holds the `config.json` of the run.
     config: nested dict of the config now asked for.
+    also_free: beginnings of more keys that may differ.
 
   Raises:
     FileNotFoundError: there is no `config.json`.
     ValueError: a key differs that a run may not change, which it names, or
       the file is damaged.
   """
-  path = workdir / "config.json"
-  if not path.exists():
-    raise FileNotFoundError(f"{workdir} holds no run (no config.json)")
-  try:
-    saved = flatten(json.loads(path.read_text()))
-  except ValueError as error:
-    raise ValueError(
-      f"{path} is damaged ({error}); restore it from a copy, or use another"
-      " --workdir"
-    ) from error
+  saved = flatten(read_config(workdir))
   asked = flatten(json.loads(json.dumps(config)))
   for key in sorted(saved.keys() | asked.keys()):
-    if key.startswith(_FREE_TO_CHANGE):
+    if key.startswith(_FREE_TO_CHANGE + also_free):
       continue
     if saved.get(key) != asked.get(key):
       raise ValueError(
@@ -78,12 +120,19 @@ def check_same_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
       )
 
 
-def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+def claim(
+  workdir: epath.Path,
+  config: Mapping[str, Any],
+  names: Sequence[str],
+  palette: Sequence[Sequence[int]],
+) -> None:
   """Makes the folder and records the config, or checks the one it holds.
 
   Args:
     workdir: of the run.
     config: nested dict, JSON-able.
+    names: of the classes.
+    palette: their RGB colours.
 
   Raises:
     OSError: the folder cannot be written; the message names it.
@@ -100,3 +149,5 @@ def claim(workdir: epath.Path, config: Mapping[str, Any]) -> None:
       f"{workdir} holds checkpoints without config.json; use another --workdir"
     )
   write_json(workdir / "config.json", config)
+  classes = {"names": names, "palette": palette}
+  write_json(workdir / "classes.json", classes)

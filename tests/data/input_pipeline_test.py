@@ -1,4 +1,4 @@
-"""The training stream as a function of the step, and the validation batches.
+"""The training stream as a function of the step.
 
 With a crop larger than every image and neither scaling nor flips a crop shows
 its whole image, so that each row of a batch can be told by its pixels.
@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 from array_record.python import array_record_module
 
-from data_prep import folder
-from tests import voc_tree
-from u2pl_jax.data import datasets, input_pipeline, preprocess, streams
+from tests import toy_dataset, voc_tree
+from u2pl_jax.data import datasets, input_pipeline, streams
 
 WHOLE = {"crop_size": (32, 32), "scale_range": (1.0, 1.0), "flip_prob": 0.0}
 # 5 labelled and 12 unlabelled images: neither divides by its batch.
@@ -28,12 +27,7 @@ SIZES = {"batch_size_l": 2, "batch_size_u": 4}
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-  tmp_path = tmp_path_factory.mktemp("prepared")
-  tree = voc_tree.write(
-    tmp_path / "tree", num_train=13, num_unmasked=5, num_val=7, num_labeled=5
-  )
-  folder.prepare(tree, name="toy", data_dir=tmp_path / "data")
-  return datasets.open_dataset("toy", tmp_path / "data")
+  return toy_dataset.make(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture(scope="module")
@@ -55,43 +49,6 @@ def batches(dataset, split):
   return read
 
 
-def pad(pixels, size, color):
-  """Pads centred, as numpy does it; the smaller half comes first."""
-  missing = np.array(size) - pixels.shape[:2]
-  widths = [(m // 2, m - m // 2) for m in missing]
-  return np.stack(
-    [
-      np.pad(channel, widths, constant_values=value)
-      for channel, value in zip(np.moveaxis(pixels, -1, 0), color)
-    ],
-    -1,
-  )
-
-
-def whole_image(example_id):
-  image = voc_tree.draw_image(example_id)
-  return pad(image, (32, 32), preprocess.MEAN_COLOR)
-
-
-def whole_label(example_id, pad_label=255):
-  mask = voc_tree.draw_mask(example_id)[..., None]
-  return pad(mask, (32, 32), (pad_label,))[..., 0]
-
-
-def find_ids(images, ids):
-  """Tells which of `ids` each of the whole images shows."""
-  by_pixels = {whole_image(i).tobytes(): i for i in ids}
-  return [by_pixels[image.tobytes()] for image in images]
-
-
-def assert_same_batches(actual, expected):
-  assert len(actual) == len(expected)
-  for a, b in zip(actual, expected):
-    assert a.keys() == b.keys()
-    for key in a:
-      np.testing.assert_array_equal(a[key], b[key])
-
-
 def test_batches_have_documented_shapes_and_types(batches):
   (batch,) = batches(1)
   shapes = {key: (value.shape, value.dtype) for key, value in batch.items()}
@@ -104,20 +61,21 @@ def test_batches_have_documented_shapes_and_types(batches):
 
 def test_labelled_images_come_with_their_own_masks(batches, dataset):
   for batch in batches(4, **WHOLE):
-    ids = find_ids(batch["image_l"], dataset.ids["train"])
-    expected = np.stack([whole_label(i) for i in ids])
+    ids = toy_dataset.find_ids(batch["image_l"], dataset.ids["train"])
+    expected = np.stack([toy_dataset.whole_label(i) for i in ids])
     np.testing.assert_array_equal(batch["label_l"], expected)
 
 
 def test_pad_label_fills_what_the_image_leaves(batches, dataset):
   (batch,) = batches(1, pad_label=0, **WHOLE)
-  (first, _) = find_ids(batch["image_l"], dataset.ids["train"])
-  np.testing.assert_array_equal(batch["label_l"][0], whole_label(first, 0))
+  (first, _) = toy_dataset.find_ids(batch["image_l"], dataset.ids["train"])
+  expected = toy_dataset.whole_label(first, 0)
+  np.testing.assert_array_equal(batch["label_l"][0], expected)
 
 
 def test_labelled_stream_shows_each_image_once_an_epoch(batches, dataset):
   stream = np.concatenate([b["image_l"] for b in batches(15, **WHOLE)])
-  ids = find_ids(stream, dataset.ids["train"])
+  ids = toy_dataset.find_ids(stream, dataset.ids["train"])
   epochs = [tuple(ids[i : i + 5]) for i in range(0, 30, 5)]
   assert all(sorted(e) == [f"train_{i}" for i in range(5)] for e in epochs)
   assert len(set(epochs)) > 1
@@ -129,7 +87,7 @@ def test_unlabelled_stream_draws_without_replacement_in_an_epoch(
   assert input_pipeline.steps_per_epoch(split, 5) == 2
   options = WHOLE | {"batch_size_u": 5}
   stream = np.concatenate([b["image_u"] for b in batches(40, **options)])
-  ids = find_ids(stream, dataset.ids["train"])
+  ids = toy_dataset.find_ids(stream, dataset.ids["train"])
   epochs = [tuple(ids[i : i + 10]) for i in range(0, 200, 10)]
   assert all(len(set(epoch)) == 10 for epoch in epochs)
   assert len(set(epochs)) == 20
@@ -144,8 +102,8 @@ def test_ids_at_a_step_are_those_of_its_batch(batches, dataset, split):
   for step, batch in enumerate(batches(8, **WHOLE)):
     found = streams.ids_at_step(dataset, split, step, seed=3, **SIZES)
     assert found == {
-      "labeled": find_ids(batch["image_l"], ids),
-      "unlabeled": find_ids(batch["image_u"], ids),
+      "labeled": toy_dataset.find_ids(batch["image_l"], ids),
+      "unlabeled": toy_dataset.find_ids(batch["image_u"], ids),
     }
 
 
@@ -183,7 +141,7 @@ def is_piece(crop, example_id):
 @pytest.mark.parametrize("start_step", [1, 7])
 def test_resumed_stream_equals_uninterrupted_one(batches, start_step):
   expected = batches(start_step + 4)[start_step:]
-  assert_same_batches(batches(4, start_step=start_step), expected)
+  toy_dataset.assert_same_batches(batches(4, start_step=start_step), expected)
 
 
 def test_stream_from_step_1000_is_the_same_whether_begun_at_0_or_there(
@@ -201,7 +159,7 @@ def test_stream_from_step_1000_is_the_same_whether_begun_at_0_or_there(
       num_workers=1,
     )
 
-  assert_same_batches(
+  toy_dataset.assert_same_batches(
     list(itertools.islice(start(1000), 3)),
     list(itertools.islice(start(0), 1000, 1003)),
   )
@@ -217,11 +175,12 @@ def test_two_hosts_share_the_stream_of_one(batches):
   joined = [
     {key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*parts)
   ]
-  assert_same_batches(joined, batches(4))
+  toy_dataset.assert_same_batches(joined, batches(4))
 
 
 def test_stream_depends_on_the_seed_and_not_on_the_workers(batches):
-  assert_same_batches(batches(3, num_workers=1), batches(3, num_workers=5))
+  few, many = (batches(3, num_workers=count) for count in (1, 5))
+  toy_dataset.assert_same_batches(few, many)
   other = batches(1, seed=4)[0]
   assert (other["image_l"] != batches(1)[0]["image_l"]).any()
 
@@ -230,7 +189,7 @@ def test_streams_need_not_be_of_one_length_or_batch_size(batches, dataset):
   """1 of 5 labelled and 13 of 13 unlabelled images a step."""
   options = {"batch_size_l": 1, "batch_size_u": 13}
   for batch in batches(3, **options, **WHOLE):
-    shown = find_ids(batch["image_u"], dataset.ids["train"])
+    shown = toy_dataset.find_ids(batch["image_u"], dataset.ids["train"])
     assert len(batch["image_l"]) == 1 and len(set(shown)) == 13
 
 
@@ -322,73 +281,3 @@ def test_batch_size_u_of_0_leaves_image_u_out(batches):
 def test_unusable_arguments_are_refused(batches, options, message):
   with pytest.raises(ValueError, match=message):
     batches(1, **options)
-
-
-def eval_batches(dataset, **options):
-  options = {"batch_size": 4, "crop_size": (32, 32)} | options
-  return input_pipeline.make_eval_batches(dataset, **options)
-
-
-def test_validation_shows_every_image_once_each_time(dataset):
-  batches = eval_batches(dataset)
-  assert len(batches) == 2
-  for _ in range(2):
-    images = np.concatenate([b["image"] for b in batches])
-    labels = np.concatenate([b["label"] for b in batches])
-    mask = np.concatenate([b["mask"] for b in batches])
-    assert mask.tolist() == [True] * 7 + [False]
-    ids = dataset.ids["val"]
-    assert find_ids(images[:7], ids) == list(ids)
-    expected = np.stack([whole_label(i) for i in ids])
-    np.testing.assert_array_equal(labels[:7], expected)
-    assert (labels[7] == 255).all()
-
-
-def test_validation_takes_the_centre_of_larger_images(dataset):
-  batch = next(iter(eval_batches(dataset, crop_size=(12, 10))))
-  for i, example_id in enumerate(dataset.ids["val"][:4]):
-    image = voc_tree.draw_image(example_id)
-    y, x = (image.shape[0] - 12) // 2, (image.shape[1] - 10) // 2
-    expected = image[y : y + 12, x : x + 10]
-    np.testing.assert_array_equal(batch["image"][i], expected)
-
-
-@pytest.mark.parametrize(
-  "batch_size, process_count", [(2, 2), (6, 2), (16, 2), (3, 3), (8, 8)]
-)
-def test_hosts_get_equally_many_validation_batches(
-  dataset, batch_size, process_count
-):
-  options = {"batch_size": batch_size, "process_count": process_count}
-  parts = [
-    eval_batches(dataset, process_index=i, **options)
-    for i in range(process_count)
-  ]
-  joined = [
-    {key: np.concatenate([b[key] for b in step]) for key in step[0]}
-    for step in zip(*parts, strict=True)
-  ]
-  assert len(joined) == len(parts[0])
-  assert_same_batches(
-    joined, list(eval_batches(dataset, batch_size=batch_size))
-  )
-  shown = np.concatenate([batch["image"][batch["mask"]] for batch in joined])
-  assert find_ids(shown, dataset.ids["val"]) == list(dataset.ids["val"])
-  for batch in joined:
-    assert (batch["label"][~batch["mask"]] == 255).all()
-
-
-def test_validation_batch_must_divide_among_processes(dataset):
-  with pytest.raises(ValueError, match="batch_size of 5 images .* 2 processes"):
-    eval_batches(dataset, batch_size=5, process_count=2)
-
-
-def test_records_are_found_in_every_shard(tmp_path, monkeypatch):
-  monkeypatch.setattr("data_prep.writer._EXAMPLES_PER_SHARD", 2)
-  tree = voc_tree.write(tmp_path / "tree", num_val=5)
-  folder.prepare(tree, name="toy", data_dir=tmp_path / "data")
-  dataset = datasets.open_dataset("toy", tmp_path / "data")
-  assert len(dataset.files["val"]) == 3
-  images = np.concatenate([b["image"] for b in eval_batches(dataset)])
-  ids = dataset.ids["val"]
-  assert find_ids(images[:5], ids) == list(ids)

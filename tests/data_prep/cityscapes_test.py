@@ -10,8 +10,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_prep import cityscapes, cityscapes_labels, split_lists
+from data_prep import cityscapes, split_lists
 from tests import samples
+from u2pl_jax import cityscapes_labels
 from u2pl_jax.data import datasets
 
 TRAIN_IDS = np.uint8(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep import class_table, color_masks, examples
+from u2pl_jax import palettes
 
 COLORS = {(0, 0, 0): 0, (255, 255, 255): 1, (9, 0, 200): 2, (9, 0, 201): 255}
 IDS = np.random.default_rng(0).choice(np.uint8([0, 1, 2, 255]), (5, 7))
@@ -21,7 +22,7 @@ def convert(image, mask_values="", colors=COLORS, num_classes=3):
   image.save(buffer, "PNG")
   names = tuple(map(str, range(num_classes)))
   table = class_table.ClassTable(
-    names, class_table.voc_palette(num_classes), mask_values, colors
+    names, palettes.voc_palette(num_classes), mask_values, colors
   )
   file = examples.File("a mask.png", buffer.getvalue)
   converted = color_masks.make_converter(table)(file)

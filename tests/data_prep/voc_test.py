@@ -14,8 +14,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_prep import class_table, examples, split_lists, voc, writer
+from data_prep import examples, split_lists, voc, writer
 from tests import mini_voc, samples, voc_tree
+from u2pl_jax import palettes
 from u2pl_jax.data import datasets
 
 
@@ -66,7 +67,7 @@ def test_without_aug_only_splits_of_official_masks_are_there(
   tree, data_dir, capsys
 ):
   dataset = prepare(tree, data_dir)
-  assert dataset.class_names == voc.CLASS_NAMES and dataset.num_classes == 21
+  assert dataset.class_names == palettes.VOC_NAMES and dataset.num_classes == 21
   assert dataset.ids == {
     "train": (*mini_voc.OWN, *mini_voc.SBD),
     "val": tuple(mini_voc.VAL),
@@ -390,7 +391,7 @@ def test_genuine_samples_keep_their_masks(data_dir):
     mask = Image.open(samples.VOC / "SegmentationClass" / f"{i}.png")
     np.testing.assert_array_equal(label, np.asarray(mask))
     colors = np.reshape(mask.getpalette(), (-1, 3))[:21]
-    np.testing.assert_array_equal(colors, class_table.voc_palette(21))
+    np.testing.assert_array_equal(colors, palettes.voc_palette(21))
     np.testing.assert_array_equal(colors, dataset.palette)
   sources = (samples.VOC / "sources.csv").read_text().splitlines()[1:]
   for i, kind, _ in (line.split(",") for line in sources):

@@ -9,27 +9,25 @@ import jax
 import numpy as np
 
 from tests.parity import golden, tiny_net
-from u2pl_jax import augment, inference, metrics
+from u2pl_jax import augment, metrics, protocol
 
 
 def _score_sum(arrays, index):
   """Logits summed over the scales, [H, W, K]."""
-  rgb = arrays[f"image{index}_rgb"]
-  net, size = tiny_net.create(arrays), rgb.shape[:2]
-  scales = arrays["scales"].tolist()
+  scales = tuple(arrays["scales"].tolist())
   if "base_size" in arrays:
-    window = tuple(arrays["crop_hw"].tolist())
-    sizes = [
-      inference.long_side_size(size, round(scale * int(arrays["base_size"])))
-      for scale in scales
-    ]
-    logits_of = lambda images: inference.slide(net, images, window)  # noqa: E731
+    settings = {
+      "kind": "slide",
+      "window": tuple(arrays["crop_hw"].tolist()),
+      "base_size": int(arrays["base_size"]),
+    }
   else:
-    sizes = [inference.scaled_size(size, scale) for scale in scales]
-    logits_of = net
+    settings = {"kind": "whole", "window": (0, 0)}
+  published = protocol.Protocol(scales=scales, **settings)
   with jax.default_matmul_precision("highest"):
-    images = augment.normalize(rgb[None])
-    return np.asarray(inference.sum_scales(logits_of, images, sizes)[0])
+    images = augment.normalize(arrays[f"image{index}_rgb"][None])
+    mean = published.compute_logits(tiny_net.create(arrays), images)
+    return np.asarray(mean[0]) * len(scales)
 
 
 def _num_images(arrays):

@@ -10,11 +10,13 @@ TensorFlow decodes; the rest is numpy and OpenCV, which resizes whole images in
 Images stay uint8 RGB; they are normalised on the device.
 """
 
+import io
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 # What is left of the image where the crop reaches beyond it: the mean colour,
 # which is 0 after normalisation. Rounded (123.675, 116.28, 103.53).
@@ -76,6 +78,14 @@ def decode_example(
     return [image]
   label = tf.io.decode_png(example["label"], channels=1)
   return [image, tf.squeeze(label, -1)]
+
+
+def read_size(serialized: bytes) -> tuple[int, int]:
+  """(height, width) of a stored example's image, which is not decoded."""
+  features = tf.train.Example.FromString(serialized).features.feature
+  encoded = io.BytesIO(features["image"].bytes_list.value[0])
+  with Image.open(encoded) as image:
+    return image.height, image.width
 
 
 def random_window(

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from u2pl_jax.models import torch_import, torch_networks
+from u2pl_jax.models import deeplab, torch_import, torch_networks
 
 # Prefix of a head that a network can lack -> its place among the variables.
 _HEADS = {
   "auxor.": ("auxor",),
   "decoder.representation.": ("decoder", "representation"),
 }
+_PUBLISHED_BRANCHES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,47 @@ def load_pretrained(
   left_out = tuple(prefix.removesuffix(".") for prefix in lacking)
   filled = torch_import.from_torch(wanted, target)
   return Pretrained(filled, parts, left_out)
+
+
+def load_network(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Reads a whole network, whatever it is, such as a published checkpoint.
+
+  A file does not tell strides and dilations: of a ResNet with three dilated
+  branches they are the published ones (output stride 8; rates 12, 24, 36).
+
+  Args:
+    path: .npz of `data_prep.convert_torch_resnet`.
+
+  Returns:
+    Keyword arguments of `deeplab.create_model`, and {"params", "batch_stats"}.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: one line: the file is damaged, holds an encoder alone, or a
+      network that is not published.
+  """
+  state_dict = _read(epath.Path(path).expanduser())
+  try:
+    network = torch_networks.recognize(state_dict)
+    shapes = network.variable_shapes()
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+  if not network.is_whole:
+    raise ValueError(f"{path}: holds an encoder alone, which predicts nothing")
+  options = dict(network.options)
+  branches = len(options.pop("aspp_rates"))
+  if branches != _PUBLISHED_BRANCHES or options["encoder"] == deeplab.LITE0:
+    raise ValueError(
+      f"{path}: {network}, {branches} dilated branches: not published, and the"
+      " file does not tell its strides and dilations; export its run as"
+      " .safetensors instead"
+    )
+  problems = torch_import.find_problems(state_dict, shapes)
+  if problems:
+    raise ValueError(
+      f"{path}: faulty as {network}; " + torch_import.summarize(problems)
+    )
+  return options, torch_import.from_torch(state_dict, shapes)
 
 
 def _holds(tree: Mapping[str, Any], place: tuple[str, ...]) -> bool:

@@ -1,6 +1,6 @@
 """The progress line."""
 
-from data_prep import progress
+from u2pl_jax import progress
 
 
 class Clock:
@@ -11,10 +11,10 @@ class Clock:
     return self.now
 
 
-def run(monkeypatch, seconds_each, total=4):
+def run(monkeypatch, seconds_each, total=4, **options):
   clock = Clock()
   monkeypatch.setattr(progress, "time", clock)
-  bar = progress.Progress("writing", total)
+  bar = progress.Progress("writing", total, **options)
   for _ in range(total):
     clock.now += seconds_each
     bar.advance()
@@ -38,3 +38,17 @@ def test_on_a_terminal_one_line_is_updated(monkeypatch, capsys):
   run(monkeypatch, seconds_each=1)
   shown = capsys.readouterr().err
   assert shown.count("\r") == 4 and shown.count("\n") == 1
+
+
+def test_a_patient_line_is_not_shown_for_quick_jobs(monkeypatch, capsys):
+  run(monkeypatch, seconds_each=1, patience=5.0)
+  assert capsys.readouterr().err == ""
+  run(monkeypatch, seconds_each=2, patience=5.0)
+  assert capsys.readouterr().err.startswith("writing: 4/4")
+
+
+def test_several_items_count_at_once(capsys):
+  bar = progress.Progress("writing", 5)
+  bar.advance(3)
+  bar.advance(2)
+  assert capsys.readouterr().err.startswith("writing: 5/5")

@@ -11,20 +11,31 @@ class Progress:
   time to time.
   """
 
-  def __init__(self, what: str, total: int):
+  def __init__(self, what: str, total: int, *, patience: float = 0.0):
+    """Begins to count.
+
+    Args:
+      what: is done, before the figures.
+      total: number of items.
+      patience: seconds before anything is shown; a job that is done by then
+        shows nothing.
+    """
     self._what = what
     self._total = total
+    self._patience = patience
     self._done = 0
     self._start = time.monotonic()
     self._terminal = sys.stderr.isatty()
     self._interval = 0.2 if self._terminal else 10.0
     self._shown = self._start
 
-  def advance(self):
-    """Counts one item as done."""
-    self._done += 1
+  def advance(self, count: int = 1):
+    """Counts items as done."""
+    self._done += count
     now = time.monotonic()
     last = self._done == self._total
+    if now - self._start < self._patience:
+      return
     if last or now - self._shown >= self._interval:
       self._shown = now
       self._show(now - self._start, last)

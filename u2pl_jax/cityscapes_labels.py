@@ -59,6 +59,10 @@ _TRAIN_IDS = np.full(NUM_IDS, u2pl_jax.IGNORE_LABEL, np.uint8)
 for _, _id, _train_id, _ in LABELS:
   if _id >= 0:
     _TRAIN_IDS[_id] = _train_id
+_LABEL_IDS = np.zeros(256, np.uint8)
+for _, _id, _train_id, _ in LABELS:
+  if _train_id != u2pl_jax.IGNORE_LABEL:
+    _LABEL_IDS[_train_id] = _id
 
 
 def to_train_ids(label_ids: np.ndarray) -> np.ndarray:
@@ -71,3 +75,15 @@ def to_train_ids(label_ids: np.ndarray) -> np.ndarray:
     [H, W] uint8.
   """
   return _TRAIN_IDS[label_ids]
+
+
+def to_label_ids(train_ids: np.ndarray) -> np.ndarray:
+  """Maps train ids to the ids that the official evaluation wants.
+
+  Args:
+    train_ids: [H, W], each below 19 or 255, which becomes 0 ("unlabeled").
+
+  Returns:
+    [H, W] uint8.
+  """
+  return _LABEL_IDS[train_ids]

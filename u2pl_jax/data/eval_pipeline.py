@@ -1,0 +1,135 @@
+"""Evaluation batches: centre crops, or whole images in a few shapes."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+import u2pl_jax
+from u2pl_jax.data import datasets, preprocess, reading, shapes
+
+Batch = dict[str, np.ndarray]
+
+
+class EvalBatches:
+  """The validation set as batches; each iteration goes through it once.
+
+  Every process yields `len(self)` batches of the same size.
+  """
+
+  def __init__(self, batches: tf.data.Dataset):
+    self._batches = batches
+
+  def __len__(self) -> int:
+    return len(self._batches)
+
+  def __iter__(self) -> Iterator[Batch]:
+    return self._batches.as_numpy_iterator()
+
+
+def make_eval_batches(
+  dataset: datasets.Dataset,
+  *,
+  tfds_split: str = "val",
+  batch_size: int,
+  crop_size: tuple[int, int] | None,
+  max_shapes: int = 8,
+  process_index: int = 0,
+  process_count: int = 1,
+  num_workers: int | None = None,
+) -> EvalBatches:
+  """Makes batches of whole images or centre crops, each in exactly one.
+
+  Whole images smaller than the shape of their batch, and smaller than the crop,
+  are padded, all round, with the mean colour and label 255.
+
+  Args:
+    dataset: where the images are.
+    tfds_split: which part of it to go through.
+    batch_size: images a step, over all processes.
+    crop_size: (height, width) of the crops; None for whole images.
+    max_shapes: how many shapes whole images may be padded to; see `shapes`.
+    process_index: which part of each batch to make.
+    process_count: number of processes that share a batch.
+    num_workers: threads to decode with; default: one a CPU.
+
+  Returns:
+    A re-iterable of dicts, B counting this process's part: image uint8
+    [B, H, W, 3] RGB, label uint8 [B, H, W], mask bool [B], record int64 [B],
+    the image's position in `dataset.ids`, and size int32 [B, 2], its own height
+    and width. Where mask is False, the image fills up a batch: its label is 255
+    everywhere, and its record -1.
+
+  Raises:
+    ValueError: the batch does not divide by process_count, or max_shapes is
+      below 1.
+  """
+  reading.check_divides("batch_size", batch_size, process_count)
+  reading.hide_gpus()
+  num_workers = num_workers or reading.count_cpus()
+  read = reading.record_reader(dataset.files[tfds_split])
+  num_images = len(dataset.ids[tfds_split])
+  plan = _plan_evaluation(read, num_images, crop_size, max_shapes, batch_size)
+  rows = reading.process_rows(batch_size, process_index, process_count)
+
+  def read_batch(step):
+    records = plan.images[step]
+    # A batch is filled up with its first image, masked.
+    serialized = read(np.where(records < 0, records[0], records)[rows])
+    shape = np.tile(np.int64(plan.shapes[step]), (len(rows), 1))
+    return serialized, np.column_stack([records[rows], shape])
+
+  def crop(serialized, record_and_shape):
+    record, shape = record_and_shape[0], record_and_shape[1:]
+    pixels = preprocess.decode_example(serialized, with_label=True)
+    image, label = reading.map_crops(
+      _crop_center, [*pixels, shape], (None, None)
+    )
+    mask = record >= 0
+    label = tf.where(mask, label, tf.cast(u2pl_jax.IGNORE_LABEL, tf.uint8))
+    size = tf.shape(pixels[0])[:2]
+    return {
+      "image": image,
+      "label": label,
+      "mask": mask,
+      "record": record,
+      "size": size,
+    }
+
+  steps = range(len(plan.shapes))
+  examples = reading.read_steps(steps, read_batch, tf.int64, (len(rows), 3))
+  examples = examples.map(crop, num_parallel_calls=num_workers)
+  batches = examples.batch(len(rows), drop_remainder=True).prefetch(2)
+  batches = batches.apply(tf.data.experimental.assert_cardinality(len(steps)))
+  return EvalBatches(batches.with_options(reading.make_options(num_workers)))
+
+
+def _plan_evaluation(
+  read: Callable[[np.ndarray], np.ndarray],
+  num_images: int,
+  crop_size: tuple[int, int] | None,
+  max_shapes: int,
+  batch_size: int,
+) -> shapes.Plan:
+  """Which images are in which batch; reads their sizes if it needs them."""
+  if crop_size is not None:
+    return shapes.plan_batches([crop_size] * num_images, batch_size)
+  sizes = [
+    preprocess.read_size(read(np.array([index]))[0])
+    for index in range(num_images)
+  ]
+  shape_of = shapes.choose_shapes(sizes, max_shapes)
+  return shapes.plan_batches([shape_of[size] for size in sizes], batch_size)
+
+
+def _crop_center(
+  image: np.ndarray, label: np.ndarray, shape: np.ndarray
+) -> list[np.ndarray]:
+  """Cuts away, or pads, what an image has more or less than `shape`, [2]."""
+  shape = tuple(shape.tolist())
+  image = preprocess.center_crop(image, shape)
+  label = preprocess.center_crop(label, shape)
+  return [
+    preprocess.pad_to_crop(image, shape, preprocess.MEAN_COLOR),
+    preprocess.pad_to_crop(label, shape, u2pl_jax.IGNORE_LABEL),
+  ]
