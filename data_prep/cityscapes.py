@@ -294,7 +294,8 @@ _CONVERTERS: Mapping[str, Callable[[examples.File], bytes] | None] = {
 def main(argv: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.cityscapes",
-    description="Makes the dataset of Cityscapes.",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
     "--root",

@@ -257,7 +257,8 @@ def save(
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.convert_torch_resnet",
-    description="Converts PyTorch weights to .npz, or a run to PyTorch.",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
     usage="%(prog)s IN.pth OUT.npz | --workdir=RUN OUT.pth [options]",
   )
   parser.add_argument(

@@ -257,7 +257,8 @@ def _to_raw_examples(
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.folder",
-    description="Makes a dataset of a VOC-style tree.",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument("--root", required=True, help="the tree")
   command.add_target_arguments(parser)

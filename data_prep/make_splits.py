@@ -333,7 +333,8 @@ def format_table(
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.make_splits",
-    description="Draws labelled images, or checks the splits that there are.",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument("--name", required=True, help="of the dataset")
   parser.add_argument("--data_dir", required=True, help="of all datasets")

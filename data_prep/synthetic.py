@@ -336,7 +336,8 @@ def _draw_labeled(presence: np.ndarray, count: int, seed: int) -> set[int]:
 def main(argv: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.synthetic",
-    description="Makes a dataset of generated scenes.",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument("--data_dir", required=True, help="of all datasets")
   parser.add_argument("--name", default="synthetic")

@@ -359,7 +359,8 @@ def format_shares(
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog="python -m data_prep.voc",
-    description="Makes the dataset of PASCAL VOC 2012.",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
     "--root",

@@ -1,6 +1,7 @@
 """How every preparation command ends."""
 
 import argparse
+import importlib
 
 import pytest
 
@@ -41,3 +42,21 @@ def test_name_is_optional_where_there_is_a_usual_one():
   command.add_target_arguments(parser)
   with pytest.raises(SystemExit):
     parser.parse_args(["--data_dir=data"])
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "cityscapes",
+    "convert_torch_resnet",
+    "folder",
+    "make_splits",
+    "synthetic",
+    "voc",
+  ],
+)
+def test_help_has_an_example(name, capsys):
+  module = importlib.import_module(f"data_prep.{name}")
+  with pytest.raises(SystemExit, match="0"):
+    module.main(["--help"])
+  assert f"\n  python -m data_prep.{name} " in capsys.readouterr().out
