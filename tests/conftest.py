@@ -15,9 +15,13 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 
-# Tests of the loop compile the same programs again and again.
-_CACHE = tempfile.TemporaryDirectory(prefix="u2pl_jax_test_")
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+# Tests of the loop compile the same programs again and again; the first process,
+# whose environment the others get, makes the place where all leave them.
+_CACHE_VARIABLE = "U2PL_JAX_TEST_CACHE"
+if _CACHE_VARIABLE not in os.environ:
+  _CACHE = tempfile.TemporaryDirectory(prefix="u2pl_jax_test_")
+  os.environ[_CACHE_VARIABLE] = _CACHE.name
+jax.config.update("jax_compilation_cache_dir", os.environ[_CACHE_VARIABLE])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

@@ -273,6 +273,7 @@ def data_dir(tmp_path_factory):
   return tiny_run.make_dataset(tmp_path_factory.mktemp("data"))
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(
   start_two, data_dir, tmp_path, monkeypatch
 ):
@@ -321,6 +322,7 @@ def start_two_runs(start_run, port):
   return start_both
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_survives(start_run, start_two_runs, tmp_path):
   """One is killed, one is told to stop, and one is left to end the run."""
   first, second = start_two_runs()

@@ -84,6 +84,7 @@ def test_a_run_that_ends_otherwise_than_it_should_is_told(
       soak.interrupt(start, plan, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_bit_identical_to_an_untouched_one(tmp_path, capsys):
   out = tmp_path / "soak.jsonl"
   arguments = ["--kills=2", "--terms=1", "--method=suponly", f"--out={out}"]
