@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import torch_weights
-from u2pl_jax.models import pretrained, torch_networks
+from u2pl_jax.models import deeplab, pretrained, torch_networks
 
 
 @pytest.fixture
@@ -148,3 +148,59 @@ def test_other_files_are_refused_and_the_converter_named(tmp_path):
 def test_missing_files_and_folders_are_refused(path, tmp_path):
   assert refusal(path) == ": no such file"
   assert "not an .npz file" in refusal(tmp_path)
+
+
+def network_refusal(path):
+  with pytest.raises((ValueError, OSError)) as error:
+    pretrained.load_network(path)
+  message = str(error.value)
+  assert "\n" not in message and message.startswith(str(path))
+  return message.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    dict(encoder="resnet18", aux_head=False, rep_channels=0),
+    dict(encoder="resnet50", stem="conv7", num_classes=19),
+  ],
+  ids=["bare", "heads"],
+)
+def test_a_whole_network_describes_itself(changes, path):
+  write(path, torch_weights.state_dict(**changes))
+  options, variables = pretrained.load_network(str(path))
+  model = deeplab.create_model(**options)
+  assert (model.output_stride, model.aspp_rates) == (8, (12, 24, 36))
+  shapes = torch_weights.shapes(**changes)
+  torch_weights.assert_same(variables, torch_weights.random(shapes))
+  for name, value in (torch_weights.SMALL | changes).items():
+    assert options.get(name, value) == value
+
+
+def test_networks_that_a_file_does_not_describe_are_refused(path):
+  write_encoder(path)
+  assert "holds an encoder alone" in network_refusal(path)
+  write(path, torch_weights.state_dict(aspp_rates=(2, 4)))
+  message = network_refusal(path)
+  assert "resnet18, deep stem" in message and "2 dilated branches" in message
+  write(path, torch_weights.state_dict(**torch_weights.LITE0))
+  message = network_refusal(path)
+  assert "efficientnet_lite0" in message and ".safetensors" in message
+
+
+def test_faults_of_a_whole_network_are_named(path):
+  state_dict = torch_weights.state_dict()
+  state_dict["decoder.head.1.bias"][0] = np.nan
+  del state_dict["encoder.bn1.bias"]
+  message = network_refusal(write(path, state_dict))
+  assert "missing: encoder.bn1.bias" in message
+  assert "not finite: decoder.head.1.bias" in message
+
+
+def test_a_network_without_classifier_is_refused(path):
+  state_dict = {
+    name: value
+    for name, value in torch_weights.state_dict(aux_head=False).items()
+    if not name.startswith("decoder.classifier")
+  }
+  assert "num_classes" in network_refusal(write(path, state_dict))

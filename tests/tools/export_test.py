@@ -1,0 +1,299 @@
+"""Exported networks, run without the project, against the project's own."""
+
+import builtins
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import tiny_network, torch_weights
+from u2pl_jax import augment, evaluator, inference, protocol, trained
+from u2pl_jax.models import torch_import
+from u2pl_jax.tools import export
+
+HEIGHT, WIDTH = tiny_network.WINDOW
+# Logits here are of order 1, so that rounding, in another order of operations,
+# changes them by about 1e-6. Where the best two are further apart than this,
+# two programs must agree on the class.
+MARGIN = 1e-4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("runs") / "run"
+  tiny_network.save_run(folder)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def program(run, tmp_path_factory):
+  """An exported program, from the command line."""
+  out = tmp_path_factory.mktemp("exported") / "net.stablehlo"
+  assert export.main([f"--workdir={run}", f"--out={out}"]) == 0
+  return out
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+  path = tmp_path / "net.safetensors"
+  trained.save_safetensors(tiny_network.make_trained(), path)
+  return path
+
+
+def make_images(count, size=tiny_network.WINDOW, seed=0):
+  rng = np.random.default_rng(seed)
+  return rng.integers(0, 256, (count, *size, 3), np.uint8)
+
+
+def assert_same_masks(network, images, outputs):
+  """The outputs are those of the project's evaluation of whole images."""
+  predict = evaluator.make_predict(
+    network.model, protocol.Protocol("whole", network.window)
+  )
+  labels, _ = predict(network.variables, images)
+  net = inference.make_net(network.model, network.variables)
+  logits = np.asarray(jax.jit(net)(augment.normalize(images)))
+  ranked = np.sort(logits, axis=-1)
+  is_clear = ranked[..., -1] - ranked[..., -2] > MARGIN
+  assert is_clear.mean() > 0.99
+  assert len(np.unique(labels)) > 1
+  assert outputs["mask"].dtype == np.uint8
+  np.testing.assert_array_equal(
+    np.asarray(outputs["mask"])[is_clear], np.asarray(labels)[is_clear]
+  )
+  assert outputs["confidence"].dtype == np.float32
+  np.testing.assert_allclose(
+    outputs["confidence"], jax.nn.softmax(logits).max(-1), rtol=1e-4
+  )
+
+
+def run_elsewhere(code, folder, *arguments):
+  """Runs Python code that finds nothing of the project, nor Flax."""
+  hidden = ["u2pl_jax", "data_prep", "configs", "flax", "tensorflow"]
+  hide = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
+  path = folder / "program.py"
+  path.write_text(hide + code)
+  finished = subprocess.run(
+    [sys.executable, "-I", str(path), *map(str, arguments)],
+    cwd=folder,
+    env={"JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert finished.returncode == 0, finished.stderr
+
+
+CALL = """
+import numpy as np
+import jax.export
+
+try:
+  import u2pl_jax
+  sys.exit("the project can be imported")
+except ImportError:
+  pass
+net = jax.export.deserialize(open(sys.argv[1], "rb").read())
+for count in ("1", "3"):
+  outputs = net.call(np.load("images.npy")[: int(count)])
+  np.savez(count, **outputs)
+"""
+
+
+def test_a_process_without_the_project_makes_the_same_masks(
+  run, program, tmp_path
+):
+  images = make_images(3)
+  np.save(tmp_path / "images.npy", images)
+  run_elsewhere(CALL, tmp_path, program)
+  network = trained.load_run(run)
+  for count in (1, 3):
+    with np.load(tmp_path / f"{count}.npz") as outputs:
+      assert_same_masks(network, images[:count], outputs)
+
+
+def test_the_script_of_the_documentation_works(run, program, tmp_path):
+  text = pathlib.Path("docs/deployment.md").read_text()
+  script = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+  # As wide as the network's images but lower: padded, and not resized.
+  photo = make_images(1, (20, WIDTH))[0]
+  Image.fromarray(photo).save(tmp_path / "photo.png")
+  names = program.with_suffix(""), "photo.png", "mask.png"
+  run_elsewhere(script, tmp_path, *names)
+  mask = Image.open(tmp_path / "mask.png")
+  assert mask.size == (WIDTH, 20) and mask.mode == "P"
+  colors = np.reshape(mask.getpalette(), (-1, 3))[: len(tiny_network.NAMES)]
+  np.testing.assert_array_equal(colors, tiny_network.PALETTE)
+
+  padded = np.empty((1, HEIGHT, WIDTH, 3), np.uint8)
+  padded[:] = (124, 116, 104)
+  padded[0, :20] = photo
+  network = trained.load_run(run)
+  outputs = jax.export.deserialize(program.read_bytes()).call(padded)
+  assert_same_masks(network, padded, outputs)
+  agreeing = np.asarray(mask) == np.asarray(outputs["mask"])[0, :20]
+  assert agreeing.mean() > 0.99
+
+
+def test_the_description_says_what_goes_in_and_out(run, program):
+  about = json.loads(program.with_suffix(".json").read_text())
+  assert about["origin"] == f"{run}, teacher of step 1"
+  assert about["input"]["shape"] == ["batch", HEIGHT, WIDTH, 3]
+  assert about["input"]["dtype"] == "uint8"
+  assert about["input"]["pad_color"] == [124, 116, 104]
+  for name, dtype in (("mask", "uint8"), ("confidence", "float32")):
+    assert about["outputs"][name]["shape"] == ["batch", HEIGHT, WIDTH]
+    assert about["outputs"][name]["dtype"] == dtype
+  assert about["class_names"] == list(tiny_network.NAMES)
+  assert about["palette"] == [list(color) for color in tiny_network.PALETTE]
+  assert about["platforms"] == ["cpu", "cuda", "tpu"]
+  assert about["versions"]["jax"] == jax.__version__
+
+
+def test_a_size_is_chosen_and_files_serve_as_well_as_runs(checkpoint, tmp_path):
+  out = tmp_path / "small.stablehlo"
+  arguments = [f"--checkpoint={checkpoint}", f"--out={out}", "--size=17,32"]
+  assert export.main(arguments) == 0
+  net = jax.export.deserialize(out.read_bytes())
+  images = make_images(2, (17, 32))
+  assert_same_masks(trained.load_file(checkpoint), images, net.call(images))
+  with pytest.raises(ValueError, match="32"):
+    net.call(make_images(2, (33, 33)))
+
+
+def test_efficientnet_is_exported_for_all_platforms():
+  network = tiny_network.make_trained(
+    encoder="efficientnet_lite0", stem="conv3", width=64
+  )
+  exported = export.export_program(network, (33, 33))
+  assert exported.platforms == export.PLATFORMS
+  net = jax.export.deserialize(exported.serialize())
+  images = make_images(2, (33, 33))
+  assert_same_masks(network, images, net.call(images))
+
+
+def test_bfloat16_stays_inside():
+  network = tiny_network.make_trained(dtype="bfloat16")
+  exported = export.export_program(network, (33, 33))
+  assert "bf16" in exported.mlir_module()
+  about = export.describe(network, exported)
+  assert about["outputs"]["mask"]["dtype"] == "uint8"
+  assert about["outputs"]["confidence"]["dtype"] == "float32"
+
+
+def test_safetensors_are_written(run, tmp_path, capsys):
+  out = tmp_path / "net.safetensors"
+  arguments = [f"--workdir={run}", "--format=safetensors", f"--out={out}"]
+  assert export.main([*arguments, "--which=last", "--state=student"]) == 0
+  expected = trained.load_run(run, "last", "student")
+  torch_weights.assert_same(
+    trained.load_file(out).variables, expected.variables
+  )
+  printed = capsys.readouterr().out
+  assert "student of step 2: 5 classes" in printed
+  assert f"wrote {out}" in printed
+
+
+@pytest.mark.parametrize(
+  "state, key", [("teacher", "teacher_state"), ("student", "model_state")]
+)
+def test_torch_checkpoints_are_written_from_runs_and_files(
+  state, key, run, tmp_path
+):
+  torch = pytest.importorskip("torch")
+  network = trained.load_run(run, "best", state)
+  middle = tmp_path / "net.safetensors"
+  trained.save_safetensors(network, middle)
+  expected = torch_import.to_torch(network.variables)
+  for source in (
+    [f"--workdir={run}", f"--state={state}"],
+    [f"--checkpoint={middle}"],
+  ):
+    out = tmp_path / "net.pth"
+    assert export.main([*source, "--format=torch", f"--out={out}"]) == 0
+    content = torch.load(out, weights_only=True)
+    assert list(content) == [key] and content[key].keys() == expected.keys()
+    for name, value in content[key].items():
+      np.testing.assert_array_equal(value.numpy(), expected[name])
+    out.unlink()
+
+
+def fail(*arguments):
+  """The one line with which the program ends."""
+  with pytest.raises(SystemExit) as caught:
+    export.main([str(argument) for argument in arguments])
+  message = caught.value.code
+  assert message.startswith("error: ") and "\n" not in message
+  return message
+
+
+@pytest.mark.parametrize(
+  "size", ["513", "513x513", "15,513", "513,15", "-33,33", "33,33,3", "a,b", ""]
+)
+def test_a_bad_size_is_told(size, checkpoint, tmp_path):
+  out = tmp_path / "net.stablehlo"
+  message = fail(f"--checkpoint={checkpoint}", f"--out={out}", f"--size={size}")
+  assert f"--size={size}: must be HEIGHT,WIDTH" in message
+  assert not out.exists()
+
+
+@pytest.mark.parametrize(
+  "arguments, words",
+  [
+    (["--out=FOLDER/none/net.stablehlo"], "there is no folder FOLDER/none"),
+    (["--out=FOLDER/net.pb"], "--format=stablehlo writes .stablehlo"),
+    (
+      ["--format=torch", "--out=FOLDER/net.npz"],
+      "--format=torch writes .pth",
+    ),
+    (
+      ["--format=safetensors", "--out=FOLDER/a.safetensors", "--size=33,33"],
+      "--size goes with --format=stablehlo",
+    ),
+    (["--out=FOLDER/net.stablehlo", "--which=last"], "--which"),
+    (
+      ["--format=safetensors", "--out=FOLDER/taken.safetensors"],
+      "taken.safetensors cannot be written",
+    ),
+  ],
+)
+def test_flags_that_do_not_fit_are_told(arguments, words, checkpoint, tmp_path):
+  (tmp_path / "taken.safetensors").mkdir()
+  arguments = [word.replace("FOLDER", str(tmp_path)) for word in arguments]
+  message = fail(f"--checkpoint={checkpoint}", *arguments)
+  assert words.replace("FOLDER", str(tmp_path)) in message
+
+
+@pytest.mark.parametrize(
+  "source, words",
+  [
+    ("--checkpoint=FOLDER/none.safetensors", "no such file"),
+    ("--checkpoint=FOLDER/net.pt", "expected a .safetensors file"),
+    ("--workdir=FOLDER", "holds no run"),
+  ],
+)
+def test_a_network_that_is_not_there_is_told(source, words, tmp_path):
+  source = source.replace("FOLDER", str(tmp_path))
+  message = fail(source, f"--out={tmp_path}/net.stablehlo")
+  assert words in message and str(tmp_path) in message
+
+
+def test_absent_pytorch_is_told(checkpoint, tmp_path, monkeypatch):
+  import_module = builtins.__import__
+
+  def refuse_torch(name, *args):
+    if name == "torch":
+      raise ImportError
+    return import_module(name, *args)
+
+  monkeypatch.setattr(builtins, "__import__", refuse_torch)
+  out = f"--out={tmp_path}/net.pth"
+  message = fail(f"--checkpoint={checkpoint}", "--format=torch", out)
+  assert "pip install torch" in message

@@ -1,0 +1,198 @@
+"""Writes a trained network as a file to use elsewhere.
+
+  python -m u2pl_jax.tools.export --workdir=DIR --out=net.stablehlo
+  python -m u2pl_jax.tools.export --workdir=DIR --format=torch --out=net.pth
+
+The formats are
+
+  stablehlo    a program of its own, from uint8 RGB to masks, that runs
+               wherever JAX does; net.json beside it describes it
+  safetensors  the weights, with all that the tools of this project need
+  torch        a checkpoint of the published PyTorch code, .pth
+
+How to use them: docs/deployment.md.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from etils import epath
+
+from data_prep import convert_torch_resnet
+from u2pl_jax import augment, command_line, inference, trained, workdir
+from u2pl_jax.tools import network_arguments
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+MIN_SIDE = 16  # Pixels, as of the crops in training.
+_ENDINGS = {
+  "stablehlo": ".stablehlo",
+  "safetensors": ".safetensors",
+  "torch": ".pth",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Writes the file that the command line asks for; returns 0.
+
+  Args:
+    argv: the command line without the program; default: that of the process.
+
+  Raises:
+    SystemExit: one line that names the flag or file at fault.
+  """
+  arguments = _make_parser().parse_args(argv)
+  with command_line.one_line_errors():
+    out = _check_out(arguments.out, arguments.format)
+    size = parse_size(arguments.size)
+    if size and arguments.format != "stablehlo":
+      raise ValueError("--size goes with --format=stablehlo only")
+    network = network_arguments.load(arguments)
+    print(f"{network.origin}: {network.num_classes} classes")
+    if arguments.format == "stablehlo":
+      _write_stablehlo(network, size or network.window, out)
+    elif arguments.format == "safetensors":
+      trained.save_safetensors(network, out)
+      print(f"wrote {out}")
+    else:
+      _write_torch(network, out)
+  return 0
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+  """Reads --size=HEIGHT,WIDTH; None for None.
+
+  Raises:
+    ValueError: it is something else, or a side is below `MIN_SIDE`.
+  """
+  if text is None:
+    return None
+  match = re.fullmatch(r"(\d+),(\d+)", text)
+  if match is None or min(map(int, match.groups())) < MIN_SIDE:
+    raise ValueError(
+      f"--size={text}: must be HEIGHT,WIDTH in pixels, each at least"
+      f" {MIN_SIDE}; e.g. --size=513,513"
+    )
+  return int(match[1]), int(match[2])
+
+
+def export_program(
+  network: trained.Trained, size: tuple[int, int]
+) -> jax.export.Exported:
+  """The network as a program of its own, for `PLATFORMS`.
+
+  Args:
+    network: its weights become constants of the program.
+    size: (height, width) of the images in pixels.
+
+  Returns:
+    A function of images, uint8 RGB [B, H, W, 3] for any B. It returns `mask`,
+    uint8 [B, H, W], the most probable class of each pixel, and `confidence`,
+    float32 [B, H, W] in (0, 1], the prob of that class.
+  """
+  model = network.model
+
+  def predict(images):
+    net = inference.make_net(model, network.variables)
+    logits = net(augment.normalize(images))  # [B, H, W, K]
+    return {
+      "mask": jnp.argmax(logits, axis=-1).astype(jnp.uint8),
+      "confidence": jnp.max(jax.nn.softmax(logits), axis=-1),
+    }
+
+  (batch,) = jax.export.symbolic_shape("batch")
+  images = jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8)
+  return jax.export.export(jax.jit(predict), platforms=PLATFORMS)(images)
+
+
+def describe(
+  network: trained.Trained, exported: jax.export.Exported
+) -> dict[str, Any]:
+  """What a user of an exported program has to know, JSON-able."""
+
+  def array(aval, meaning):
+    # A side is a number, or the name of one that is free.
+    shape = [n if isinstance(n, int) else str(n) for n in aval.shape]
+    return {"dtype": aval.dtype.name, "shape": shape, "meaning": meaning}
+
+  (images,) = exported.in_avals
+  outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+  return {
+    "origin": network.origin,
+    "input": array(images, "RGB images, not normalised")
+    | {"pad_color": [round(mean) for mean in augment.MEAN_RGB]},
+    "outputs": {
+      "mask": array(outputs["mask"], "most probable class of each pixel"),
+      "confidence": array(outputs["confidence"], "probability of that class"),
+    },
+    "class_names": network.class_names,
+    "palette": network.palette,
+    "platforms": exported.platforms,
+    "versions": {
+      "jax": jax.__version__,
+      "calling_convention": exported.calling_convention_version,
+    },
+  }
+
+
+def _write_stablehlo(
+  network: trained.Trained, size: tuple[int, int], out: epath.Path
+) -> None:
+  exported = export_program(network, size)
+  description = out.with_suffix(".json")
+  workdir.write_bytes(out, exported.serialize())
+  workdir.write_json(description, describe(network, exported))
+  print(f"wrote {out}, {description}; images of {size[0]}x{size[1]} pixels")
+
+
+def _write_torch(network: trained.Trained, out: epath.Path) -> None:
+  try:
+    convert_torch_resnet.save(network.variables, out, state=network.state)
+  except ImportError as error:  # PyTorch is needed here alone.
+    sys.exit(f"error: {error}")
+
+
+def _check_out(path: str, file_format: str) -> epath.Path:
+  out, ending = epath.Path(path), _ENDINGS[file_format]
+  if out.suffix != ending:
+    raise ValueError(f"--out={out}: --format={file_format} writes {ending}")
+  if not out.parent.is_dir():
+    raise FileNotFoundError(f"--out={out}: there is no folder {out.parent}")
+  return out
+
+
+def _make_parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="python -m u2pl_jax.tools.export",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  network_arguments.add_arguments(parser)
+  parser.add_argument(
+    "--format",
+    choices=tuple(_ENDINGS),
+    default="stablehlo",
+    help="default: stablehlo",
+  )
+  parser.add_argument(
+    "--out",
+    required=True,
+    metavar="FILE",
+    help="named after the format: .stablehlo, .safetensors or .pth",
+  )
+  parser.add_argument(
+    "--size",
+    metavar="HEIGHT,WIDTH",
+    help="of the images of --format=stablehlo in pixels; default: the window"
+    " of the network's evaluation",
+  )
+  return parser
+
+
+if __name__ == "__main__":
+  sys.exit(main())
