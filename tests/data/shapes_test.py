@@ -34,6 +34,14 @@ def test_shapes_are_few_and_large_enough(max_shapes):
     assert height <= shape_height and width <= shape_width
 
 
+def test_thousands_of_sizes_are_first_rounded_up():
+  rng = np.random.default_rng(0)
+  sizes = [tuple(pair) for pair in rng.integers(100, 4000, (3000, 2)).tolist()]
+  chosen = shapes.choose_shapes(sizes, 8)
+  assert chosen.keys() == set(sizes) and len(set(chosen.values())) == 8
+  assert all(np.all(np.array(chosen[size]) >= size) for size in sizes)
+
+
 def test_no_shape_at_all_is_refused():
   with pytest.raises(ValueError, match="max_shapes=0"):
     shapes.choose_shapes([(1, 1)], 0)

@@ -6,18 +6,21 @@ there are no more sizes than shapes, none is.
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 Size = tuple[int, int]  # Height, width in pixels.
+
+_MANY = 256  # Shapes to begin with; the work grows with their third power.
 
 
 def choose_shapes(sizes: Sequence[Size], max_shapes: int) -> dict[Size, Size]:
   """Chooses the shape that the images of each size are padded to.
 
   Begins with one shape a size, and merges the two that together cost the fewest
-  added pixels, until few enough are left.
+  added pixels, until few enough are left. Of very many sizes, sides are first
+  rounded up to multiples of 2, 4, 8, ..., as far as it takes.
 
   Args:
     sizes: of all images, in any order.
@@ -31,27 +34,41 @@ def choose_shapes(sizes: Sequence[Size], max_shapes: int) -> dict[Size, Size]:
   """
   if max_shapes < 1:
     raise ValueError(f"eval.max_shapes={max_shapes}: must be >= 1")
-  counts = collections.Counter(map(tuple, sizes))
-  members = [[size] for size in sorted(counts)]
+  first = _round_up(set(map(tuple, sizes)), max_shapes)
+  counts = collections.Counter(first[tuple(size)] for size in sizes)
+  members = [[shape] for shape in sorted(counts)]
   shapes = np.array(sorted(counts)).reshape(-1, 2)
-  numbers = np.array([counts[size] for size in sorted(counts)])
+  numbers = np.array([counts[shape] for shape in sorted(counts)])
   while len(members) > max_shapes:
     joint = np.maximum(shapes[:, None], shapes)  # [S, S, 2]
     pixels, own = joint.prod(-1), shapes.prod(-1)
     cost = (pixels - own[:, None]) * numbers[:, None]
     cost = (cost + cost.T).astype(float)
     np.fill_diagonal(cost, np.inf)
-    first, second = sorted(np.unravel_index(cost.argmin(), cost.shape))
-    members[first] += members.pop(second)
-    shapes[first] = joint[first, second]
-    numbers[first] += numbers[second]
-    shapes = np.delete(shapes, second, axis=0)
-    numbers = np.delete(numbers, second)
-  return {
-    size: (int(height), int(width))
+    one, other = sorted(np.unravel_index(cost.argmin(), cost.shape))
+    members[one] += members.pop(other)
+    shapes[one] = joint[one, other]
+    numbers[one] += numbers[other]
+    shapes = np.delete(shapes, other, axis=0)
+    numbers = np.delete(numbers, other)
+  last = {
+    shape: (int(height), int(width))
     for (height, width), group in zip(shapes, members, strict=True)
-    for size in group
+    for shape in group
   }
+  return {size: last[shape] for size, shape in first.items()}
+
+
+def _round_up(sizes: Collection[Size], max_shapes: int) -> dict[Size, Size]:
+  """The shape of each size, alike for sizes nearby if there are very many."""
+  step = 1
+  while True:
+    shapes = {
+      size: tuple(-(-side // step) * step for side in size) for size in sizes
+    }
+    if len(set(shapes.values())) <= max(_MANY, max_shapes):
+      return shapes
+    step *= 2
 
 
 @dataclasses.dataclass(frozen=True)
