@@ -51,7 +51,7 @@ def _run() -> None:
     _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
   )
   from data_prep import synthetic
-  from u2pl_jax import dry_run, train
+  from u2pl_jax import dry_run, evaluate, train
 
   config, workdir = _CONFIG.value, _WORKDIR.value
   if _DRY_RUN.value:
@@ -59,7 +59,7 @@ def _run() -> None:
   if config.data.name == "synthetic":
     synthetic.prepare(config.data.data_dir)
   if _MODE.value == "eval":
-    train.evaluate(
+    evaluate.evaluate(
       config,
       workdir,
       _CHECKPOINT.value,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import saved_progress
 from u2pl_jax import checkpoint, memory_bank, sharding
 
 DATA = {"dataset": "toy", "class 0": "sky", "labelled ids": "a1b2"}
@@ -25,7 +26,7 @@ def make_state(value):
 def save_all(folder, mious, keep_last=2):
   with checkpoint.open_manager(folder, keep_last=keep_last) as manager:
     for step, miou in mious.items():
-      progress = {"step": step, "data": DATA}
+      progress = saved_progress.make(step, data=DATA)
       checkpoint.save(manager, step, make_state(step), progress, miou)
     manager.wait_until_finished()
     return set(manager.all_steps()), manager.best_step()
@@ -52,7 +53,9 @@ def test_restores_state_and_progress(tmp_path):
 def test_saving_a_step_again_changes_nothing(tmp_path):
   assert save_all(tmp_path, {3: 10.0}) == ({3}, 3)
   with checkpoint.open_manager(tmp_path, keep_last=2) as manager:
-    checkpoint.save(manager, 3, make_state(7), {"step": 7, "data": DATA})
+    checkpoint.save(
+      manager, 3, make_state(7), saved_progress.make(7, data=DATA)
+    )
   state, progress = restore(tmp_path, 3, abstract_state())
   assert progress["step"] == 3 and state["step"] == 3
 
@@ -80,7 +83,10 @@ def test_a_state_of_8_devices_is_restored_on_others(shape, spec, tmp_path):
   state = {"kernel": jnp.asarray(values)}
   with checkpoint.open_manager(tmp_path, keep_last=1) as manager:
     checkpoint.save(
-      manager, 1, place(state, (1, 8), jax.P("fsdp")), {"data": DATA}
+      manager,
+      1,
+      place(state, (1, 8), jax.P("fsdp")),
+      saved_progress.make(data=DATA),
     )
   wanted = place(jax.eval_shape(lambda: state), shape, spec)
   restored, _ = restore(tmp_path, 1, wanted)
@@ -177,7 +183,7 @@ def large_state(seed):
 def test_a_save_that_finds_no_room_is_an_error_and_leaves_the_last(
   size, tmp_path, capfd
 ):
-  progress = {"data": DATA}
+  progress = saved_progress.make(data=DATA)
   with (
     pytest.raises(OSError, match="File too large") as caught,
     contextlib.ExitStack() as limit,  # Until the manager is closed.
@@ -206,7 +212,7 @@ def test_a_save_that_finds_no_room_is_an_error_and_leaves_the_last(
 
 
 def test_an_error_of_the_background_surfaces_at_the_next_save(tmp_path):
-  progress = {"data": DATA}
+  progress = saved_progress.make(data=DATA)
   with (
     no_file_larger_than(50_000),
     checkpoint.open_manager(tmp_path, keep_last=2) as manager,
@@ -256,7 +262,7 @@ def test_the_best_is_replaced_by_a_better_one(tmp_path):
 
 def test_best_miou_of_an_empty_folder_is_none(tmp_path):
   with checkpoint.open_manager(tmp_path, keep_last=1) as manager:
-    assert checkpoint.best_miou(manager) is None
+    assert checkpoint.find_best(manager) is None
 
 
 def test_best_miou_is_that_of_the_best(tmp_path):
@@ -264,7 +270,7 @@ def test_best_miou_is_that_of_the_best(tmp_path):
   with checkpoint.open_manager(
     tmp_path, keep_last=1, read_only=True
   ) as manager:
-    assert checkpoint.best_miou(manager) == 50.0
+    assert checkpoint.find_best(manager) == (1, 50.0)
 
 
 def test_keep_last_must_be_positive(tmp_path):
@@ -272,7 +278,7 @@ def test_keep_last_must_be_positive(tmp_path):
     save_all(tmp_path, {}, keep_last=0)
 
 
-def save_networks(folder, teacher):
+def save_networks(folder, teacher, network=None):
   """Saves step 3 of a state with a student of ones and a teacher of twos."""
   ones, twos = (
     {"encoder": {"kernel": jnp.full((3, 2), n)}} for n in (1.0, 2.0)
@@ -286,7 +292,9 @@ def save_networks(folder, teacher):
     "bank": memory_bank.create_memory_bank((2, 3), 4, jnp.bfloat16),
   }
   with checkpoint.open_manager(folder, keep_last=1) as manager:
-    checkpoint.save(manager, 3, state, {"data": DATA}, 10.0)
+    network = network or ("teacher" if teacher else "student")
+    progress = saved_progress.make(3, network=network, data=DATA)
+    checkpoint.save(manager, 3, state, progress, 10.0)
 
 
 def restore_networks(folder):
@@ -331,6 +339,12 @@ def test_a_network_is_restored_from_the_folder_alone(
   assert (step, found) == (3, chosen)
   kernel = variables["params"]["encoder"]["kernel"]
   np.testing.assert_array_equal(kernel, np.full((3, 2), value))
+
+
+def test_a_teacher_that_does_not_count_yet_is_not_taken(tmp_path):
+  """Before the first semi step it is as it was made."""
+  save_networks(tmp_path, teacher=True, network="student")
+  assert checkpoint.restore_network(tmp_path, "best", None)[1] == "student"
 
 
 def test_a_teacher_that_is_not_there_is_told(tmp_path):

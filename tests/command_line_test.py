@@ -62,7 +62,14 @@ def test_refuses_other_steps_in_one_line(text):
     command_line.parse_profile(text)
 
 
-FLAGS = {"workdir": "x", "dry_run": False, "mode": "train", "profile": None}
+FLAGS = {
+  "workdir": "x",
+  "dry_run": False,
+  "mode": "train",
+  "profile": None,
+  "state": None,
+  "save_predictions": "",
+}
 
 
 @pytest.mark.parametrize(
@@ -72,6 +79,7 @@ FLAGS = {"workdir": "x", "dry_run": False, "mode": "train", "profile": None}
     {"workdir": None, "dry_run": True},
     {"profile": "1:2"},
     {"mode": "eval"},
+    {"mode": "eval", "state": "student", "save_predictions": "index"},
   ],
 )
 def test_accepts_flags_that_go_together(changes):
@@ -85,6 +93,10 @@ def test_accepts_flags_that_go_together(changes):
     ({"workdir": "", "mode": "eval"}, "--workdir=DIR is missing"),
     ({"profile": "1:2", "mode": "eval"}, "--profile goes with training"),
     ({"profile": "1:2", "dry_run": True}, "--profile goes with training"),
+    ({"profile": "1:2", "workdir": "gs://b/run"}, "a local folder, .*gs://b"),
+    ({"mode": "eval", "dry_run": True}, "leave --mode=eval out"),
+    ({"state": "student"}, "--state goes with --mode=eval"),
+    ({"save_predictions": "index"}, "--save_predictions goes with --mode=eval"),
   ],
 )
 def test_refuses_flags_that_do_not_go_together(changes, words):

@@ -15,8 +15,8 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 
-# Tests of the loop compile the same programs again and again; the first process,
-# whose environment the others get, makes the place where all leave them.
+# Tests of the loop compile the same programs again and again. The first process
+# makes the place where all leave them, and the others get its environment.
 _CACHE_VARIABLE = "U2PL_JAX_TEST_CACHE"
 if _CACHE_VARIABLE not in os.environ:
   _CACHE = tempfile.TemporaryDirectory(prefix="u2pl_jax_test_")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from tests import saved_progress
 from u2pl_jax import checkpoint, damage, memory_bank, sharding
 
 DATA = {"dataset": "toy"}
@@ -31,7 +32,7 @@ def saved(tmp_path_factory):
   folder = tmp_path_factory.mktemp("saved") / "checkpoints"
   with checkpoint.open_manager(folder, keep_last=2) as manager:
     for step in (BEFORE, STEP):
-      progress = {"step": step, "data": DATA}
+      progress = saved_progress.make(step, data=DATA)
       checkpoint.save(manager, step, make_state(step), progress, 50.0 + step)
   return folder
 
@@ -104,6 +105,16 @@ def test_each_harmed_file_is_found_or_does_not_matter(harm, saved, tmp_path):
   assert any("ocdbt.process_0/d/" in name for name in found)
 
 
+@pytest.mark.parametrize("key", damage.PROGRESS_KEYS)
+def test_a_note_without_what_a_run_needs_is_found(saved, tmp_path, key):
+  copy = tmp_path / str(STEP)
+  shutil.copytree(saved / str(STEP), copy)
+  note = copy / "progress" / "metadata"
+  note.write_text(note.read_text().replace(f'"{key}"', '"another"'))
+  reason = damage.find_damage(epath.Path(copy))
+  assert reason == f"progress/metadata lacks {key}"
+
+
 def test_a_changed_bit_of_any_array_is_found(saved, tmp_path):
   files = [*(saved / str(STEP) / "state").glob("**/d/*")]
   largest = max(files, key=lambda path: path.stat().st_size)
@@ -173,7 +184,7 @@ def test_a_damaged_latest_is_named_and_moved_and_its_step_saved_anew(folder):
   )
   assert (moved / "state" / "d").exists()
   assert_is_step(restore(folder, BEFORE), BEFORE)
-  progress = {"step": STEP, "data": DATA}
+  progress = saved_progress.make(STEP, data=DATA)
   with checkpoint.open_manager(folder, keep_last=2) as manager:
     assert manager.latest_step() == BEFORE
     checkpoint.save(manager, STEP, make_state(STEP), progress, 60.0)

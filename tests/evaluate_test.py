@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_run
-from u2pl_jax import train
+from u2pl_jax import evaluate, train
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +34,23 @@ def read_result(workdir):
 
 def test_the_last_checkpoint_repeats_the_score(finished, make_config):
   workdir, result = finished
-  again = train.evaluate(make_config(), workdir, "last")
+  again = evaluate.evaluate(make_config(), workdir, "last")
   assert (again["miou"], again["step"]) == (result["miou"], result["step"])
 
 
 def test_the_best_checkpoint_has_the_best_score(finished, make_config):
   workdir, result = finished
-  best = train.evaluate(make_config(), workdir, "best")
+  best = evaluate.evaluate(make_config(), workdir, "best")
   assert best["miou"] == pytest.approx(result["best_miou"], abs=1e-3)
 
 
 def test_whole_images_of_the_crops_size_score_the_same(finished, make_config):
   # The images have 32 pixels: the crop of 33 pads them, "whole" does not.
   workdir, _ = finished
-  crop = train.evaluate(
+  crop = evaluate.evaluate(
     make_config(**{"eval.crop_size": (32, 32)}), workdir, "last"
   )
-  whole = train.evaluate(
+  whole = evaluate.evaluate(
     make_config(**{"eval.protocol": "whole"}), workdir, "last"
   )
   assert whole["iou"] == crop["iou"]
@@ -65,28 +65,28 @@ def test_each_protocol_stands_in_the_result(finished, make_config):
     "eval.scales": (0.75, 1.0),
     "eval.flip": True,
   }
-  train.evaluate(make_config(), workdir, "last", network="student")
-  train.evaluate(make_config(**slide), workdir, "last")
+  evaluate.evaluate(make_config(), workdir, "last", network="student")
+  evaluate.evaluate(make_config(**slide), workdir, "last")
   result = read_result(workdir)
   name = "slide_0.75_1_flip"
   assert (result["protocol"], result["network"]) == (name, "teacher")
   evaluations = result["evaluations"]
-  assert evaluations[f"{name}, teacher of step 6"] == {
-    f"{name}/miou": result["miou"],
-    f"{name}/pixel_accuracy": result["pixel_accuracy"],
+  assert evaluations[f"{name} 20x20, teacher of step 6"] == {
+    f"{name}/{key}": result[key] for key in ("miou", "iou", "pixel_accuracy")
   }
-  assert set(evaluations["crop, student of step 6"]) == {
-    "crop/miou", "crop/pixel_accuracy"
+  assert set(evaluations["crop 33x33, student of step 6"]) == {
+    "crop/miou", "crop/iou", "crop/pixel_accuracy"
   }  # fmt: skip
+  assert result["best_protocol"] == "crop"
 
 
 def test_predictions_are_saved_in_the_images_own_size(finished, make_config):
   workdir, _ = finished
   config = make_config(**{"eval.protocol": "whole"})
-  result = train.evaluate(
+  result = evaluate.evaluate(
     config, workdir, "last", save_predictions="index,color"
   )
-  folder = workdir / "predictions" / "whole_teacher_step_6"
+  folder = workdir / "predictions" / "whole_33x33_teacher_step_6"
   files = sorted(path.name for path in (folder / "index").iterdir())
   assert len(files) == 9
   for name in files:
@@ -116,9 +116,9 @@ def test_what_cannot_be_evaluated_is_refused(
 ):
   workdir, _ = finished
   with pytest.raises(ValueError, match=message):
-    train.evaluate(make_config(**changes), workdir, "last", **options)
+    evaluate.evaluate(make_config(**changes), workdir, "last", **options)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, make_config):
   with pytest.raises(FileNotFoundError, match="holds no run"):
-    train.evaluate(make_config(), tmp_path, "last")
+    evaluate.evaluate(make_config(), tmp_path, "last")

@@ -4,7 +4,7 @@ import pytest
 from flax import linen as nn
 
 from tests import tiny
-from u2pl_jax import augment, evaluator, protocol, sharding
+from u2pl_jax import augment, collectives, evaluator, protocol, sharding
 
 WHOLE = protocol.Protocol("whole", (8, 8))
 
@@ -119,3 +119,28 @@ def test_batches_come_with_their_predictions_one_behind():
   predictions = np.concatenate([labels for _, labels in seen])[:5]
   bright = np.asarray(augment.normalize(images)).mean(-1) > 0
   np.testing.assert_array_equal(predictions, bright)
+
+
+@pytest.mark.parametrize("kind", ["whole", "slide"])
+def test_each_device_sees_its_own_images_only(kind):
+  model = tiny.make_model()
+  mesh = sharding.create_mesh(devices=jax.devices())
+  settings = protocol.Protocol(kind, (17, 17), flip=True)
+  predict = evaluator.make_predict(model, settings)
+  split = sharding.split_batch(mesh)
+  batch = {
+    "image": jax.ShapeDtypeStruct((8, 33, 33, 3), np.uint8, sharding=split),
+    "label": jax.ShapeDtypeStruct((8, 33, 33), np.uint8, sharding=split),
+    "mask": jax.ShapeDtypeStruct((8,), bool, sharding=split),
+  }
+  variables = jax.eval_shape(
+    lambda: model.init(
+      jax.random.key(0), np.zeros((1, 33, 33, 3)), train=False, dropout=False
+    )
+  )
+  count = evaluator.make_count_pixels(predict, 5, mesh)
+  program = count.lower(variables, batch).compile().as_text()
+  # Nothing is sent but counts.
+  for collective in collectives.parse(program):
+    assert collective.kind == "all-reduce"
+    assert all(array.nbytes == 5 * 5 * 4 for array in collective.arrays)

@@ -42,6 +42,13 @@ def test_a_batch_that_devices_cannot_share_is_refused(make_config, key):
     experiment.create_experiment(make_config(**{key: 12}))
 
 
+def test_batches_that_are_not_trained_on_need_not_divide(make_config):
+  config = make_config(**{"data.batch_size_l": 12})
+  assert experiment.create_experiment(config, trains=False).mesh.size == 8
+  config = make_config("method=suponly", **{"data.batch_size_u": 12})
+  assert not experiment.create_experiment(config).is_semi
+
+
 def test_a_label_stack_that_does_not_divide_is_refused(make_config):
   with pytest.raises(ValueError, match="contrast.label_stack=3 .*batch_size_l"):
     experiment.create_experiment(make_config(**{"contrast.label_stack": 3}))
@@ -77,6 +84,9 @@ def test_learning_rate_follows_the_batch_if_asked(
     ("eval.every_epochs", 0),
     ("contrast.bank_capacity", 0),
     ("data.flip_prob", 2.0),
+    ("eval.max_shapes", 0),
+    ("eval.base_size", 512),
+    ("eval.stride_rate", 1.5),
   ],
 )
 def test_a_value_out_of_range_is_refused_by_key(make_config, key, value):
@@ -85,7 +95,13 @@ def test_a_value_out_of_range_is_refused_by_key(make_config, key, value):
 
 
 @pytest.mark.parametrize(
-  "key, value", [("data.scale_range", (1.5, 2.0)), ("data.crop_size", (4, 65))]
+  "key, value",
+  [
+    ("data.scale_range", (1.5, 2.0)),
+    ("data.scale_range", (1.0,)),
+    ("data.crop_size", (4, 65)),
+    ("mesh", (1,)),
+  ],
 )
 def test_an_unusable_size_is_refused_by_key(make_config, key, value):
   with pytest.raises(ValueError, match=f"{key}=.*: must"):

@@ -14,7 +14,7 @@ LAYERS = {
     "resize halves accumulate partition sampling memory_bank augment metrics"
     " sharding schedules optim damage quiet checkpoint preemption profiling"
     " bad_steps visualize workdir distributed collectives losses progress"
-    " cityscapes_labels palettes"
+    " cityscapes_labels palettes photographs"
   ),
   1: "data models contrast inference step_log command_line launch",
   2: "train_state protocol predictions step_options trained",
@@ -22,8 +22,8 @@ LAYERS = {
   4: "train_step",
   5: "config_values",
   6: "experiment",
-  7: "validation dry_run",
-  8: "train",
+  7: "validation dry_run report",
+  8: "train evaluate",
   9: "tools",
 }
 LAYER = {
@@ -40,13 +40,22 @@ WITHIN_LAYER_0 = {
 NEEDS_TENSORFLOW = {
   "data",
   "train",
+  "evaluate",
   "validation",
   "experiment",
   "step_log",
   "launch",
+  "report",
   "tools",
 }
-READS_CONFIG = {"train", "dry_run", "experiment", "command_line", "tools"}
+READS_CONFIG = {
+  "train",
+  "evaluate",
+  "dry_run",
+  "experiment",
+  "command_line",
+  "tools",
+}
 
 
 def imports(path):

@@ -52,12 +52,6 @@ def test_steps_outside_the_run_are_one_warning(steps, first, tmp_path):
   assert not (tmp_path / "profile").exists()
 
 
-def test_a_bucket_is_refused_before_the_run():
-  with pytest.raises(ValueError, match="gs://bucket/profile: use a local"):
-    run("gs://bucket/profile", (1, 2))
-  assert run("gs://bucket/profile", None) == []
-
-
 def test_without_steps_nothing_is_traced_or_said(tmp_path):
   assert run(tmp_path / "profile", None) == []
   assert not (tmp_path / "profile").exists()

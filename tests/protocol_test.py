@@ -23,6 +23,8 @@ def pointwise(images):
     ({"kind": "crop"}, "crop"),
     ({"kind": "whole", "flip": True}, "whole_flip"),
     ({"kind": "slide", "scales": (0.75, 1.0)}, "slide_0.75_1"),
+    ({"kind": "slide", "base_size": 2048}, "slide_base2048"),
+    ({"kind": "slide", "stride_rate": 0.5}, "slide_stride0.5"),
   ],
 )
 def test_names_say_what_is_done(settings, name):
@@ -35,12 +37,19 @@ def test_names_say_what_is_done(settings, name):
     ({"kind": "centre"}, "eval.protocol='centre': expected one of crop, whole"),
     ({"kind": "crop", "scales": ()}, "eval.scales"),
     ({"kind": "crop", "scales": (1, 0)}, "eval.scales"),
-    ({"kind": "crop", "base_size": -1}, "eval.base_size"),
+    ({"kind": "whole", "base_size": -1}, "eval.base_size=-1: must be >= 0"),
+    ({"kind": "crop", "base_size": 9}, "0 with eval.protocol=crop"),
+    ({"kind": "slide", "stride_rate": 1.5}, "eval.stride_rate=1.5"),
   ],
 )
 def test_unusable_settings_are_refused(settings, message):
   with pytest.raises(ValueError, match=message):
     protocol.Protocol(window=(5, 7), **settings)
+
+
+def test_long_names_tell_windows_apart():
+  names = {protocol.Protocol("slide", (side, 9)).long_name for side in (5, 6)}
+  assert names == {"slide_5x9", "slide_6x9"}
 
 
 def test_only_crops_cut_images():

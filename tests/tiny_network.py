@@ -3,7 +3,7 @@
 import jax
 from etils import epath
 
-from tests import tiny
+from tests import saved_progress, tiny
 from tests.parity import network
 from u2pl_jax import checkpoint, trained, workdir
 from u2pl_jax.models import deeplab, torch_import
@@ -77,5 +77,7 @@ def save_run(folder, *, has_teacher=True, config=None):
         for name, tree in variables[step, kind].items():
           state[prefix + name] = tree
       state = jax.device_put(state)
-      checkpoint.save(manager, step, state, {"step": step}, miou)
+      network = "teacher" if has_teacher else "student"
+      progress = saved_progress.make(step, network=network)
+      checkpoint.save(manager, step, state, progress, miou)
   return variables

@@ -14,7 +14,15 @@ import pytest
 
 from data_prep import synthetic
 from tests import tiny_run
-from u2pl_jax import augment, checkpoint, experiment, sharding, train
+from u2pl_jax import (
+  augment,
+  checkpoint,
+  distributed,
+  evaluate,
+  experiment,
+  sharding,
+  train,
+)
 from u2pl_jax.data import datasets
 
 
@@ -85,9 +93,9 @@ def test_workdir_holds_config_events_checkpoints_and_result(whole_run):
   assert {4, 6} <= steps
   result = json.loads((whole_run / "result.json").read_text())
   assert set(result) == {
-    "step", "network", "protocol", "miou", "iou", "pixel_accuracy",
-    "best_miou", "seconds", "images_per_second", "method", "recipe", "seed",
-    "versions", "evaluations",
+    "step", "network", "protocol", "crop_size", "miou", "iou",
+    "pixel_accuracy", "best_step", "best_miou", "best_protocol", "seconds",
+    "images_per_second", "method", "recipe", "seed", "versions", "evaluations",
   }  # fmt: skip
   assert result["step"] == 6
   assert set(result["iou"]) == set(synthetic.CLASS_NAMES)
@@ -136,7 +144,7 @@ def run(monkeypatch):
       lines.append(line)
       on_line(line)
 
-    monkeypatch.setattr(train, "show", show)
+    monkeypatch.setattr(distributed, "show", show)
     return train.train_and_evaluate(config, workdir, **options), lines
 
   return run
@@ -246,7 +254,7 @@ def test_deleted_metadata_of_all_checkpoints_does_not_start_again(
     run(make_config(), copied_run)
   assert str(copied_run) in str(caught.value)
   with pytest.raises(ValueError, match="damaged checkpoint"):
-    train.evaluate(make_config(), copied_run, "last")
+    evaluate.evaluate(make_config(), copied_run, "last")
 
 
 def test_another_network_or_other_data_is_refused_by_name(
@@ -302,10 +310,35 @@ def test_a_checkpoint_of_one_device_is_restored_on_eight(
   assert_bit_identical(last_state(make_config(mesh=mesh), whole_run), on_one)
 
 
-def test_a_finished_run_is_not_trained_again(whole_run, make_config):
+def test_a_finished_run_is_not_trained_again(whole_run, make_config, run):
   before = json.loads((whole_run / "result.json").read_text())
-  after = train.train_and_evaluate(make_config(), whole_run)
-  assert after["miou"] == before["miou"]
+  result, lines = run(make_config(), whole_run)
+  assert not any(line.startswith("compiling") for line in lines)
+  for key in ("miou", "images_per_second", "best_step"):
+    assert result[key] == before[key]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_on_other_devices_up_to_rounding(
+  make_config, tmp_path, monkeypatch, run
+):
+  # At a higher rate rounding soon tips pixels over the threshold.
+  config = functools.partial(make_config, **{"optim.learning_rate": 0.001})
+
+  def stop(line):
+    if line.startswith("step 4:"):
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  run(config(), tmp_path / "one")
+  assert run(config(), tmp_path / "two", stop)[0] is None
+  monkeypatch.setattr(sharding, "create_mesh", _create_mesh)
+  _, lines = run(config(mesh=(4, 2)), tmp_path / "two")
+  assert "resuming at step 4" in lines
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    last_state(config(mesh=(4, 2)), tmp_path / "two").student_variables,
+    last_state(config(mesh=(4, 2)), tmp_path / "one").student_variables,
+  )
 
 
 def test_another_config_is_refused_by_key(whole_run, make_config):
@@ -315,7 +348,7 @@ def test_another_config_is_refused_by_key(whole_run, make_config):
 
 def test_evaluating_an_empty_workdir_says_so(make_config, tmp_path):
   with pytest.raises(FileNotFoundError, match="holds no run"):
-    train.evaluate(make_config(), tmp_path, "best")
+    evaluate.evaluate(make_config(), tmp_path, "best")
 
 
 @pytest.mark.parametrize("arg", ["method=suponly", "recipe=reference"])

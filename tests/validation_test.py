@@ -20,10 +20,13 @@ def test_a_result_is_rounded_and_null_where_there_is_nothing(exp):
     iou=iou, miou=40.12345, pixel_accuracy=70.0, absent=(1,)
   )
   progress = {"seconds": 1.23456, "images_per_second": None, "step": 6}
-  result = validation.make_result(exp, 6, "teacher", scores, None, progress)
+  result = validation.make_result(
+    exp, 6, "teacher", scores, (4, 41.23456), "crop", progress
+  )
   names = exp.dataset.class_names
   assert result["iou"] == dict(zip(names, [12.346, None] + [50.0] * 6))
-  assert (result["miou"], result["best_miou"]) == (40.123, None)
+  assert (result["miou"], result["best_miou"]) == (40.123, 41.235)
+  assert (result["best_step"], result["best_protocol"]) == (4, "crop")
   assert (result["seconds"], result["images_per_second"]) == (1.235, None)
   assert (result["step"], result["protocol"]) == (6, "crop")
   assert {"jax", "flax", "numpy"} <= result["versions"].keys()

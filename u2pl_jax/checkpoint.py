@@ -114,7 +114,7 @@ def save(
     manager: from `open_manager`.
     step: names the checkpoint.
     state: sharded arrays.
-    progress: JSON-able.
+    progress: JSON-able; what `damage.PROGRESS_KEYS` names among it.
     miou: of this step's evaluation, percent; None where there was none.
 
   Raises:
@@ -176,9 +176,7 @@ def restore(
   folder = manager.directory / str(step)
   try:
     saved = ocp.PyTreeCheckpointHandler().metadata(folder / "state").tree
-    progress = manager.restore(
-      step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())
-    )["progress"]
+    progress = _read_progress(manager, step)
   except Exception as error:
     raise _cannot_restore(folder, error) from error
   _check_same_arrays(folder, saved, abstract_state)
@@ -268,7 +266,8 @@ def restore_network(
   Args:
     directory: the run's folder of checkpoints.
     which: "best" or "last".
-    network: "teacher" or "student"; None for the teacher where there is one.
+    network: "teacher" or "student"; None for the one that counts, which the
+      checkpoint's progress names.
 
   Returns:
     The step, "teacher" or "student", and the variables; see
@@ -285,11 +284,16 @@ def restore_network(
     )
   with open_manager(directory, keep_last=1, read_only=True) as manager:
     step = find_step(manager, which)
-    for chosen in [network] if network else ["teacher", "student"]:
-      variables = restore_variables(manager, step, teacher=chosen == "teacher")
-      if variables is not None:
-        return step, chosen, variables
-  raise ValueError(f"{directory.parent} has no teacher, only a student")
+    chosen = network or _read_progress(manager, step)["network"]
+    variables = restore_variables(manager, step, teacher=chosen == "teacher")
+  if variables is None:
+    raise ValueError(f"{directory.parent} has no teacher, only a student")
+  return step, chosen, variables
+
+
+def _read_progress(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+  items = ocp.args.Composite(progress=ocp.args.JsonRestore())
+  return manager.restore(step, args=items)["progress"]
 
 
 def _restore_entries(
@@ -310,7 +314,7 @@ def _restore_entries(
   )
 
 
-def best_miou(manager: ocp.CheckpointManager) -> float | None:
-  """The mIoU of the best checkpoint, percent; None without an evaluated one."""
+def find_best(manager: ocp.CheckpointManager) -> tuple[int, float] | None:
+  """Step and mIoU, percent, of the best checkpoint; None if none has one."""
   step = manager.best_step()
-  return None if step is None else manager.metrics(step)["miou"]
+  return None if step is None else (step, manager.metrics(step)["miou"])

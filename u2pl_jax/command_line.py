@@ -85,10 +85,20 @@ def check_together(given: Mapping[str, Any]) -> None:
   """
   if not given["workdir"] and not given["dry_run"]:
     raise ValueError("--workdir=DIR is missing; only --dry_run does without")
-  if given["profile"] and (given["dry_run"] or given["mode"] != "train"):
+  evaluates = given["mode"] == "eval"
+  if given["profile"] and (given["dry_run"] or evaluates):
     raise ValueError(
       "--profile goes with training, not --mode=eval or a dry run"
     )
+  if given["dry_run"] and evaluates:
+    raise ValueError("--dry_run compiles training; leave --mode=eval out")
+  if given["profile"] and "://" in given["workdir"]:
+    raise ValueError(
+      f"--profile writes to a local folder, not to --workdir={given['workdir']}"
+    )
+  for flag in ("state", "save_predictions"):
+    if given[flag] and not evaluates:
+      raise ValueError(f"--{flag} goes with --mode=eval")
 
 
 def parse_profile(text: str | None) -> tuple[int, int] | None:

@@ -8,7 +8,6 @@ from u2pl_jax import (
   augment,
   contrast,
   partition,
-  protocol,
   schedules,
   step_options,
   train_state,
@@ -19,7 +18,6 @@ from u2pl_jax.losses import contrastive, supervised
 _CHOICES = {
   "method": ("u2pl", "suponly"),
   "augment.mode": augment.MODES,
-  "eval.protocol": protocol.KINDS,
   "loss.kind": supervised.KINDS,
   "semi.reliable": partition.RELIABLE_RULES,
   "semi.schedule_by": schedules.SCHEDULE_UNITS,
@@ -47,7 +45,6 @@ _RANGES = {
   "train.max_bad_steps": (1, math.inf),
   "eval.every_epochs": (1, math.inf),
   "eval.num_images": (0, math.inf),
-  "eval.base_size": (0, math.inf),
   "eval.max_shapes": (1, math.inf),
   "contrast.weight": (0, math.inf),
   "checkpoint.keep_last": (1, math.inf),
@@ -73,15 +70,12 @@ def check_values(config: Mapping[str, Any]) -> None:
     if not low <= values[key] <= high:
       limit = f"in [{low}, {high}]" if high < math.inf else f">= {low}"
       raise ValueError(f"{key}={values[key]}: must be {limit}")
+  for key in ("mesh", "data.scale_range"):
+    if len(values[key]) != 2:
+      raise ValueError(f"{key}={values[key]}: must be two numbers")
   low, high = values["data.scale_range"]
   if not 0 < low <= 1 <= high:
     raise ValueError(f"data.scale_range={low, high}: must hold 1, and be > 0")
-  if not values["eval.scales"] or min(values["eval.scales"]) <= 0:
-    raise ValueError(f"eval.scales={values['eval.scales']}: must be > 0")
-  if not 0 < values["eval.stride_rate"] <= 1:
-    raise ValueError(
-      f"eval.stride_rate={values['eval.stride_rate']}: must be in (0, 1]"
-    )
   for key in ("data.crop_size", "eval.crop_size"):
     if len(values[key]) != 2 or min(values[key]) < 16:
       raise ValueError(f"{key}={values[key]}: must be (height, width), >= 16")

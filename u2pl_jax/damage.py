@@ -21,6 +21,11 @@ PyTree = Any
 
 FOLDER = "damaged_checkpoints"
 _PROGRESS = "progress/metadata"
+# What a resumed run and a check of the arrays need of it.
+PROGRESS_KEYS = (
+  "step", "network", "data", "seconds", "images_per_second", "bad_steps",
+  "digest",
+)  # fmt: skip
 _NOTES = (
   _PROGRESS,
   "metrics/metrics",
@@ -112,7 +117,7 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _find_bad_note(checkpoint: epath.Path) -> str | None:
-  """Says which note of a checkpoint is missing or no JSON, or None."""
+  """Says which note of a checkpoint is missing or wrong, or None."""
   for name in (_PROGRESS, "state/_METADATA"):
     if not (checkpoint / name).exists():
       return f"{name} is missing"
@@ -122,7 +127,13 @@ def _find_bad_note(checkpoint: epath.Path) -> str | None:
         json.loads(path.read_text())
       except ValueError:
         return f"{path.relative_to(checkpoint)} is no JSON"
-  return None
+  progress = json.loads((checkpoint / _PROGRESS).read_text())
+  lacking = [
+    key
+    for key in PROGRESS_KEYS
+    if not isinstance(progress, dict) or key not in progress
+  ]
+  return f"{_PROGRESS} lacks {', '.join(lacking)}" if lacking else None
 
 
 def check_notes(directory: epath.Path) -> None:

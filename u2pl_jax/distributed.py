@@ -187,3 +187,9 @@ def ending_at_once() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
+
+
+def show(line: str) -> None:
+  """Prints a line, once for all processes."""
+  if jax.process_index() == 0:
+    print(line, flush=True)

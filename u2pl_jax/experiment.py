@@ -6,7 +6,8 @@ passed whole, so that a key nobody knows raises.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,8 +77,15 @@ class Experiment:
     return "teacher" if is_taught else "student"
 
 
-def create_experiment(config: config_dict.ConfigDict) -> Experiment:
+def create_experiment(
+  config: config_dict.ConfigDict, *, trains: bool = True
+) -> Experiment:
   """Builds and checks the parts; nothing is compiled or written yet.
+
+  Args:
+    config: the whole config.
+    trains: whether its batches are to be trained on, and must hence divide
+      among the devices.
 
   Raises:
     ValueError, FileNotFoundError: one line that names the key or file.
@@ -86,10 +94,11 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
   is_semi = config.method == "u2pl"
   mesh = sharding.create_mesh(tuple(config.mesh))
   sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
-  for name in ("batch_size_l", "batch_size_u"):
-    sharding.check_divisible(
-      f"data.{name}", config.data[name], mesh, config.optim.accumulate_steps
-    )
+  if trains:
+    for name in ("batch_size_l",) + ("batch_size_u",) * is_semi:
+      sharding.check_divisible(
+        f"data.{name}", config.data[name], mesh, config.optim.accumulate_steps
+      )
   dataset = datasets.open_dataset(config.data.name, config.data.data_dir)
   split = datasets.read_split(dataset, config.data.split)
   input_pipeline.check_batch_sizes(
@@ -119,7 +128,7 @@ def create_experiment(config: config_dict.ConfigDict) -> Experiment:
     timeline=timeline,
     model=_create_model(config, dataset.num_classes),
     tx=_create_optimizer(config, timeline.total_steps),
-    protocol=_create_protocol(config),
+    protocol=create_protocol(config.eval),
     contrast_options=options,
   )
 
@@ -148,15 +157,15 @@ def _create_model(
   return deeplab.create_model(num_classes=num_classes, **settings)
 
 
-def _create_protocol(config: config_dict.ConfigDict) -> protocol.Protocol:
-  settings = config.eval
+def create_protocol(settings: Mapping[str, Any]) -> protocol.Protocol:
+  """The protocol that a config's section `eval` describes."""
   return protocol.Protocol(
-    kind=settings.protocol,
-    window=tuple(settings.crop_size),
-    scales=tuple(settings.scales),
-    flip=settings.flip,
-    base_size=settings.base_size,
-    stride_rate=settings.stride_rate,
+    kind=settings["protocol"],
+    window=tuple(settings["crop_size"]),
+    scales=tuple(settings["scales"]),
+    flip=settings["flip"],
+    base_size=settings["base_size"],
+    stride_rate=settings["stride_rate"],
   )
 
 
@@ -382,6 +391,7 @@ def eval_batches(experiment: Experiment) -> eval_pipeline.EvalBatches:
     batch_size=config.eval.batch_size,
     crop_size=experiment.protocol.crop_size,
     max_shapes=config.eval.max_shapes,
+    may_pad=not config.eval.base_size,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
     num_workers=config.data.num_workers or None,

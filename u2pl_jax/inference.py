@@ -70,8 +70,8 @@ def slide(
     images: [B, H, W, 3] float, normalised.
     window: (height, width) in pixels.
     stride_rate: see `window_starts`.
-    windows_at_once: windows of each image that `net` sees in one batch; bounds
-      the memory.
+    windows_at_once: the most windows of each image that `net` sees in one
+      batch; bounds the memory.
 
   Returns:
     [B, H, W, K] float32.
@@ -84,34 +84,74 @@ def slide(
   after = [m - b for m, b in zip(missing, before, strict=True)]
   spatial = zip(before, after, strict=True)
   images = jnp.pad(images, [(0, 0), *spatial, (0, 0)])
-  corners = np.array(
-    list(
-      itertools.product(
-        *(
-          window_starts(s, w, stride_rate)
-          for s, w in zip(images.shape[1:3], window, strict=True)
-        )
+  corners, weights = _grouped_corners(
+    images.shape[1:3], window, stride_rate, windows_at_once
+  )
+  batch, group = len(images), corners.shape[1]
+  views = jax.ShapeDtypeStruct(
+    (batch * group, *window, images.shape[-1]), images.dtype
+  )
+  num_classes = jax.eval_shape(net, views).shape[-1]
+
+  def add_group(total, corners_and_weights):
+    corners, weights = corners_and_weights
+    # Images first, so that each device keeps the windows of its own images.
+    views = jnp.stack(
+      [_cut(images, corner, window) for corner in corners], axis=1
+    )
+    logits = net(views.reshape(batch * group, *views.shape[2:]))
+    logits = logits.reshape(batch, group, *window, num_classes)
+    for index, (corner, weight) in enumerate(zip(corners, weights)):
+      so_far = _cut(total, corner, window)
+      start = (0, *corner, 0)
+      total = jax.lax.dynamic_update_slice(
+        total, so_far + weight * logits[:, index], start
+      )
+    return total, None
+
+  total = jnp.zeros((*images.shape[:3], num_classes), jnp.float32)
+  total, _ = jax.lax.scan(add_group, total, (corners, weights))
+  count = np.zeros((*images.shape[1:3], 1), np.float32)
+  for row, column in corners[weights > 0]:
+    count[row : row + window[0], column : column + window[1]] += 1
+  top, left = before
+  return (total / count)[:, top : top + size[0], left : left + size[1]]
+
+
+def _cut(
+  images: jax.Array, corner: jax.Array, window: tuple[int, int]
+) -> jax.Array:
+  """The windows [B, *window, C] at a corner, int32 [2], of [B, H, W, C]."""
+  shape = (len(images), *window, images.shape[-1])
+  return jax.lax.dynamic_slice(images, (0, *corner, 0), shape)
+
+
+def _grouped_corners(
+  size: tuple[int, int],
+  window: tuple[int, int],
+  stride_rate: float,
+  windows_at_once: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Corners of the windows in groups of equal number, int32 [G, N, 2].
+
+  The last group may have some windows again; the weights, float32 [G, N], are 0
+  for these and 1 for all others.
+  """
+  corners = list(
+    itertools.product(
+      *(
+        window_starts(s, w, stride_rate)
+        for s, w in zip(size, window, strict=True)
       )
     )
   )
-
-  def logits_at(corner):
-    start = (0, *corner, 0)
-    shape = (len(images), *window, images.shape[-1])
-    return net(jax.lax.dynamic_slice(images, start, shape))
-
-  batch = min(windows_at_once, len(corners))
-  logits = jax.lax.map(logits_at, corners, batch_size=batch)
-  total = jnp.zeros((*images.shape[:3], logits.shape[-1]), jnp.float32)
-  count = np.zeros((*images.shape[1:3], 1), np.float32)
-  for corner, part in zip(corners, logits, strict=True):
-    rows, columns = (
-      slice(c, c + w) for c, w in zip(corner, window, strict=True)
-    )
-    total = total.at[:, rows, columns].add(part)
-    count[rows, columns] += 1
-  top, left = before
-  return (total / count)[:, top : top + size[0], left : left + size[1]]
+  groups = math.ceil(len(corners) / windows_at_once)
+  group = math.ceil(len(corners) / groups)
+  missing = groups * group - len(corners)
+  weights = np.ones(groups * group, np.float32)
+  weights[len(corners) :] = 0
+  corners = np.array(corners + corners[-1:] * missing, np.int32)
+  return corners.reshape(groups, group, 2), weights.reshape(groups, group)
 
 
 def sum_scales(

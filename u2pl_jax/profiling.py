@@ -26,14 +26,7 @@ class StepTrace:
         traced one; None for none.
       run: the updates that this run will make.
       show: receives a line on where the trace is, or that there is none.
-
-    Raises:
-      ValueError: the folder is not local; the profiler cannot write there.
     """
-    if steps and "://" in str(folder):
-      raise ValueError(
-        f"--profile cannot write to {folder}: use a local folder"
-      )
     self._folder, self._show = folder, show
     start, stop = steps or (0, 0)
     self._steps = range(max(start + 1, run.start), min(stop + 1, run.stop))

@@ -12,6 +12,7 @@ import jax
 from u2pl_jax import inference
 
 KINDS = ("crop", "whole", "slide")
+STRIDE_RATE = 2 / 3  # Published.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Protocol:
   scales: tuple[float, ...] = (1.0,)
   flip: bool = False
   base_size: int = 0
-  stride_rate: float = 2 / 3
+  stride_rate: float = STRIDE_RATE
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -41,16 +42,32 @@ class Protocol:
       )
     if not self.scales or min(self.scales) <= 0:
       raise ValueError(f"eval.scales={self.scales}: must be positive numbers")
-    if self.base_size < 0:
-      raise ValueError(f"eval.base_size={self.base_size}: must be >= 0")
+    if not 0 < self.stride_rate <= 1:
+      raise ValueError(
+        f"eval.stride_rate={self.stride_rate}: must be in (0, 1]"
+      )
+    if self.base_size < 0 or (self.base_size and self.kind == "crop"):
+      raise ValueError(
+        f"eval.base_size={self.base_size}: must be >= 0, and 0 with"
+        " eval.protocol=crop"
+      )
 
   @property
   def name(self) -> str:
     """Stands before each metric, like "crop" or "slide_0.75_1_1.25_flip"."""
     words = [self.kind]
+    if self.base_size:
+      words.append(f"base{self.base_size}")
+    if self.kind == "slide" and self.stride_rate != STRIDE_RATE:
+      words.append(f"stride{self.stride_rate:g}")
     if self.scales != (1.0,):
       words += [f"{scale:g}" for scale in self.scales]
     return "_".join(words + ["flip"] * self.flip)
+
+  @property
+  def long_name(self) -> str:
+    """The name, and what of the image the network sees at once."""
+    return f"{self.name}_{self.window[0]}x{self.window[1]}"
 
   @property
   def crop_size(self) -> tuple[int, int] | None:

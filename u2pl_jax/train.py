@@ -1,4 +1,4 @@
-"""The training loop, and evaluation of what it saved."""
+"""The training loop."""
 
 import contextlib
 import math
@@ -17,10 +17,10 @@ from u2pl_jax import (
   bad_steps,
   checkpoint,
   damage,
+  distributed,
   experiment,
   metrics,
   optim,
-  predictions,
   preemption,
   profiling,
   sharding,
@@ -32,12 +32,6 @@ from u2pl_jax import (
   workdir as workdir_lib,
 )
 from u2pl_jax.data import datasets, streams
-
-
-def show(line: str) -> None:
-  """Prints a line of progress, once for all processes."""
-  if jax.process_index() == 0:
-    print(line, flush=True)
 
 
 def _prefetch(
@@ -89,7 +83,7 @@ def train_and_evaluate(
         exp.dataset.palette,
       )
     folder = workdir / "checkpoints"
-    damage.set_aside(folder, show)
+    damage.set_aside(folder, distributed.show)
     with checkpoint.open_manager(
       folder, keep_last=config.checkpoint.keep_last
     ) as manager:
@@ -126,11 +120,13 @@ def _announce_start(exp: experiment.Experiment) -> None:
   """Says what a new run starts from."""
   weights = experiment.load_pretrained(exp)
   if weights is None:
-    show("starting from random weights (model.pretrained names no file)")
+    distributed.show(
+      "starting from random weights (model.pretrained names no file)"
+    )
     return
   parts = ", ".join(weights.parts)
   left_out = ", ".join(weights.left_out)
-  show(
+  distributed.show(
     f"starting from {exp.config.model.pretrained}: {parts}"
     + (f" (not in this network: {left_out})" if left_out else "")
   )
@@ -157,25 +153,29 @@ class _Run:
       if jax.process_index() == 0
       else []
     )
-    self._evaluation = validation.Evaluation(exp, show, self._writer)
+    self._evaluation = validation.Evaluation(
+      exp, distributed.show, self._writer
+    )
     self._data = datasets.fingerprint(exp.dataset, exp.split)
 
   def _start(self) -> tuple[int, train_state.TrainState]:
     """The state to go on from; also sets the clock of the whole run."""
     self._started = time.monotonic()
     latest = self._manager.latest_step()
+    self._speed_before = None
     if latest is None:
       self._start_log([])
       return 0, experiment.create_state(self._exp)
-    state, progress = checkpoint.restore(
+    state, saved = checkpoint.restore(
       self._manager,
       latest,
       experiment.abstract_state(self._exp),
       self._data,
     )
-    self._started -= progress["seconds"]
-    self._start_log(progress["bad_steps"])
-    show(f"resuming at step {latest}")
+    self._started -= saved["seconds"]
+    self._speed_before = saved["images_per_second"]
+    self._start_log(saved["bad_steps"])
+    distributed.show(f"resuming at step {latest}")
     return latest, state
 
   def _start_log(self, records: Sequence[bad_steps.Record]) -> None:
@@ -192,20 +192,23 @@ class _Run:
       },
       class_names=self._exp.dataset.class_names,
       bad_steps=self._bad_steps,
-      show=show,
+      show=distributed.show,
     )
 
   def _progress(self, step: int) -> dict[str, Any]:
     """Where the run is; stands beside the state in each checkpoint."""
     data = self._exp.config.data
     speed = self._log.images_per_second
+    if math.isnan(speed):  # No step was made since the start.
+      speed = self._speed_before
     return {
       "step": step,
+      "network": self._exp.evaluated_network(step),
       "epoch": step // self._exp.timeline.steps_per_epoch,
       "labeled_images": step * data.batch_size_l,
       "unlabeled_images": step * data.batch_size_u if self._exp.is_semi else 0,
       "seconds": time.monotonic() - self._started,
-      "images_per_second": None if math.isnan(speed) else speed,
+      "images_per_second": speed,
       "data": self._data,
       "bad_steps": self._bad_steps.records,
     }
@@ -229,7 +232,7 @@ class _Run:
       self._workdir / "profile",
       self._profile_steps,
       run=range(start_step + 1, total_steps + 1),
-      show=show,
+      show=distributed.show,
     )
     scores = None
     with metric_writers.ensure_flushes(self._writer), contextlib.closing(trace):
@@ -250,7 +253,8 @@ class _Run:
       total_steps,
       exp.evaluated_network(total_steps),
       scores,
-      checkpoint.best_miou(self._manager),
+      checkpoint.find_best(self._manager),
+      exp.protocol.name,
       self._progress(total_steps),
     )
 
@@ -289,7 +293,7 @@ class _Run:
     self._log.flush()
     self._save(step, state)
     checkpoint.wait(self._manager)
-    show(
+    distributed.show(
       f"stopped by SIGTERM at step {step} of {self._exp.timeline.total_steps},"
       f" saved in {self._workdir}; the same command goes on from there"
     )
@@ -319,82 +323,11 @@ class _Run:
 
   def _announce(self, start_step: int) -> None:
     exp, split = self._exp, self._exp.split
-    show(
+    distributed.show(
       f"{exp.config.method}, recipe {exp.config.recipe}: {exp.dataset.name}"
       f" with {len(split.labeled)} labelled and {len(split.unlabeled)}"
       f" unlabelled images, {exp.timeline.num_epochs} epochs of"
       f" {exp.timeline.steps_per_epoch} steps on {exp.mesh.size}"
       f" {jax.default_backend()} device(s)"
     )
-    show(f"compiling the step at step {start_step} ...")
-
-
-def evaluate(
-  config: config_dict.ConfigDict,
-  workdir: epath.PathLike,
-  which: str,
-  *,
-  network: str | None = None,
-  save_predictions: str = "",
-) -> dict[str, Any]:
-  """Evaluates a checkpoint of a run and writes the result.
-
-  Args:
-    config: of the run; whatever is in its section `eval` may differ.
-    workdir: of the run.
-    which: "best" or "last".
-    network: "teacher" or "student"; None for the one that counts.
-    save_predictions: see `predictions.parse_formats`; they are written to
-      WORKDIR/predictions.
-
-  Returns:
-    What `result.json` holds.
-
-  Raises:
-    ValueError, OSError: one line that names the key, file or value at fault.
-  """
-  workdir = epath.Path(workdir)
-  workdir_lib.check_same_config(workdir, config.to_dict(), ("eval.",))
-  exp = experiment.create_experiment(config)
-  formats = _parse_formats(exp, save_predictions)
-  with checkpoint.open_manager(
-    workdir / "checkpoints",
-    keep_last=config.checkpoint.keep_last,
-    read_only=True,
-  ) as manager:
-    step = checkpoint.find_step(manager, which)
-    network = network or exp.evaluated_network(step)
-    if network == "teacher" and not exp.is_semi:
-      raise ValueError("--state=teacher: a run with method=suponly has none")
-    state, progress = checkpoint.restore(
-      manager,
-      step,
-      experiment.abstract_state(exp),
-      datasets.fingerprint(exp.dataset, exp.split),
-    )
-    saver = None
-    if formats:
-      folder = workdir / "predictions"
-      folder /= f"{exp.protocol.name}_{network}_step_{step}"
-      saver = predictions.Saver(
-        folder, formats, exp.dataset.ids["val"], exp.dataset.palette
-      )
-    scores = validation.Evaluation(exp, show)(step, state, network, saver)
-    result = validation.make_result(
-      exp, step, network, scores, checkpoint.best_miou(manager), progress
-    )
-  if saver is not None:
-    show(f"predictions are in {folder}")
-  if jax.process_index() == 0:
-    validation.write_result(workdir, result)
-  return result
-
-
-def _parse_formats(exp: experiment.Experiment, text: str) -> tuple[str, ...]:
-  formats = predictions.parse_formats(text, exp.dataset.num_classes)
-  if formats and exp.protocol.crop_size is not None:
-    raise ValueError(
-      f"--save_predictions={text}: eval.protocol=crop sees the centre of images"
-      " only; use --config.eval.protocol=whole or slide"
-    )
-  return formats
+    distributed.show(f"compiling the step at step {start_step} ...")

@@ -21,6 +21,7 @@ from u2pl_jax import (
   metrics,
   progress,
   schedules,
+  sharding,
   train_state,
   visualize,
 )
@@ -49,9 +50,12 @@ class Evaluation:
     self._show = show
     self._writer = writer
     self._batches = experiment.eval_batches(exp)
-    self._predict = evaluator.make_predict(exp.model, exp.protocol)
+    predict = evaluator.make_predict(exp.model, exp.protocol)
     self._count_pixels = evaluator.make_count_pixels(
-      self._predict, exp.dataset.num_classes, exp.mesh
+      predict, exp.dataset.num_classes, exp.mesh
+    )
+    self._predict_batch = jax.jit(
+      predict, out_shardings=sharding.split_batch(exp.mesh)
     )
 
   def __call__(
@@ -104,26 +108,35 @@ class Evaluation:
       }
       | {f"{protocol}/iou/{name}": iou for name, iou in named if iou == iou},
     )
+    self._write_pictures(step, variables)
+
+  def _write_pictures(self, step: int, variables: Any) -> None:
+    """The first images of the set, as far as process 0 reads them."""
     count = self._exp.config.eval.num_images
-    if count < 1 or jax.process_count() > 1:
+    if count < 1:
       return
     batch = next(iter(self._batches))
-    images, labels = batch["image"][:count], batch["label"][:count]
-    predictions, entropy = jax.device_get(self._predict(variables, images))
+    images = sharding.to_global({"image": batch["image"]}, self._exp.mesh)
+    predictions, entropy = (
+      sharding.local_rows(array)
+      for array in self._predict_batch(variables, images["image"])
+    )
+    shown = np.flatnonzero(batch["mask"])[:count]
     percent = schedules.drop_percent(
       float(self._exp.timeline.progress(step - 1)),
       self._exp.config.semi.drop_percent,
     )
     rows = visualize.summary_rows(
-      images,
-      labels,
-      predictions,
-      entropy,
+      batch["image"][shown],
+      batch["label"][shown],
+      predictions[shown],
+      entropy[shown],
       palette=self._exp.dataset.palette,
       drop_percent=percent,
     )
+    name = self._exp.protocol.name
     self._writer.write_images(
-      step, {f"{protocol}/{i}": row[None] for i, row in enumerate(rows)}
+      step, {f"{name}/{i}": row[None] for i, row in enumerate(rows)}
     )
 
 
@@ -147,7 +160,8 @@ def make_result(
   step: int,
   network: str,
   scores: metrics.Scores,
-  best_miou: float | None,
+  best: tuple[int, float] | None,
+  best_protocol: str,
   so_far: Mapping[str, Any],
 ) -> dict[str, Any]:
   """What `result.json` holds; IoU figures in percent, null where absent.
@@ -157,7 +171,8 @@ def make_result(
     step: updates made.
     network: "teacher" or "student".
     scores: its, after them.
-    best_miou: of all checkpoints, percent; None without an evaluated one.
+    best: step and mIoU, percent, of the best checkpoint, if one has a mIoU.
+    best_protocol: name of the protocol that it was measured by.
     so_far: progress of the run, with its "seconds" and "images_per_second".
   """
 
@@ -170,12 +185,15 @@ def make_result(
     "step": step,
     "network": network,
     "protocol": exp.protocol.name,
+    "crop_size": exp.protocol.window,
     "miou": rounded(scores.miou),
     "iou": {
       name: rounded(iou) for name, iou in zip(names, scores.iou, strict=True)
     },
     "pixel_accuracy": rounded(scores.pixel_accuracy),
-    "best_miou": rounded(best_miou),
+    "best_step": best and best[0],
+    "best_miou": best and rounded(best[1]),
+    "best_protocol": best_protocol,
     "seconds": rounded(so_far["seconds"]),
     "images_per_second": rounded(so_far["images_per_second"]),
     "method": config.method,
@@ -202,7 +220,10 @@ def write_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
   with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
     scores = json.loads(path.read_text()).get("evaluations", {})
   protocol = result["protocol"]
-  scores[f"{protocol}, {result['network']} of step {result['step']}"] = {
-    f"{protocol}/{name}": result[name] for name in ("miou", "pixel_accuracy")
+  size = "x".join(map(str, result["crop_size"]))
+  name = f"{protocol} {size}, {result['network']} of step {result['step']}"
+  scores[name] = {
+    f"{protocol}/{key}": result[key]
+    for key in ("miou", "iou", "pixel_accuracy")
   }
   workdir_lib.write_json(path, {**result, "evaluations": scores})

@@ -51,8 +51,8 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
   try:
     temporary.write_bytes(content)
     temporary.replace(path)
-  except OSError as error:
-    with contextlib.suppress(OSError):
+  except Exception as error:  # Backends of gs:// have kinds of their own.
+    with contextlib.suppress(Exception):
       temporary.unlink(missing_ok=True)
     raise OSError(f"{path} cannot be written: {error}") from error
 
@@ -113,9 +113,14 @@ def check_same_config(
   for key in sorted(saved.keys() | asked.keys()):
     if key.startswith(_FREE_TO_CHANGE + also_free):
       continue
-    if saved.get(key) != asked.get(key):
+    if key not in saved:
       raise ValueError(
-        f"{workdir} holds a run with {key}={saved.get(key)!r}, not"
+        f"{workdir} holds a run of another version, without {key}; use another"
+        " --workdir, or that version"
+      )
+    if saved[key] != asked.get(key):
+      raise ValueError(
+        f"{workdir} holds a run with {key}={saved[key]!r}, not"
         f" {asked.get(key)!r}; use another --workdir, or the run's own config"
       )
 
@@ -140,7 +145,7 @@ def claim(
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
+  except Exception as error:  # See write_bytes.
     raise OSError(f"workdir {workdir} cannot be written: {error}") from error
   if (workdir / "config.json").exists():
     check_same_config(workdir, config)

@@ -112,6 +112,12 @@ def test_whole_images_are_padded_to_few_shapes(dataset):
   np.testing.assert_array_equal(batches[0]["image"][0], expected)
 
 
+def test_too_many_sizes_are_refused_where_none_may_be_padded(dataset):
+  with pytest.raises(ValueError, match="eval.base_size: .* eval.max_shapes="):
+    eval_batches(dataset, crop_size=None, max_shapes=1, may_pad=False)
+  assert len(eval_batches(dataset, crop_size=None, may_pad=False)) > 1
+
+
 def test_records_and_sizes_stand_beside_the_images(dataset):
   first, second = eval_batches(dataset)
   assert first["record"].tolist() == [0, 1, 2, 3]

@@ -43,7 +43,7 @@ def test_thousands_of_sizes_are_first_rounded_up():
 
 
 def test_no_shape_at_all_is_refused():
-  with pytest.raises(ValueError, match="max_shapes=0"):
+  with pytest.raises(ValueError, match="^max_shapes=0"):
     shapes.choose_shapes([(1, 1)], 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep import convert_torch_resnet
-from tests import tiny, torch_weights
+from tests import saved_progress, tiny, torch_weights
 from u2pl_jax import checkpoint
 from u2pl_jax.models import pretrained, torch_import
 
@@ -309,7 +309,9 @@ def make_run(workdir, *, teacher=True):
   with checkpoint.open_manager(workdir / "checkpoints", keep_last=1) as manager:
     for step, miou in ((1, 50.0), (2, 40.0)):
       states[step] = jax.device_put(torch_weights.random(shapes, seed=step))
-      checkpoint.save(manager, step, states[step], {"step": step}, miou)
+      network = "teacher" if teacher else "student"
+      progress = saved_progress.make(step, network=network)
+      checkpoint.save(manager, step, states[step], progress, miou)
   return states
 
 

@@ -30,10 +30,10 @@ class EvalBatches:
 def make_eval_batches(
   dataset: datasets.Dataset,
   *,
-  tfds_split: str = "val",
   batch_size: int,
   crop_size: tuple[int, int] | None,
   max_shapes: int = 8,
+  may_pad: bool = True,
   process_index: int = 0,
   process_count: int = 1,
   num_workers: int | None = None,
@@ -45,10 +45,10 @@ def make_eval_batches(
 
   Args:
     dataset: where the images are.
-    tfds_split: which part of it to go through.
     batch_size: images a step, over all processes.
     crop_size: (height, width) of the crops; None for whole images.
     max_shapes: how many shapes whole images may be padded to; see `shapes`.
+    may_pad: whether whole images may have a shape larger than their size.
     process_index: which part of each batch to make.
     process_count: number of processes that share a batch.
     num_workers: threads to decode with; default: one a CPU.
@@ -61,15 +61,18 @@ def make_eval_batches(
     everywhere, and its record -1.
 
   Raises:
-    ValueError: the batch does not divide by process_count, or max_shapes is
-      below 1.
+    ValueError: the batch does not divide by process_count, max_shapes is below
+      1, or there are more sizes than that and images may not be padded.
   """
   reading.check_divides("batch_size", batch_size, process_count)
   reading.hide_gpus()
   num_workers = num_workers or reading.count_cpus()
-  read = reading.record_reader(dataset.files[tfds_split])
-  num_images = len(dataset.ids[tfds_split])
-  plan = _plan_evaluation(read, num_images, crop_size, max_shapes, batch_size)
+  read = reading.record_reader(dataset.files["val"])
+  num_images = len(dataset.ids["val"])
+  image_shapes = [crop_size] * num_images
+  if crop_size is None:
+    image_shapes = _choose_shapes(read, num_images, max_shapes, may_pad)
+  plan = shapes.plan_batches(image_shapes, batch_size)
   rows = reading.process_rows(batch_size, process_index, process_count)
 
   def read_batch(step):
@@ -104,22 +107,25 @@ def make_eval_batches(
   return EvalBatches(batches.with_options(reading.make_options(num_workers)))
 
 
-def _plan_evaluation(
+def _choose_shapes(
   read: Callable[[np.ndarray], np.ndarray],
   num_images: int,
-  crop_size: tuple[int, int] | None,
   max_shapes: int,
-  batch_size: int,
-) -> shapes.Plan:
-  """Which images are in which batch; reads their sizes if it needs them."""
-  if crop_size is not None:
-    return shapes.plan_batches([crop_size] * num_images, batch_size)
+  may_pad: bool,
+) -> list[shapes.Size]:
+  """The shape of each image; reads all their sizes."""
   sizes = [
     preprocess.read_size(read(np.array([index]))[0])
     for index in range(num_images)
   ]
   shape_of = shapes.choose_shapes(sizes, max_shapes)
-  return shapes.plan_batches([shape_of[size] for size in sizes], batch_size)
+  if not may_pad and any(size != shape for size, shape in shape_of.items()):
+    raise ValueError(
+      f"eval.base_size: images have {len(shape_of)} sizes, and padding would"
+      f" change their scale; set eval.max_shapes={len(shape_of)}, or"
+      " eval.base_size=0"
+    )
+  return [shape_of[size] for size in sizes]
 
 
 def _crop_center(

@@ -33,7 +33,7 @@ def choose_shapes(sizes: Sequence[Size], max_shapes: int) -> dict[Size, Size]:
     ValueError: `max_shapes` is below 1.
   """
   if max_shapes < 1:
-    raise ValueError(f"eval.max_shapes={max_shapes}: must be >= 1")
+    raise ValueError(f"max_shapes={max_shapes}: must be >= 1")
   first = _round_up(set(map(tuple, sizes)), max_shapes)
   counts = collections.Counter(first[tuple(size)] for size in sizes)
   members = [[shape] for shape in sorted(counts)]

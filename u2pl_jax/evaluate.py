@@ -1,0 +1,95 @@
+"""Evaluation of what a run saved."""
+
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import config_dict
+
+from u2pl_jax import (
+  checkpoint,
+  distributed,
+  experiment,
+  predictions,
+  validation,
+)
+from u2pl_jax import workdir as workdir_lib
+from u2pl_jax.data import datasets
+
+
+def evaluate(
+  config: config_dict.ConfigDict,
+  workdir: epath.PathLike,
+  which: str,
+  *,
+  network: str | None = None,
+  save_predictions: str = "",
+) -> dict[str, Any]:
+  """Evaluates a checkpoint of a run and writes the result.
+
+  Args:
+    config: of the run; whatever is in its section `eval` may differ.
+    workdir: of the run.
+    which: "best" or "last".
+    network: "teacher" or "student"; None for the one that counts.
+    save_predictions: see `predictions.parse_formats`; they are written to
+      WORKDIR/predictions.
+
+  Returns:
+    What `result.json` holds.
+
+  Raises:
+    ValueError, OSError: one line that names the key, file or value at fault.
+  """
+  workdir = epath.Path(workdir)
+  workdir_lib.check_same_config(workdir, config.to_dict(), ("eval.",))
+  exp = experiment.create_experiment(config, trains=False)
+  formats = _parse_formats(exp, save_predictions)
+  with checkpoint.open_manager(
+    workdir / "checkpoints",
+    keep_last=config.checkpoint.keep_last,
+    read_only=True,
+  ) as manager:
+    step = checkpoint.find_step(manager, which)
+    network = network or exp.evaluated_network(step)
+    if network == "teacher" and not exp.is_semi:
+      raise ValueError("--state=teacher: a run with method=suponly has none")
+    state, so_far = checkpoint.restore(
+      manager,
+      step,
+      experiment.abstract_state(exp),
+      datasets.fingerprint(exp.dataset, exp.split),
+    )
+    saver = None
+    if formats:
+      folder = workdir / "predictions"
+      folder /= f"{exp.protocol.long_name}_{network}_step_{step}"
+      saver = predictions.Saver(
+        folder, formats, exp.dataset.ids["val"], exp.dataset.palette
+      )
+    evaluation = validation.Evaluation(exp, distributed.show)
+    scores = evaluation(step, state, network, saver)
+    result = validation.make_result(
+      exp,
+      step,
+      network,
+      scores,
+      checkpoint.find_best(manager),
+      experiment.create_protocol(workdir_lib.read_config(workdir)["eval"]).name,
+      so_far,
+    )
+  if saver is not None:
+    distributed.show(f"predictions are in {folder}")
+  if jax.process_index() == 0:
+    validation.write_result(workdir, result)
+  return result
+
+
+def _parse_formats(exp: experiment.Experiment, text: str) -> tuple[str, ...]:
+  formats = predictions.parse_formats(text, exp.dataset.num_classes)
+  if formats and exp.protocol.crop_size is not None:
+    raise ValueError(
+      f"--save_predictions={text}: eval.protocol=crop sees the centre of images"
+      " only; use --config.eval.protocol=whole or slide"
+    )
+  return formats
