@@ -175,3 +175,21 @@ def test_a_file_that_cannot_be_replaced_leaves_no_temporary_one(folder):
     workdir.write_bytes(folder / "mask.png", b"new")
   assert "\n" not in str(caught.value)
   assert [path.name for path in folder.iterdir()] == ["mask.png"]
+
+
+def test_errors_of_other_backends_are_told_in_one_line(tmp_path, monkeypatch):
+  """Those for gs:// raise kinds of their own."""
+
+  class PermissionDenied(Exception):
+    pass
+
+  def refuse(*_, **__):
+    raise PermissionDenied("no access to the bucket")
+
+  path = epath.Path(tmp_path)
+  for method in ("write_bytes", "mkdir"):
+    monkeypatch.setattr(type(path), method, refuse)
+  with pytest.raises(OSError, match="result.json cannot be written: no access"):
+    workdir.write_json(path / "result.json", {})
+  with pytest.raises(OSError, match="cannot be written: no access"):
+    claim(path / "run")
