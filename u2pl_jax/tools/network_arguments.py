@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--state",
     choices=("teacher", "student"),
-    help="network of the workdir; default: the teacher where there is one",
+    help="network of the workdir; default: the one that training evaluated",
   )
 
 

@@ -1,0 +1,243 @@
+"""One pass over the validation set: what networks make of each image."""
+
+import dataclasses
+import functools
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from u2pl_jax import evaluator, metrics, progress, trained
+from u2pl_jax import protocol as protocol_lib
+from u2pl_jax.data import datasets, eval_pipeline, preprocess
+from u2pl_jax.report import thresholds
+
+SIDE = 256  # Longest side of what is kept of an image, in pixels.
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """What one network makes of an image.
+
+  Attributes:
+    prediction: uint8 [h, w].
+    entropy: float16 [h, w], nats.
+    scores: of the image at its own size.
+  """
+
+  prediction: np.ndarray
+  entropy: np.ndarray
+  scores: metrics.Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """An image and what networks make of it.
+
+  Attributes:
+    name: its id in the dataset.
+    record: its position in the dataset.
+    image: uint8 [h, w, 3] RGB.
+    label: uint8 [h, w]; 255 where nothing is said.
+    views: one of each network.
+  """
+
+  name: str
+  record: int
+  image: np.ndarray
+  label: np.ndarray
+  views: tuple[View, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+  """What a pass over the validation set leaves.
+
+  Attributes:
+    protocol: its name.
+    num_images: evaluated.
+    worst: those with the lowest mIoU under the first network, ascending, at
+      most `SIDE` pixels high and wide; images without a labelled pixel come
+      last.
+    confusions: [K, K] int64 of each network, rows are labels.
+    entropies: histogram over all pixels, of each network; see `thresholds`.
+  """
+
+  protocol: str
+  num_images: int
+  worst: tuple[Example, ...]
+  confusions: tuple[np.ndarray, ...]
+  entropies: tuple[np.ndarray, ...]
+
+
+def evaluate(
+  networks: Sequence[trained.Trained],
+  dataset: datasets.Dataset,
+  protocol: protocol_lib.Protocol,
+  *,
+  batch_size: int,
+  max_images: int,
+) -> Examples:
+  """Evaluates networks side by side on the validation images.
+
+  Args:
+    networks: of the same classes.
+    dataset: of these classes.
+    protocol: what is seen of an image.
+    batch_size: images at a time.
+    max_images: how many of the worst to keep.
+
+  Raises:
+    ValueError: the dataset has other classes; one line.
+  """
+  _check_classes(networks[0], dataset)
+  names, num_classes = dataset.ids["val"], dataset.num_classes
+  confusions = np.zeros((len(networks), num_classes, num_classes), np.int64)
+  entropies = np.zeros((len(networks), thresholds.NUM_BINS), np.int64)
+  worst = []  # A heap with the best image on top.
+  done = progress.Progress("evaluating", len(names))
+  for sample in _predict(networks, dataset, protocol, batch_size):
+    for index, output in enumerate(sample.outputs):
+      confusions[index] += output.confusion
+      entropies[index] += thresholds.count_entropies(
+        output.entropy, num_classes
+      )
+    example = shrink(_make_example(names, sample), SIDE)
+    badness = -np.nan_to_num(example.views[0].scores.miou, nan=np.inf)
+    heapq.heappush(worst, (badness, -sample.record, example))
+    if len(worst) > max_images:
+      heapq.heappop(worst)
+    done.advance()
+  return Examples(
+    protocol=protocol.name,
+    num_images=len(names),
+    worst=tuple(example for *_, example in sorted(worst, reverse=True)),
+    confusions=tuple(confusions),
+    entropies=tuple(entropies),
+  )
+
+
+def _check_classes(network: trained.Trained, dataset: datasets.Dataset) -> None:
+  if network.class_names != dataset.class_names:
+    raise ValueError(
+      f"{dataset.path} has the classes {', '.join(dataset.class_names)}, but"
+      f" {network.origin} was trained on {', '.join(network.class_names)};"
+      " name the run's own data by --data_dir"
+    )
+
+
+class _Output(NamedTuple):
+  """Of one network on one image."""
+
+  prediction: np.ndarray  # uint8 [H, W].
+  entropy: np.ndarray  # float32 [H, W].
+  confusion: np.ndarray  # int32 [K, K].
+
+
+class _Sample(NamedTuple):
+  """An image cut to what the protocol sees of it."""
+
+  record: int
+  image: np.ndarray  # uint8 [H, W, 3].
+  label: np.ndarray  # uint8 [H, W].
+  outputs: tuple[_Output, ...]
+
+
+def _predict(
+  networks: Sequence[trained.Trained],
+  dataset: datasets.Dataset,
+  protocol: protocol_lib.Protocol,
+  batch_size: int,
+) -> Iterator[_Sample]:
+  """Goes through the validation images, of which each is decoded once."""
+  programs = [
+    _make_program(network, protocol, dataset.num_classes)
+    for network in networks
+  ]
+  for batch in eval_pipeline.make_eval_batches(
+    dataset, batch_size=batch_size, crop_size=protocol.crop_size
+  ):
+    outputs = [jax.device_get(program(batch)) for program in programs]
+    for row in np.flatnonzero(batch["mask"]):
+      cut = functools.partial(
+        preprocess.center_crop, crop_size=batch["size"][row]
+      )
+      yield _Sample(
+        int(batch["record"][row]),
+        cut(batch["image"][row]),
+        cut(batch["label"][row]),
+        tuple(
+          _Output(cut(predictions[row]), cut(entropy[row]), confusions[row])
+          for predictions, entropy, confusions in outputs
+        ),
+      )
+
+
+def _make_program(
+  network: trained.Trained, protocol: protocol_lib.Protocol, num_classes: int
+) -> Callable[[Mapping[str, np.ndarray]], tuple[jax.Array, ...]]:
+  """program(batch) -> predictions, entropy and [B, K, K] confusions."""
+  predict = evaluator.make_predict(network.model, protocol)
+
+  @jax.jit
+  def count(labels, predictions):
+    return jax.vmap(metrics.confusion_matrix, (0, 0, None))(
+      labels.astype(jnp.int32), predictions.astype(jnp.int32), num_classes
+    )
+
+  def program(batch):
+    predictions, entropy = predict(network.variables, batch["image"])
+    return predictions, entropy, count(batch["label"], predictions)
+
+  return program
+
+
+def _make_example(names: Sequence[str], sample: _Sample) -> Example:
+  return Example(
+    names[sample.record],
+    sample.record,
+    sample.image,
+    sample.label,
+    tuple(
+      View(
+        output.prediction,
+        output.entropy.astype(np.float16),
+        metrics.compute_scores(output.confusion),
+      )
+      for output in sample.outputs
+    ),
+  )
+
+
+def shrink(example: Example, side: int) -> Example:
+  """The example with at most `side` rows and columns, its scores kept."""
+  size = example.label.shape
+  ratio = min(1.0, side / max(size))
+  height, width = (max(round(length * ratio), 1) for length in size)
+  rows, columns = (
+    (2 * np.arange(short) + 1) * long // (2 * short)
+    for short, long in zip((height, width), size, strict=True)
+  )
+
+  def nearest(pixels):
+    return pixels[rows[:, None], columns]
+
+  return dataclasses.replace(
+    example,
+    image=cv2.resize(
+      example.image, (width, height), interpolation=cv2.INTER_AREA
+    ),
+    label=nearest(example.label),
+    views=tuple(
+      dataclasses.replace(
+        view,
+        prediction=nearest(view.prediction),
+        entropy=nearest(view.entropy),
+      )
+      for view in example.views
+    ),
+  )

@@ -1,0 +1,114 @@
+"""The page: one HTML file that needs nothing beside itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from plotly import offline
+
+from u2pl_jax.report import (
+  charts,
+  curve_charts,
+  gallery,
+  pictures,
+  runs,
+  tables,
+)
+from u2pl_jax.report import examples as examples_lib
+from u2pl_jax.report import thresholds as thresholds_lib
+
+
+def render(
+  compared: Sequence[runs.Run],
+  examples: examples_lib.Examples | None,
+  why_no_examples: str = "",
+) -> str:
+  """The HTML of a report.
+
+  Args:
+    compared: one run, or two on the same data.
+    examples: what their networks make of the validation images, or None.
+    why_no_examples: a line that says why there are none.
+  """
+  curves = curve_charts.draw_curves(compared)
+  matrices = []
+  parts = dict(cards=[], thresholds=[])
+  if examples is not None:
+    matrices = _draw_matrices(compared, examples)
+    parts = _make_gallery(compared, examples)
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("u2pl_jax.report"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters["percent"] = tables.format_percent
+  return environment.get_template("page.html.jinja2").render(
+    runs=compared,
+    names=[run.name for run in compared],
+    classes=compared[0].network.class_names,
+    summaries=[_summarize(run) for run in compared],
+    figures=tables.make_figures(compared, examples),
+    evaluations=tables.list_evaluations(compared),
+    curves=curves,
+    matrices=matrices,
+    class_table=tables.make_class_table(compared, examples),
+    config_rows=tables.make_config_rows(compared),
+    examples=examples,
+    why_no_examples=why_no_examples,
+    error_colors={
+      name: charts.to_hex(color)
+      for name, color in pictures.ERROR_COLORS.items()
+    },
+    charts={chart.key: chart.figure for chart in curves + matrices},
+    plotly=offline.get_plotlyjs(),
+    **parts,
+  )
+
+
+def _draw_matrices(
+  compared: Sequence[runs.Run], examples: examples_lib.Examples
+) -> list[charts.Chart]:
+  return [
+    charts.draw_confusion(
+      f"confusion-{index}",
+      "Confusion matrix" + (f", {run.name}" if len(compared) > 1 else ""),
+      confusion,
+      run.network.class_names,
+    )
+    for index, (run, confusion) in enumerate(
+      zip(compared, examples.confusions, strict=True)
+    )
+  ]
+
+
+def _make_gallery(
+  compared: Sequence[runs.Run], examples: examples_lib.Examples
+) -> Mapping[str, Any]:
+  thresholds = [
+    thresholds_lib.choose_threshold(run, counts)
+    for run, counts in zip(compared, examples.entropies, strict=True)
+  ]
+  cards = gallery.make_cards(
+    examples.worst,
+    compared[0].network.palette,
+    [threshold.value for threshold in thresholds],
+  )
+  return {"cards": cards, "thresholds": thresholds}
+
+
+def _summarize(run: runs.Run) -> str:
+  """What was trained on what, in a line."""
+  config = run.config
+  method = {"u2pl": "U2PL", "suponly": "labelled images only"}
+  words = [
+    method.get(config["method"], config["method"]),
+    f"recipe {config['recipe']}",
+    f"{config['data']['name']}, split {config['data']['split']}",
+    config["model"]["encoder"],
+    f"seed {config['seed']}",
+  ]
+  if config["method"] == "suponly":
+    del words[1]
+  return " · ".join(words)

@@ -1,0 +1,105 @@
+"""What a report tells of a run, read from its workdir."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from u2pl_jax import trained
+from u2pl_jax import workdir as workdir_lib
+from u2pl_jax.report import curves as curves_lib
+
+_RESULT_KEYS = (
+  "step",
+  "protocol",
+  "miou",
+  "iou",
+  "seconds",
+  "images_per_second",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run.
+
+  Attributes:
+    name: the last part of its workdir, which tells it from another.
+    workdir: of the run.
+    config: nested dict.
+    result: what `result.json` holds; None if the run has not ended.
+    curves: scalars by tag; {} if there are no event files.
+    network: the one that is shown.
+  """
+
+  name: str
+  workdir: epath.Path
+  config: Mapping[str, Any]
+  result: Mapping[str, Any] | None
+  curves: Mapping[str, curves_lib.Curve]
+  network: trained.Trained
+
+  @property
+  def miou(self) -> tuple[str, curves_lib.Curve] | None:
+    """Protocol and mIoU in percent of the evaluations while training."""
+    for tag, curve in self.curves.items():
+      if tag.endswith("/miou"):
+        return tag.removesuffix("/miou"), curve
+    return None
+
+
+def load_run(workdir: epath.PathLike, which: str, state: str | None) -> Run:
+  """Reads a run; see `trained.load_run` for the arguments.
+
+  Raises:
+    OSError: there is no such run or checkpoint; one line.
+    ValueError: a file is damaged, or the run has no teacher; one line.
+  """
+  workdir = epath.Path(workdir)
+  return Run(
+    name=workdir.resolve().name,
+    workdir=workdir,
+    config=workdir_lib.read_config(workdir),
+    result=_read_result(workdir / "result.json"),
+    curves=curves_lib.read_curves(workdir),
+    network=trained.load_run(workdir, which, state),
+  )
+
+
+def _read_result(path: epath.Path) -> Mapping[str, Any] | None:
+  if not path.exists():
+    return None
+  try:
+    result = json.loads(path.read_text())
+    missing = [key for key in _RESULT_KEYS if key not in result]
+    if missing:
+      raise ValueError(f"lacks {missing[0]!r}")
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"{path} is damaged ({error}); main.py --mode=eval writes it anew"
+    ) from error
+  return result
+
+
+def tell_apart(first: Run, second: Run) -> tuple[Run, Run]:
+  """Checks that two runs can be compared, and gives them different names.
+
+  Raises:
+    ValueError: they are of different data or classes; the message names both.
+  """
+  data = [run.config["data"]["name"] for run in (first, second)]
+  classes = [", ".join(run.network.class_names) for run in (first, second)]
+  for what, (one, other) in (("dataset", data), ("classes", classes)):
+    if one != other:
+      raise ValueError(
+        f"--compare={second.workdir}: its {what} {other!r} differ from"
+        f" {one!r} of {first.workdir}; compare runs on the same data"
+      )
+  if first.name != second.name:
+    return first, second
+  return (
+    dataclasses.replace(first, name=str(first.workdir)),
+    dataclasses.replace(second, name=str(second.workdir)),
+  )
