@@ -21,6 +21,41 @@ def colorize(
   return table[np.asarray(labels, np.uint8)]
 
 
+def overlay(
+  image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]
+) -> np.ndarray:
+  """The classes' colours over a photograph, half and half.
+
+  Classes are outlined in white. One that is black, such as the background of
+  PASCAL VOC, leaves the photograph as it is.
+
+  Args:
+    image: uint8 [H, W, 3].
+    labels: [H, W] in [0, K).
+    palette: [K][3] RGB.
+
+  Returns:
+    uint8 [H, W, 3].
+  """
+  colors = colorize(labels, palette)
+  mixed = image // 2 + colors // 2  # Each half, or else 8 bits overflow.
+  mixed[_outline(np.asarray(labels))] = 255
+  return np.where(colors.any(axis=-1, keepdims=True), mixed, image)
+
+
+def _outline(labels: np.ndarray) -> np.ndarray:
+  """[H, W] bool, true next to another class; wider in large images."""
+  reach = 1 + max(labels.shape) // 1000
+  found = np.zeros(labels.shape, bool)
+  for axes in ((0, 1), (1, 0)):
+    # Views, of which the first axis is now rows, now columns.
+    labels, found = labels.transpose(axes), found.transpose(axes)
+    differs = labels[reach:] != labels[:-reach]
+    found[reach:] |= differs
+    found[:-reach] |= differs
+  return found.T
+
+
 def entropy_image(entropy: np.ndarray, num_classes: int) -> np.ndarray:
   """Entropy [..., H, W] in nats to grey RGB; white is the maximum, log K.
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
-from tests import voc_tree
+from tests import tiny_network, voc_tree
+from u2pl_jax import trained
 from u2pl_jax.tools import benchmark
 
 QUICK = "--crop_size=24 --batch_size=2 --blocks=2 --batches=1 --epochs=2"
@@ -58,6 +59,43 @@ def test_a_run_is_recorded_and_printed(data_dir, tmp_path, capsys):
     assert 0 < speed["min"] <= speed["median"] <= speed["max"]
     assert f"ours.{kind}.median" in table
   assert "peer" not in record and "ratio" not in record
+
+
+@pytest.fixture
+def predict_arguments(tmp_path):
+  checkpoint = tmp_path / "net.safetensors"
+  trained.save_safetensors(tiny_network.make_trained(), checkpoint)
+  images = tmp_path / "images"
+  images.mkdir()
+  for index in range(6):
+    size = (24, 20) if index else (20, 24)
+    Image.fromarray(np.zeros(size, np.uint8)).save(images / f"{index}.png")
+  return ["predict", f"--checkpoint={checkpoint}", f"--images={images}"]
+
+
+def test_predict_is_measured_beside_its_network(predict_arguments, tmp_path):
+  out = tmp_path / "results.jsonl"
+  arguments = [*predict_arguments, "--num_images=5", f"--out={out}"]
+  assert benchmark.main(arguments) == 0
+  record = json.loads(out.read_text())
+  assert record["benchmark"] == "predict"
+  assert str(tmp_path) not in out.read_text()
+  assert (record["images"], record["sizes"], record["programs"]) == (5, 2, 1)
+  seconds = record["predict"]["seconds"]
+  assert 0 < record["predict"]["first_seconds"] <= seconds
+  speed = record["predict"]["images_per_second"]
+  assert speed == pytest.approx(5 / seconds)
+  alone = record["network"]["images_per_second"]
+  assert 0 < alone["min"] <= alone["median"] <= alone["max"]
+  assert record["ratio"]["images_per_second"] == pytest.approx(
+    speed / alone["median"]
+  )
+  assert len(record["rss_mib"]) == 5
+
+
+def test_too_few_images_for_quarters_are_refused(predict_arguments, capsys):
+  assert benchmark.main([*predict_arguments, "--num_images=3"]) == 1
+  assert "at least 4 images" in capsys.readouterr().err
 
 
 def test_records_are_appended(tmp_path):

@@ -2,10 +2,14 @@
 
   python -m u2pl_jax.tools.benchmark pipeline --dataset=camvid --data_dir=DIR \
     --out=benchmarks/results.jsonl
+  python -m u2pl_jax.tools.benchmark predict --workdir=DIR --images=FOLDER
 
 `pipeline` makes batches of random crops and masks on one CPU, in turn with a
 pipeline of PyTorch (benchmarks/peers/torch_pipeline.py), and measures the time
 to the first batch of a resumed run and the memory after each epoch.
+
+`predict` predicts photographs, in turn with the network alone on batches of
+pixels of one size.
 """
 
 import argparse
@@ -25,7 +29,7 @@ if not __package__:  # Run as a file.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from u2pl_jax.tools import benchmark_pipeline
+from u2pl_jax.tools import benchmark_pipeline, benchmark_predict
 
 _PACKAGES = (
   "jax",
@@ -36,6 +40,8 @@ _PACKAGES = (
   "tensorflow-cpu",
   "torch",
 )
+# Flags that say something about this machine alone.
+_PLACES = ("data_dir", "workdir", "checkpoint", "images")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     results = run(**arguments)
     if out is not None:
-      del arguments["data_dir"]  # Of this machine alone.
-      append_record(describe_run(name) | {"settings": arguments} | results, out)
+      settings = {k: v for k, v in arguments.items() if k not in _PLACES}
+      append_record(describe_run(name) | {"settings": settings} | results, out)
   except (ImportError, OSError, ValueError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
@@ -130,7 +136,12 @@ def _make_parser() -> argparse.ArgumentParser:
   commands = parser.add_subparsers(dest="benchmark", required=True)
   pipeline = commands.add_parser("pipeline", help="batches of crops and masks")
   benchmark_pipeline.add_arguments(pipeline)
-  for command, run in ((pipeline, benchmark_pipeline.run),):
+  predict = commands.add_parser("predict", help="whole photographs")
+  benchmark_predict.add_arguments(predict)
+  for command, run in (
+    (pipeline, benchmark_pipeline.run),
+    (predict, benchmark_predict.run),
+  ):
     command.add_argument("--out", help="file of JSON lines to append to")
     command.set_defaults(run=run)
   return parser

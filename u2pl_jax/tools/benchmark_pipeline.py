@@ -155,15 +155,16 @@ def _measure_memory(
 ) -> list[float]:
   """Returns the resident MiB after the first batch and after each epoch."""
   next(iterator)
-  sizes = [_resident_mib()]
+  sizes = [resident_mib()]
   for _ in range(epochs):
     for _ in range(epoch_steps):
       next(iterator)
-    sizes.append(_resident_mib())
+    sizes.append(resident_mib())
   return sizes
 
 
-def _resident_mib() -> float | None:
+def resident_mib() -> float | None:
+  """Returns the memory this process holds; None where that is not known."""
   try:
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
   except OSError:  # Linux only.
@@ -214,7 +215,7 @@ def _measure_speeds(
         speeds[name][kind].append(batches * batch_size / spent)
       _wait_until_idle()
   return {
-    name: {kind: _summarize(values) for kind, values in by_kind.items()}
+    name: {kind: summarize(values) for kind, values in by_kind.items()}
     for name, by_kind in speeds.items()
   }
 
@@ -228,7 +229,8 @@ def _wait_until_idle():
       return
 
 
-def _summarize(values: list[float]) -> dict[str, float]:
+def summarize(values: list[float]) -> dict[str, float]:
+  """Returns median, min and max of some measurements."""
   return {
     "median": statistics.median(values),
     "min": min(values),

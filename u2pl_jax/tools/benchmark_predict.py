@@ -1,0 +1,149 @@
+"""Speed and memory of `predict`, beside its network alone; see `benchmark`."""
+
+import argparse
+import collections
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from u2pl_jax import augment, inference, photographs, sharding, trained
+from u2pl_jax import protocol as protocol_lib
+from u2pl_jax.tools import (
+  benchmark_pipeline,
+  network_arguments,
+  predict_plan,
+  predict_stream,
+)
+
+_PASSES = 5  # Of which the median counts.
+
+
+def add_arguments(parser: argparse.ArgumentParser):
+  """Adds what `run` takes."""
+  network_arguments.add_arguments(parser)
+  parser.add_argument(
+    "--images", required=True, help="folder, file or pattern; at least 4 images"
+  )
+  parser.add_argument(
+    "--num_images", type=int, help="spread evenly over all; default: all"
+  )
+
+
+def run(
+  *, images: str, num_images: int | None = None, **source: str | None
+) -> dict[str, object]:
+  """Measures whole images at scale 1, as `predict` does them by default.
+
+  The network alone gets batches of pixels in memory, all of the commonest size
+  and as many as `predict` takes of that size; its logits, at the images' size,
+  stay on the device. Its speed is given for images of the mean area of all, so
+  that both are of the same pixels.
+
+  Args:
+    images: where they are.
+    num_images: how many of them; None for all.
+    **source: of the network, see `network_arguments`.
+
+  Returns:
+    images, sizes and programs: how many there are; predict: seconds,
+    first_seconds (to the first result), images_per_second (compilation
+    included) and images_per_second_after_first; network: images_per_second of
+    median, min and max pass; ratio of both speeds of predict by the network's
+    median; rss_mib, after the first image and after each quarter.
+
+  Raises:
+    OSError, ValueError: there is no such network, or are no such images.
+  """
+  found = photographs.find(images)
+  if num_images is not None:
+    places = np.linspace(0, len(found) - 1, min(num_images, len(found)))
+    found = [found[int(place)] for place in places]
+  if len(found) < 4:
+    raise ValueError(f"--images={images}: at least 4 images are needed")
+  network = network_arguments.load(argparse.Namespace(**source))
+  settings = predict_plan.Settings(
+    protocol_lib.Protocol("whole", network.window)
+  )
+  sized = [(image, predict_plan.check_size(image, settings)) for image in found]
+  sizes = [size for _, size in sized]
+  alone = _measure_network(network, sized, settings)
+  predicted, rss_mib = _measure_predict(network, found, settings)
+  return {
+    "images": len(found),
+    "sizes": len(set(sizes)),
+    "programs": len(set(predict_plan.choose_shapes(sizes).values())),
+    "predict": predicted,
+    "network": {"images_per_second": alone},
+    "ratio": {
+      key: predicted[key] / alone["median"]
+      for key in ("images_per_second", "images_per_second_after_first")
+    },
+    "rss_mib": rss_mib,
+  }
+
+
+def _measure_predict(
+  network: trained.Trained,
+  images: Sequence[photographs.Photograph],
+  settings: predict_plan.Settings,
+) -> tuple[dict[str, float], list[float | None]]:
+  marks = [1] + [round(len(images) * part / 4) for part in range(1, 5)]
+  rss_mib, seconds = [], []
+  with tempfile.TemporaryDirectory() as out:
+    start = time.perf_counter()
+    results = predict_stream.run(network, images, pathlib.Path(out), settings)
+    for done, failure in enumerate(results, start=1):
+      if failure is not None:
+        raise failure
+      seconds.append(time.perf_counter() - start)
+      rss_mib += [benchmark_pipeline.resident_mib()] * marks.count(done)
+  # Results come by the batch.
+  first, last = seconds[0], seconds[-1]
+  rest = sum(time > first + 1e-3 for time in seconds)
+  return {
+    "seconds": last,
+    "first_seconds": first,
+    "images_per_second": len(images) / last,
+    "images_per_second_after_first": rest / (last - first),
+  }, rss_mib
+
+
+def _measure_network(
+  network: trained.Trained,
+  sized: Sequence[tuple[photographs.Photograph, tuple[int, int]]],
+  settings: predict_plan.Settings,
+) -> dict[str, float]:
+  """Images of mean area a second: median, min and max of some passes."""
+  counts = collections.Counter(size for _, size in sized)
+  size = counts.most_common(1)[0][0]
+  of_size = [(image, own) for image, own in sized if own == size]
+  mesh = sharding.create_mesh()
+  plan = predict_plan.plan_batches(of_size, settings, mesh.size)[0]
+  pixels = np.stack([photographs.read(image.path) for image in plan.images])
+  pixels = np.resize(pixels, plan.shape)  # Repeats some to fill up.
+  batch = sharding.to_global({"images": pixels}, mesh)["images"]
+  variables = jax.device_put(network.variables, sharding.replicate(mesh))
+  model = network.model
+
+  @jax.jit
+  def compute_logits(variables, images):
+    return inference.make_net(model, variables)(augment.normalize(images))
+
+  def time_calls(count):
+    start = time.perf_counter()
+    for _ in range(count):
+      jax.block_until_ready(compute_logits(variables, batch))
+    return time.perf_counter() - start
+
+  time_calls(1)  # Compiles.
+  calls = -(-len(sized) // len(pixels))
+  mean_area = statistics.mean(height * width for _, (height, width) in sized)
+  mean_images = calls * len(pixels) * size[0] * size[1] / mean_area
+  return benchmark_pipeline.summarize(
+    [mean_images / time_calls(calls) for _ in range(_PASSES)]
+  )
