@@ -38,7 +38,7 @@ def overlay(
     uint8 [H, W, 3].
   """
   colors = colorize(labels, palette)
-  mixed = image // 2 + colors // 2  # Each half, or else 8 bits overflow.
+  mixed = (image >> 1) + (colors >> 1)  # Halves first: 8 bits hold the sum.
   mixed[_outline(np.asarray(labels))] = 255
   return np.where(colors.any(axis=-1, keepdims=True), mixed, image)
 

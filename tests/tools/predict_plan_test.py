@@ -84,7 +84,7 @@ def test_no_image_needs_no_shape():
     (3, 1, 16, [3]),
     (3, 8, None, [8]),
     (17, 4, 6, [8, 8, 8]),  # Whole devices.
-    (4, 1, None, [1, 1, 1, 1]),  # A megapixel each.
+    (4, 1, None, [1, 1, 1, 1]),  # Large ones.
     (4, 2, None, [2, 2]),
   ],
 )
@@ -99,8 +99,8 @@ def test_batches_are_even_and_suit_the_devices(
 
 
 def test_large_scales_make_small_batches():
-  assert plan([(500, 500)] * 4)[0].shape[0] == 4
-  assert plan([(500, 500)] * 4, scales=(1.0, 2.0))[0].shape[0] == 1
+  assert plan([(250, 500)] * 4)[0].shape[0] == 4
+  assert plan([(250, 500)] * 4, scales=(1.0, 2.0))[0].shape[0] == 1
 
 
 def test_sizes_within_the_limits_are_taken(tmp_path):

@@ -6,7 +6,7 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -20,7 +20,8 @@ from u2pl_jax.tools import (
   predict_stream,
 )
 
-_PASSES = 5  # Of which the median counts.
+_SPEEDS = ("images_per_second", "images_per_second_after_first")
+_ROUNDS = 3  # Of which the median counts.
 
 
 def add_arguments(parser: argparse.ArgumentParser):
@@ -39,7 +40,9 @@ def run(
 ) -> dict[str, object]:
   """Measures whole images at scale 1, as `predict` does them by default.
 
-  The network alone gets batches of pixels in memory, all of the commonest size
+  `predict` and the network alone take turns, since machines change their speed;
+  each `predict` is compared with the passes of the network around it. The
+  network alone gets batches of pixels in memory, all of the commonest size
   and as many as `predict` takes of that size; its logits, at the images' size,
   stay on the device. Its speed is given for images of the mean area of all, so
   that both are of the same pixels.
@@ -50,11 +53,11 @@ def run(
     **source: of the network, see `network_arguments`.
 
   Returns:
-    images, sizes and programs: how many there are; predict: seconds,
-    first_seconds (to the first result), images_per_second (compilation
-    included) and images_per_second_after_first; network: images_per_second of
-    median, min and max pass; ratio of both speeds of predict by the network's
-    median; rss_mib, after the first image and after each quarter.
+    images, sizes and programs: how many there are; and median, min and max of
+    predict: seconds, first_seconds (to the first result), images_per_second
+    (compilation included) and images_per_second_after_first; of network:
+    images_per_second; of ratio: both speeds of predict by that of the network;
+    and rss_mib of each round, after the first image and after each quarter.
 
   Raises:
     OSError, ValueError: there is no such network, or are no such images.
@@ -71,19 +74,29 @@ def run(
   )
   sized = [(image, predict_plan.check_size(image, settings)) for image in found]
   sizes = [size for _, size in sized]
-  alone = _measure_network(network, sized, settings)
-  predicted, rss_mib = _measure_predict(network, found, settings)
+  measure_network = _make_measure_network(network, sized, settings)
+  alone, rounds, rss_mib = [measure_network()], [], []
+  for _ in range(_ROUNDS):
+    predicted, resident = _measure_predict(network, found, settings)
+    alone.append(measure_network())
+    around = statistics.mean(alone[-2:])
+    rounds.append(
+      {"predict": predicted}
+      | {"ratio": {key: predicted[key] / around for key in _SPEEDS}}
+    )
+    rss_mib.append(resident)
   return {
     "images": len(found),
     "sizes": len(set(sizes)),
     "programs": len(set(predict_plan.choose_shapes(sizes).values())),
-    "predict": predicted,
-    "network": {"images_per_second": alone},
-    "ratio": {
-      key: predicted[key] / alone["median"]
-      for key in ("images_per_second", "images_per_second_after_first")
-    },
+    "network": {"images_per_second": benchmark_pipeline.summarize(alone)},
     "rss_mib": rss_mib,
+  } | {
+    kind: {
+      key: benchmark_pipeline.summarize([each[kind][key] for each in rounds])
+      for key in rounds[0][kind]
+    }
+    for kind in ("predict", "ratio")
   }
 
 
@@ -113,12 +126,12 @@ def _measure_predict(
   }, rss_mib
 
 
-def _measure_network(
+def _make_measure_network(
   network: trained.Trained,
   sized: Sequence[tuple[photographs.Photograph, tuple[int, int]]],
   settings: predict_plan.Settings,
-) -> dict[str, float]:
-  """Images of mean area a second: median, min and max of some passes."""
+) -> Callable[[], float]:
+  """A function that measures a pass: images of mean area a second."""
   counts = collections.Counter(size for _, size in sized)
   size = counts.most_common(1)[0][0]
   of_size = [(image, own) for image, own in sized if own == size]
@@ -144,6 +157,4 @@ def _measure_network(
   calls = -(-len(sized) // len(pixels))
   mean_area = statistics.mean(height * width for _, (height, width) in sized)
   mean_images = calls * len(pixels) * size[0] * size[1] / mean_area
-  return benchmark_pipeline.summarize(
-    [mean_images / time_calls(calls) for _ in range(_PASSES)]
-  )
+  return lambda: mean_images / time_calls(calls)

@@ -164,7 +164,7 @@ def _make_parser() -> argparse.ArgumentParser:
     "--batch_size",
     type=int,
     metavar="IMAGES",
-    help="at once; default: what makes a megapixel a device",
+    help="at once; default: what makes half a megapixel a device",
   )
   parser.add_argument(
     "--max_shapes",

@@ -19,7 +19,7 @@ _MAX_PROGRAMS = 16
 # Of an image in its shape, if so many programs are enough: the network sees the
 # padding as well.
 _MIN_SHARE = 0.25
-_PIXELS_AT_ONCE = 2**20  # Per device; bounds the memory.
+_PIXELS_AT_ONCE = 2**19  # Per device; bounds the memory.
 _MAX_SIDE = 65_500  # Of a JPEG file.
 
 
@@ -31,7 +31,7 @@ class Settings:
     protocol: sees whole images; their largest scale counts for the limits.
     maps: which of `MAPS` to write too.
     batch_size: images at once, rounded up to a multiple of the devices; None
-      for as many as make a million pixels a device.
+      for as many as make half a million pixels a device.
     max_shapes: that images are padded to; None for what is quickest. With as
       many as there are sizes no image is padded.
     max_megapixels: larger images are not read.
