@@ -182,6 +182,7 @@ def _make_program(
 ) -> Callable[[Mapping[str, np.ndarray]], tuple[jax.Array, ...]]:
   """program(batch) -> predictions, entropy and [B, K, K] confusions."""
   predict = evaluator.make_predict(network.model, protocol)
+  variables = jax.device_put(network.variables)
 
   @jax.jit
   def count(labels, predictions):
@@ -190,7 +191,7 @@ def _make_program(
     )
 
   def program(batch):
-    predictions, entropy = predict(network.variables, batch["image"])
+    predictions, entropy = predict(variables, batch["image"])
     return predictions, entropy, count(batch["label"], predictions)
 
   return program
