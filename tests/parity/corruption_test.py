@@ -57,7 +57,11 @@ def _checks(kind: str):
 
 @pytest.mark.parametrize(
   ("kind", "pattern"),
-  [(name, p) for name, kind in golden.KINDS.items() for p in kind.corrupt],
+  [
+    pytest.param(name, p, marks=golden.SLOW if name == "trajectory" else [])
+    for name, kind in golden.KINDS.items()
+    for p in kind.corrupt
+  ],
 )
 def test_a_spoilt_array_is_noticed(kind, pattern, tmp_path):
   sources = golden.find(kind)

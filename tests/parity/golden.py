@@ -24,6 +24,10 @@ import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).parents[2]
+_GIVEN = "U2PL_GOLDEN_DIR"
+
+# For replays of minutes. Recordings that someone names are compared at once.
+SLOW = [] if _GIVEN in os.environ else [pytest.mark.slow]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +153,7 @@ KINDS = {
 
 def folders() -> list[pathlib.Path]:
   """Where recordings are looked for, the later ones first in rank."""
-  given = os.environ.get("U2PL_GOLDEN_DIR")
+  given = os.environ.get(_GIVEN)
   if given:
     return [pathlib.Path(given)]
   shared = _ROOT.parent / "shared"

@@ -14,6 +14,8 @@ import pytest
 from tests.parity import golden, network, replay
 from u2pl_jax import optim
 
+pytestmark = golden.SLOW
+
 FLOOR = 1e-4
 GAPS = 10
 # However large the gap, the first three steps are insisted on.
