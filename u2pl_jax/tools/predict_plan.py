@@ -12,9 +12,9 @@ from u2pl_jax.data import shapes
 KINDS = ("masks", "colors", "overlays")
 MAPS = ("probability", "entropy")
 
-# One more program has to save so many padded pixels: about as many as two CPU
-# cores predict while one of them compiles it.
-_PIXELS_PER_PROGRAM = 2_500_000
+# One more program has to save so many padded pixels: about as many as a CPU
+# core predicts in the time that it takes to compile one.
+_PIXELS_PER_PROGRAM = 4_000_000
 _MAX_PROGRAMS = 16
 # Of an image in its shape, if so many programs are enough: the network sees the
 # padding as well.
