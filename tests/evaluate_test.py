@@ -71,10 +71,10 @@ def test_each_protocol_stands_in_the_result(finished, make_config):
   name = "slide_0.75_1_flip"
   assert (result["protocol"], result["network"]) == (name, "teacher")
   evaluations = result["evaluations"]
-  assert evaluations[f"{name} 20x20, teacher of step 6"] == {
+  assert evaluations[f"{name}_20x20, teacher of step 6"] == {
     f"{name}/{key}": result[key] for key in ("miou", "iou", "pixel_accuracy")
   }
-  assert set(evaluations["crop 33x33, student of step 6"]) == {
+  assert set(evaluations["crop_33x33, student of step 6"]) == {
     "crop/miou", "crop/iou", "crop/pixel_accuracy"
   }  # fmt: skip
   assert result["best_protocol"] == "crop"
@@ -86,7 +86,7 @@ def test_predictions_are_saved_in_the_images_own_size(finished, make_config):
   result = evaluate.evaluate(
     config, workdir, "last", save_predictions="index,color"
   )
-  folder = workdir / "predictions" / "whole_33x33_teacher_step_6"
+  folder = workdir / "predictions" / "whole_teacher_step_6"
   files = sorted(path.name for path in (folder / "index").iterdir())
   assert len(files) == 9
   for name in files:

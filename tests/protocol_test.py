@@ -50,6 +50,7 @@ def test_unusable_settings_are_refused(settings, message):
 def test_long_names_tell_windows_apart():
   names = {protocol.Protocol("slide", (side, 9)).long_name for side in (5, 6)}
   assert names == {"slide_5x9", "slide_6x9"}
+  assert protocol.Protocol("whole", (5, 9)).long_name == "whole"
 
 
 def test_only_crops_cut_images():

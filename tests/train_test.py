@@ -93,7 +93,7 @@ def test_workdir_holds_config_events_checkpoints_and_result(whole_run):
   assert {4, 6} <= steps
   result = json.loads((whole_run / "result.json").read_text())
   assert set(result) == {
-    "step", "network", "protocol", "crop_size", "miou", "iou",
+    "step", "network", "protocol", "evaluation", "miou", "iou",
     "pixel_accuracy", "best_step", "best_miou", "best_protocol", "seconds",
     "images_per_second", "method", "recipe", "seed", "versions", "evaluations",
   }  # fmt: skip

@@ -104,11 +104,11 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
 
 
 def _files_like_images(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  for path in folder.rglob("*"):
-    parts = path.relative_to(folder).parts
-    is_hidden = any(part.startswith(".") for part in parts)
-    if path.suffix.lower() in ENDINGS and not is_hidden:
-      yield path
+  for parent, subfolders, names in os.walk(folder):
+    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for path in (pathlib.Path(parent, name) for name in names):
+      if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+        yield path
 
 
 def _is_pattern(path: pathlib.Path) -> bool:

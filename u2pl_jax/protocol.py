@@ -66,7 +66,9 @@ class Protocol:
 
   @property
   def long_name(self) -> str:
-    """The name, and what of the image the network sees at once."""
+    """The name, and the size of the crop or the windows."""
+    if self.kind == "whole":
+      return self.name
     return f"{self.name}_{self.window[0]}x{self.window[1]}"
 
   @property

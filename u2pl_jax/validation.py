@@ -185,7 +185,7 @@ def make_result(
     "step": step,
     "network": network,
     "protocol": exp.protocol.name,
-    "crop_size": exp.protocol.window,
+    "evaluation": f"{exp.protocol.long_name}, {network} of step {step}",
     "miou": rounded(scores.miou),
     "iou": {
       name: rounded(iou) for name, iou in zip(names, scores.iou, strict=True)
@@ -220,9 +220,7 @@ def write_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
   with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
     scores = json.loads(path.read_text()).get("evaluations", {})
   protocol = result["protocol"]
-  size = "x".join(map(str, result["crop_size"]))
-  name = f"{protocol} {size}, {result['network']} of step {result['step']}"
-  scores[name] = {
+  scores[result["evaluation"]] = {
     f"{protocol}/{key}": result[key]
     for key in ("miou", "iou", "pixel_accuracy")
   }
