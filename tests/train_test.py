@@ -279,6 +279,7 @@ def test_another_network_or_other_data_is_refused_by_name(
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_with_room_again_the_run_is_the_same(
   whole_run, make_config, tmp_path, run
 ):
@@ -351,7 +352,10 @@ def test_evaluating_an_empty_workdir_says_so(make_config, tmp_path):
     evaluate.evaluate(make_config(), tmp_path, "best")
 
 
-@pytest.mark.parametrize("arg", ["method=suponly", "recipe=reference"])
+@pytest.mark.parametrize(
+  "arg",
+  ["method=suponly", pytest.param("recipe=reference", marks=pytest.mark.slow)],
+)
 def test_other_methods_train_to_the_end(arg, make_config, tmp_path):
   result = train.train_and_evaluate(
     make_config(arg, **{"train.epochs": 2}), tmp_path
