@@ -16,6 +16,8 @@ from flax import linen as nn
 
 from u2pl_jax import resize
 
+STRIDE_RATE = 2 / 3  # Published: stride of windows divided by their side.
+
 # Normalised images [B, H, W, 3] to logits [B, H, W, K] of the same size.
 Net = Callable[[jax.Array], jax.Array]
 
@@ -57,7 +59,7 @@ def slide(
   images: jax.Array,
   window: tuple[int, int],
   *,
-  stride_rate: float = 2 / 3,
+  stride_rate: float = STRIDE_RATE,
   windows_at_once: int = 4,
 ) -> jax.Array:
   """Averages the logits of overlapping windows.

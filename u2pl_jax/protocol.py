@@ -12,7 +12,6 @@ import jax
 from u2pl_jax import inference
 
 KINDS = ("crop", "whole", "slide")
-STRIDE_RATE = 2 / 3  # Published.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Protocol:
   scales: tuple[float, ...] = (1.0,)
   flip: bool = False
   base_size: int = 0
-  stride_rate: float = STRIDE_RATE
+  stride_rate: float = inference.STRIDE_RATE
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -58,7 +57,7 @@ class Protocol:
     words = [self.kind]
     if self.base_size:
       words.append(f"base{self.base_size}")
-    if self.kind == "slide" and self.stride_rate != STRIDE_RATE:
+    if self.kind == "slide" and self.stride_rate != inference.STRIDE_RATE:
       words.append(f"stride{self.stride_rate:g}")
     if self.scales != (1.0,):
       words += [f"{scale:g}" for scale in self.scales]

@@ -15,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help=".safetensors of u2pl_jax.tools.export, or .npz of"
     " data_prep.convert_torch_resnet",
   )
+  add_choice(parser)
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+  """Adds --which and --state: which network of a workdir."""
   parser.add_argument(
     "--which",
     choices=("best", "last"),

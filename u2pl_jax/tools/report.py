@@ -23,6 +23,7 @@ from etils import epath
 from u2pl_jax import command_line, protocol, workdir
 from u2pl_jax.data import datasets
 from u2pl_jax.report import examples, page, runs, sheet, thresholds
+from u2pl_jax.tools import network_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def _write_report(arguments: argparse.Namespace) -> None:
 def _load_runs(arguments: argparse.Namespace) -> tuple[runs.Run, ...]:
   folders = filter(None, (arguments.workdir, arguments.compare))
   loaded = tuple(
-    runs.load_run(folder, arguments.which, arguments.state)
+    runs.load_run(folder, arguments.which or "best", arguments.state)
     for folder in folders
   )
   return loaded if len(loaded) == 1 else runs.tell_apart(*loaded)
@@ -127,17 +128,7 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar="FILE",
     help="also write a PNG of a few images, from worse to better",
   )
-  parser.add_argument(
-    "--which",
-    choices=("best", "last"),
-    default="best",
-    help="checkpoint; default: best",
-  )
-  parser.add_argument(
-    "--state",
-    choices=("teacher", "student"),
-    help="network; default: the one that training evaluated",
-  )
+  network_arguments.add_choice(parser)
   parser.add_argument(
     "--protocol",
     choices=protocol.KINDS,
