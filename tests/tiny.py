@@ -18,6 +18,17 @@ NUM_CLASSES = 5
 SIZE = (33, 33)
 STEPS_PER_EPOCH = 2
 MAX_KEYS = 16
+OPTIONS = dict(
+  num_classes=NUM_CLASSES,
+  encoder="resnet18",
+  width=4,
+  output_stride=16,
+  multi_grid=False,
+  decoder_channels=8,
+  low_level_channels=4,
+  rep_channels=6,
+  aspp_rates=(1,),
+)
 
 
 def recipe_settings(recipe, section):
@@ -30,19 +41,7 @@ def recipe_settings(recipe, section):
 
 
 def make_model(**changes):
-  settings = dict(
-    num_classes=NUM_CLASSES,
-    encoder="resnet18",
-    width=4,
-    output_stride=16,
-    multi_grid=False,
-    decoder_channels=8,
-    low_level_channels=4,
-    rep_channels=6,
-    aspp_rates=(1,),
-    dropout_rate=0.0,
-  )
-  return deeplab.create_model(**(settings | changes))
+  return deeplab.create_model(**(OPTIONS | {"dropout_rate": 0.0} | changes))
 
 
 def make_tx(learning_rate=0.01):

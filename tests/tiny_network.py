@@ -8,17 +8,8 @@ from tests.parity import network
 from u2pl_jax import checkpoint, trained, workdir
 from u2pl_jax.models import deeplab, torch_import
 
-OPTIONS = dict(
-  num_classes=tiny.NUM_CLASSES,
-  encoder="resnet18",
-  width=4,
-  output_stride=16,
-  multi_grid=False,
-  decoder_channels=8,
-  low_level_channels=4,
-  rep_channels=6,
-  aspp_rates=[1],
-)
+# As they are read from JSON.
+OPTIONS = tiny.OPTIONS | {"aspp_rates": [1]}
 NAMES = ("sky", "road", "tree", "house", "car")
 PALETTE = ((0, 0, 0), (9, 8, 7), (255, 0, 1), (3, 200, 4), (90, 0, 90))
 WINDOW = (33, 41)
