@@ -10,7 +10,7 @@ python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last \
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from u2pl_jax import command_line, distributed, launch
+from u2pl_jax.runtime import command_line, distributed, launch
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "FILE.py or FILE.py:ARGUMENT.", lock_config=True

@@ -33,7 +33,7 @@ from data_prep import (
   split_lists,
   writer,
 )
-from u2pl_jax import cityscapes_labels
+from u2pl_jax.data import cityscapes_labels
 
 # In order of preference.
 LABELS = ("trainIds", "labelIds", "polygons")

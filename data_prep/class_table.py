@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import u2pl_jax
-from u2pl_jax import palettes
+from u2pl_jax.data import palettes
 
 # "": class ids in gray and palette masks, colours in RGB masks.
 MASK_VALUES = ("", "ids", "colors", "binary")

@@ -27,8 +27,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from absl import logging
 
-from u2pl_jax import checkpoint
-from u2pl_jax.models import torch_import, torch_networks
+from u2pl_jax.models import torch_names, torch_networks
+from u2pl_jax.runtime import checkpoint
 
 # Where checkpoints of the published code keep what we call ...
 _STATE_KEYS = {"teacher": "teacher_state", "student": "model_state"}
@@ -155,7 +155,7 @@ def _to_arrays(
   strange = [n for n, v in entries.items() if not isinstance(v, torch.Tensor)]
   if strange:
     problems = [f"no tensor: {name}" for name in strange]
-    raise ValueError(f"{path}: " + torch_import.summarize(problems))
+    raise ValueError(f"{path}: " + torch_names.summarize(problems))
   return {
     name: (
       value.detach().float() if value.is_floating_point() else value
@@ -173,10 +173,10 @@ def _check(
     shapes = network.variable_shapes()
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error
-  problems = torch_import.find_problems(arrays, shapes)
+  problems = torch_names.find_problems(arrays, shapes)
   if problems:
     raise ValueError(
-      f"{path}: faulty as {network}; " + torch_import.summarize(problems)
+      f"{path}: faulty as {network}; " + torch_names.summarize(problems)
     )
   return network
 
@@ -245,7 +245,7 @@ def save(
   torch, target = _import_torch(), pathlib.Path(target)
   if target.suffix not in (".pth", ".pt"):
     raise ValueError(f"{target}: the name must end with .pth")
-  arrays = torch_import.to_torch(variables)
+  arrays = torch_names.to_torch(variables)
   # Restored arrays may be read-only, which PyTorch's views would ignore.
   tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
   key = _STATE_KEYS[state]

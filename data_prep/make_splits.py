@@ -33,8 +33,8 @@ from PIL import Image
 from scipy import optimize
 
 from data_prep import command, split_lists, writer
-from u2pl_jax import progress
 from u2pl_jax.data import datasets
+from u2pl_jax.runtime import progress
 
 _TEMPORARY = ".incomplete_splits"
 # Keeps these random numbers apart from those of a training run of that seed.

@@ -28,8 +28,7 @@ from data_prep import (
   split_lists,
   writer,
 )
-from u2pl_jax import palettes
-from u2pl_jax.data import datasets
+from u2pl_jax.data import datasets, palettes
 
 LISTS = ("published", "tree")
 

@@ -20,8 +20,8 @@ from array_record.python import array_record_data_source
 
 import u2pl_jax
 from data_prep import examples
-from u2pl_jax import progress
 from u2pl_jax.data import datasets
+from u2pl_jax.runtime import progress
 
 _EXAMPLES_PER_SHARD = 1024
 _EXAMPLES_PER_WRITE = 64

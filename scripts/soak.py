@@ -38,7 +38,7 @@ import numpy as np
 from etils import epath
 
 from data_prep import synthetic
-from u2pl_jax import damage
+from u2pl_jax.runtime import damage
 from u2pl_jax.tools import benchmark
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]

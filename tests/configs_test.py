@@ -4,8 +4,8 @@ import runpy
 import pytest
 
 from configs import common
-from u2pl_jax import workdir
-from u2pl_jax.models import deeplab
+from u2pl_jax.models.decoders import deeplab
+from u2pl_jax.runtime import workdir
 
 FILES = sorted(
   path for path in pathlib.Path("configs").glob("*.py") if path.stem != "common"

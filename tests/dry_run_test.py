@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests import tiny_run
-from u2pl_jax import collectives, dry_run, experiment
+from u2pl_jax import dry_run, experiment
+from u2pl_jax.runtime import collectives
 
 
 @pytest.fixture(scope="module")

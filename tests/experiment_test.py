@@ -8,8 +8,10 @@ import pytest
 
 from data_prep import synthetic
 from tests import tiny, torch_weights
-from u2pl_jax import experiment, sharding, train_state
-from u2pl_jax.models import torch_import
+from u2pl_jax import experiment
+from u2pl_jax.models import torch_names
+from u2pl_jax.runtime import sharding
+from u2pl_jax.training import train_state
 
 KEY = jax.random.key(3)
 
@@ -137,7 +139,7 @@ def _pretrained_encoder(path):
   encoder = torch_weights.encoder_of(
     torch_weights.random(torch_weights.shapes())
   )
-  np.savez(path, **torch_import.to_torch(encoder))
+  np.savez(path, **torch_names.to_torch(encoder))
   return encoder
 
 

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from u2pl_jax import memory_bank
+from u2pl_jax.methods.u2pl import memory_bank
 
 _take = jax.jit(memory_bank.take)
 

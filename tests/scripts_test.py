@@ -10,7 +10,7 @@ from absl import flags
 
 import main  # noqa: F401  Defines the flags.
 from configs import common
-from u2pl_jax import workdir
+from u2pl_jax.runtime import workdir
 
 SCRIPTS = sorted(pathlib.Path("scripts").glob("*.sh"))
 

@@ -3,16 +3,11 @@
 import numpy as np
 
 from configs import common
-from u2pl_jax import (
-  contrast,
-  optim,
-  schedules,
-  step_options,
-  train_state,
-  train_step,
-)
-from u2pl_jax.losses import supervised
-from u2pl_jax.models import deeplab
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.methods.u2pl import contrast
+from u2pl_jax.models.decoders import deeplab
+from u2pl_jax.training import optim, step_options, train_state, train_step
 
 NUM_CLASSES = 5
 SIZE = (33, 33)
@@ -56,7 +51,7 @@ def make_tx(learning_rate=0.01):
 
 
 def make_timeline(supervised_epochs=1):
-  return schedules.Timeline(
+  return timeline_lib.Timeline(
     steps_per_epoch=STEPS_PER_EPOCH,
     num_epochs=4,
     supervised_epochs=supervised_epochs,
@@ -84,7 +79,7 @@ def make_contrast_options(recipe="paper", **changes):
 def make_step_options(recipe="paper", **changes):
   """Options of a recipe, but for the contrastive ones of a tiny network."""
   settings = recipe_settings(recipe, "semi") | dict(
-    loss=supervised.cross_entropy,
+    loss=pixelwise.cross_entropy,
     aux_weight=0.4,
     strong_augment=dict(mode="cutmix", probability=0.5),
     unsupervised_weight=1.0,

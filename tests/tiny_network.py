@@ -5,8 +5,10 @@ from etils import epath
 
 from tests import saved_progress, tiny
 from tests.parity import network
-from u2pl_jax import checkpoint, trained, workdir
-from u2pl_jax.models import deeplab, torch_import
+from u2pl_jax.models import torch_names
+from u2pl_jax.models.decoders import deeplab
+from u2pl_jax.predict import trained
+from u2pl_jax.runtime import checkpoint, workdir
 
 # As they are read from JSON.
 OPTIONS = tiny.OPTIONS | {"aspp_rates": [1]}
@@ -22,7 +24,7 @@ def make_variables(salt="", **options):
     name: network.make_entry(name, shape, salt)
     for name, (shape, _) in network.describe_entries(shapes).items()
   }
-  return torch_import.from_torch(state_dict, shapes)
+  return torch_names.from_torch(state_dict, shapes)
 
 
 def make_trained(**changes):

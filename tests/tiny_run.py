@@ -5,7 +5,8 @@ import runpy
 import numpy as np
 
 from data_prep import synthetic
-from u2pl_jax import experiment, sharding
+from u2pl_jax import experiment
+from u2pl_jax.runtime import sharding
 
 # 3 epochs of 2 steps, the first supervised, evaluated after each.
 SETTINGS = {

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from tests.parity import network
-from u2pl_jax.models import deeplab, torch_import
+from u2pl_jax.models import torch_names
+from u2pl_jax.models.decoders import deeplab
 
 SMALL = dict(
   num_classes=3,
@@ -62,7 +63,7 @@ def random(shapes, seed=0):
 
 def state_dict(seed=0, **options):
   """A network's random state dict of numpy arrays, as published."""
-  return torch_import.to_torch(random(shapes(**options), seed))
+  return torch_names.to_torch(random(shapes(**options), seed))
 
 
 def imagenet(seed=0, **options):

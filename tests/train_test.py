@@ -14,16 +14,10 @@ import pytest
 
 from data_prep import synthetic
 from tests import tiny_run
-from u2pl_jax import (
-  augment,
-  checkpoint,
-  distributed,
-  evaluate,
-  experiment,
-  sharding,
-  train,
-)
+from u2pl_jax import evaluate, experiment, train
 from u2pl_jax.data import datasets
+from u2pl_jax.ops import normalize
+from u2pl_jax.runtime import checkpoint, distributed, sharding
 
 
 @pytest.fixture(scope="session")
@@ -369,7 +363,7 @@ def test_other_methods_train_to_the_end(arg, make_config, tmp_path):
 
 def poison_step(monkeypatch, step):
   """Has the images of one update become NaN as they are normalised."""
-  train_batches, normalize = experiment.train_batches, augment.normalize
+  train_batches, original = experiment.train_batches, normalize.normalize
 
   def poisoned_batches(exp, start_step):
     batches = train_batches(exp, start_step)
@@ -380,10 +374,10 @@ def poison_step(monkeypatch, step):
 
   def poisoned_normalize(images):
     is_poison = jnp.all(images == 77, axis=(1, 2, 3), keepdims=True)
-    return jnp.where(is_poison, jnp.nan, normalize(images))
+    return jnp.where(is_poison, jnp.nan, original(images))
 
   monkeypatch.setattr(experiment, "train_batches", poisoned_batches)
-  monkeypatch.setattr(augment, "normalize", poisoned_normalize)
+  monkeypatch.setattr(normalize, "normalize", poisoned_normalize)
 
 
 def test_a_step_on_nan_is_not_applied_and_the_run_goes_on(

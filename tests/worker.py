@@ -5,7 +5,7 @@ import time
 
 import jax
 
-from u2pl_jax import distributed, launch
+from u2pl_jax.runtime import distributed, launch
 
 
 def steps(address, count, index, data_dir, out):

@@ -4,25 +4,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from u2pl_jax import (
-  augment,
-  contrast,
-  partition,
-  schedules,
-  step_options,
-  train_state,
-  workdir,
-)
-from u2pl_jax.losses import contrastive, supervised
+from u2pl_jax.losses import contrastive, pixelwise
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.methods.u2pl import contrast, partition
+from u2pl_jax.ops import mixing
+from u2pl_jax.runtime import workdir
+from u2pl_jax.training import step_options, train_state
 
 _CHOICES = {
   "method": ("u2pl", "suponly"),
-  "augment.mode": augment.MODES,
-  "loss.kind": supervised.KINDS,
+  "augment.mode": mixing.MODES,
+  "loss.kind": pixelwise.KINDS,
   "semi.reliable": partition.RELIABLE_RULES,
-  "semi.schedule_by": schedules.SCHEDULE_UNITS,
+  "semi.schedule_by": timeline_lib.SCHEDULE_UNITS,
   "semi.teacher_batch_stats": step_options.STATISTICS_POLICIES,
-  "semi.teacher_first_epoch": schedules.FIRST_EPOCH_POLICIES,
+  "semi.teacher_first_epoch": timeline_lib.FIRST_EPOCH_POLICIES,
   "semi.teacher_init": train_state.TEACHER_INITS,
   "contrast.bank_dtype": ("float32", "bfloat16"),
   "contrast.divide_by": contrastive.DIVISORS,

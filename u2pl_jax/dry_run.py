@@ -12,7 +12,9 @@ from typing import Any
 import jax
 from ml_collections import config_dict
 
-from u2pl_jax import collectives, experiment, train_state
+from u2pl_jax import experiment
+from u2pl_jax.runtime import collectives
+from u2pl_jax.training import train_state
 
 PyTree = Any
 _LARGEST = 6  # Arrays shown of each sort.

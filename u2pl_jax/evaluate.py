@@ -6,15 +6,11 @@ import jax
 from etils import epath
 from ml_collections import config_dict
 
-from u2pl_jax import (
-  checkpoint,
-  distributed,
-  experiment,
-  predictions,
-  validation,
-)
-from u2pl_jax import workdir as workdir_lib
+from u2pl_jax import experiment
 from u2pl_jax.data import datasets
+from u2pl_jax.evaluation import predictions, validation
+from u2pl_jax.runtime import checkpoint, distributed
+from u2pl_jax.runtime import workdir as workdir_lib
 
 
 def evaluate(

@@ -16,20 +16,16 @@ import optax
 from flax import linen as nn
 from ml_collections import config_dict
 
-from u2pl_jax import (
-  config_values,
-  contrast,
-  optim,
-  protocol,
-  schedules,
-  sharding,
-  step_options,
-  train_state,
-  train_step,
-)
+from u2pl_jax import config_values
 from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
-from u2pl_jax.losses import supervised
-from u2pl_jax.models import deeplab, pretrained
+from u2pl_jax.evaluation import protocol
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.methods.u2pl import contrast
+from u2pl_jax.models import pretrained
+from u2pl_jax.models.decoders import deeplab
+from u2pl_jax.runtime import sharding
+from u2pl_jax.training import optim, step_options, train_state, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Experiment:
   mesh: jax.sharding.Mesh
   dataset: datasets.Dataset
   split: datasets.Split
-  timeline: schedules.Timeline
+  timeline: timeline_lib.Timeline
   model: nn.Module
   tx: optax.GradientTransformation
   protocol: protocol.Protocol
@@ -104,7 +100,7 @@ def create_experiment(
   input_pipeline.check_batch_sizes(
     split, config.data.batch_size_l, config.data.batch_size_u, 1
   )
-  timeline = schedules.Timeline(
+  timeline = timeline_lib.Timeline(
     steps_per_epoch=input_pipeline.steps_per_epoch(
       split, config.data.batch_size_u
     ),
@@ -341,7 +337,7 @@ def _jit_steps(experiment: Experiment) -> dict[str, Callable]:
 def _step_options(experiment: Experiment) -> step_options.StepOptions:
   config, semi = experiment.config, experiment.config.semi
   return step_options.StepOptions(
-    loss=supervised.make_supervised_loss(
+    loss=pixelwise.make_supervised_loss(
       kind=config.loss.kind,
       ohem_threshold=config.loss.ohem_threshold,
       ohem_min_kept=config.loss.ohem_min_kept,

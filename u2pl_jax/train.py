@@ -13,25 +13,19 @@ from clu import asynclib, metric_writers
 from etils import epath
 from ml_collections import config_dict
 
-from u2pl_jax import (
-  bad_steps,
+from u2pl_jax import experiment
+from u2pl_jax.data import datasets, streams
+from u2pl_jax.evaluation import metrics, validation
+from u2pl_jax.runtime import (
   checkpoint,
   damage,
   distributed,
-  experiment,
-  metrics,
-  optim,
   preemption,
   profiling,
   sharding,
-  step_log,
-  train_state,
-  validation,
 )
-from u2pl_jax import (
-  workdir as workdir_lib,
-)
-from u2pl_jax.data import datasets, streams
+from u2pl_jax.runtime import workdir as workdir_lib
+from u2pl_jax.training import bad_steps, optim, step_log, train_state
 
 
 def _prefetch(

@@ -12,8 +12,7 @@ from PIL import Image
 
 from data_prep import cityscapes, split_lists
 from tests import samples
-from u2pl_jax import cityscapes_labels
-from u2pl_jax.data import datasets
+from u2pl_jax.data import cityscapes_labels, datasets
 
 TRAIN_IDS = np.uint8(
   [255] * 7

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep import class_table, color_masks, examples
-from u2pl_jax import palettes
+from u2pl_jax.data import palettes
 
 COLORS = {(0, 0, 0): 0, (255, 255, 255): 1, (9, 0, 200): 2, (9, 0, 201): 255}
 IDS = np.random.default_rng(0).choice(np.uint8([0, 1, 2, 255]), (5, 7))

@@ -11,8 +11,8 @@ import pytest
 
 from data_prep import convert_torch_resnet
 from tests import saved_progress, tiny, torch_weights
-from u2pl_jax import checkpoint
-from u2pl_jax.models import pretrained, torch_import
+from u2pl_jax.models import pretrained, torch_names
+from u2pl_jax.runtime import checkpoint
 
 torch = pytest.importorskip("torch")
 
@@ -90,7 +90,7 @@ def published_checkpoint(**options):
 def test_round_trip_through_pytorch_is_exact(options, source, target):
   shapes = torch_weights.shapes(**options)
   variables = torch_weights.random(shapes)
-  save(to_tensors(torch_import.to_torch(variables)), source)
+  save(to_tensors(torch_names.to_torch(variables)), source)
   convert(source, target)
   loaded = pretrained.load_pretrained(target, shapes)
   torch_weights.assert_same(loaded.variables, variables)
@@ -336,7 +336,7 @@ def test_runs_are_written_with_published_names(options, step, key, run, source):
   content = torch.load(source, weights_only=True)
   assert list(content) == [key]
   state = states[step]
-  expected = torch_import.to_torch(
+  expected = torch_names.to_torch(
     state.teacher_variables
     if key == "teacher_state"
     else state.student_variables

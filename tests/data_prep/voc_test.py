@@ -16,8 +16,7 @@ from PIL import Image
 
 from data_prep import examples, split_lists, voc, writer
 from tests import mini_voc, samples, voc_tree
-from u2pl_jax import palettes
-from u2pl_jax.data import datasets
+from u2pl_jax.data import datasets, palettes
 
 
 @pytest.fixture

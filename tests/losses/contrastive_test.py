@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from u2pl_jax.losses import contrastive
+from u2pl_jax.methods.u2pl import selection
 
 # The two variants' rules for keys.
 RULES = {
@@ -21,13 +22,13 @@ RULES = {
   },
 }
 
-_ranks = jax.jit(contrastive.class_ranks)
+_ranks = jax.jit(selection.class_ranks)
 _membership = jax.jit(
-  contrastive.class_membership, static_argnames=("num_classes", "stack")
+  selection.class_membership, static_argnames=("num_classes", "stack")
 )
-_anchors = jax.jit(contrastive.anchor_mask)
+_anchors = jax.jit(selection.anchor_mask)
 _negatives = jax.jit(
-  contrastive.negative_mask,
+  selection.negative_mask,
   static_argnames=("labeled_negatives", "own_pseudo_label"),
 )
 _means = jax.jit(contrastive.class_means)

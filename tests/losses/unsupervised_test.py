@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from u2pl_jax import partition
-from u2pl_jax.losses import unsupervised
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods.u2pl import partition
+from u2pl_jax.ops import percentile
 
-_entropy = jax.jit(partition.compute_entropy)
+_entropy = jax.jit(percentile.compute_entropy)
 _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
-_loss = jax.jit(jax.value_and_grad(unsupervised.unsupervised_loss))
+_loss = jax.jit(jax.value_and_grad(pixelwise.unsupervised_loss))
 
 
 def test_worked_by_hand():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests import torch_weights
-from u2pl_jax.models import deeplab, pretrained, torch_networks
+from u2pl_jax.models import pretrained, torch_networks
+from u2pl_jax.models.decoders import deeplab
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests import torch_weights
-from u2pl_jax.models import torch_import, torch_networks
+from u2pl_jax.models import torch_names, torch_networks
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def test_resnets_are_recognised(options):
   assert network.is_whole
   expected = torch_weights.SMALL | options | dict(aspp_rates=(1, 1, 1))
   assert network.options == expected
-  assert not torch_import.find_problems(state_dict, network.variable_shapes())
+  assert not torch_names.find_problems(state_dict, network.variable_shapes())
 
 
 def test_sizes_are_read_from_the_shapes():
@@ -38,7 +38,7 @@ def test_heads_are_told_by_their_entries(heads):
   network = torch_networks.recognize(state_dict)
   assert network.options["aux_head"] == heads["aux_head"]
   assert network.options["rep_channels"] == heads["rep_channels"]
-  assert not torch_import.find_problems(state_dict, network.variable_shapes())
+  assert not torch_names.find_problems(state_dict, network.variable_shapes())
 
 
 def test_a_network_is_described_in_a_line():
@@ -62,7 +62,7 @@ def test_imagenet_files_become_encoders_without_classifier(options):
   network = torch_networks.recognize(entries)
   assert not network.is_whole and "encoder alone" in str(network)
   assert network.options["encoder"] == options["encoder"]
-  assert not torch_import.find_problems(entries, network.variable_shapes())
+  assert not torch_names.find_problems(entries, network.variable_shapes())
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -78,7 +78,7 @@ def test_a_classifier_in_a_whole_network_is_not_dropped():
   state_dict = torch_weights.state_dict() | {"fc.bias": np.ones(3, np.float32)}
   entries, _ = torch_networks.canonicalize(state_dict)
   shapes = torch_networks.recognize(entries).variable_shapes()
-  assert torch_import.find_problems(entries, shapes) == ["extra: fc.bias"]
+  assert torch_names.find_problems(entries, shapes) == ["extra: fc.bias"]
 
 
 def test_single_faulty_entries_are_outvoted():
@@ -92,7 +92,7 @@ def test_single_faulty_entries_are_outvoted():
   state_dict |= {name: ones for name in faulty}
   del state_dict["encoder.conv1.0.weight"]
   shapes = torch_networks.recognize(state_dict).variable_shapes()
-  problems = torch_import.find_problems(state_dict, shapes)
+  problems = torch_names.find_problems(state_dict, shapes)
   assert problems[0] == "missing: encoder.conv1.0.weight"
   assert {p.split()[2] for p in problems[1:]} == set(faulty)
 

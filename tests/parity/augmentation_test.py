@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.parity import chance, golden
-from u2pl_jax import IGNORE_LABEL, augment
+from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.data import preprocess
+from u2pl_jax.ops import mixing, normalize
 
 # Draws here, and draws that were recorded.
 _DRAWS = 4000
@@ -37,7 +38,7 @@ def _draw_boxes(height, width):
   """(top, left, height, width), each [draws], of the boxes that are cut."""
 
   def count(key):
-    inside = ~augment.keep_outside_box(key, height, width)
+    inside = ~mixing.keep_outside_box(key, height, width)
     return inside.sum(axis=1), inside.sum(axis=0)
 
   keys = jax.random.split(jax.random.key(0), _BOX_DRAWS)
@@ -97,7 +98,7 @@ def test_classes_that_classmix_keeps(path):
     labels = jnp.arange(count)[None]
     kept = jax.jit(
       jax.vmap(
-        lambda key, labels=labels, count=count: augment.keep_half_the_classes(
+        lambda key, labels=labels, count=count: mixing.keep_half_the_classes(
           key, labels, count
         )[0]
       )
@@ -115,9 +116,9 @@ def test_mixes(path):
   """Exact, given the recorded masks."""
   arrays = golden.load(path)
   mixes = {
-    "cutout": augment.cut,
-    "cutmix": augment.mix,
-    "classmix": augment.mix,
+    "cutout": mixing.cut,
+    "cutmix": mixing.mix,
+    "classmix": mixing.mix,
   }
   modes = [mode for mode in mixes if f"mix/{mode}/masks" in arrays]
   assert modes
@@ -165,9 +166,7 @@ def test_recorded_class_masks_keep_as_many_classes_as_here(path):
     labels = np.where(labels == IGNORE_LABEL, num_classes - 1, labels)
     kept = np.unique(labels[mask > 0])
     np.testing.assert_array_equal(mask > 0, np.isin(labels, kept))
-    drawn = augment.keep_half_the_classes(
-      jax.random.key(0), labels, num_classes
-    )
+    drawn = mixing.keep_half_the_classes(jax.random.key(0), labels, num_classes)
     assert kept.size == np.unique(labels[np.asarray(drawn)]).size
 
 
@@ -292,7 +291,7 @@ def test_ends_of_crop_offsets(path):
 def test_normalization(path):
   """Within 1e-6; labels are left as they are."""
   arrays = golden.load(path)
-  actual = augment.normalize(jnp.asarray(arrays["normalize/rgb"]))
+  actual = normalize.normalize(jnp.asarray(arrays["normalize/rgb"]))
   expected = golden.channels_last(arrays["normalize/image_out"])[0]
   np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
   label = arrays["normalize/label_out"][0, 0]

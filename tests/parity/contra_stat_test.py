@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from tests.parity import contrast_replay, golden
-from u2pl_jax import contrast
+from u2pl_jax.methods.u2pl import contrast
 
 
 @functools.cache

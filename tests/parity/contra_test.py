@@ -9,7 +9,7 @@ import numpy as np
 
 from tests import held_keys
 from tests.parity import contrast_replay, golden
-from u2pl_jax import contrast, memory_bank
+from u2pl_jax.methods.u2pl import contrast, memory_bank
 
 
 def _count_keys(teacher_probs, pixels, options):

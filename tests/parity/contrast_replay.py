@@ -14,7 +14,8 @@ import numpy as np
 
 from tests import tiny
 from tests.parity import golden
-from u2pl_jax import contrast, memory_bank, sampling
+from u2pl_jax.methods.u2pl import contrast, memory_bank
+from u2pl_jax.ops import sampling
 
 # What a recorded call starts from; the last ones of `replay`'s arguments.
 INPUTS = (

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.parity import golden
-from u2pl_jax.losses import supervised
+from u2pl_jax.losses import pixelwise
 
 _AUX_WEIGHT = 0.4
 
@@ -15,7 +15,7 @@ _AUX_WEIGHT = 0.4
 @golden.once_per_input
 def _run(kind, threshold, min_kept, pred, target):
   """Loss of one prediction and its gradient, [B, H, W, K]."""
-  loss = supervised.make_supervised_loss(
+  loss = pixelwise.make_supervised_loss(
     kind=kind, ohem_threshold=threshold, ohem_min_kept=min_kept
   )
   value_and_grad = jax.jit(jax.value_and_grad(loss))

@@ -14,8 +14,9 @@ import pytest
 
 from data_prep import convert_torch_resnet
 from tests.parity import golden
-from u2pl_jax import augment
-from u2pl_jax.models import efficientnet, pretrained
+from u2pl_jax.models import pretrained
+from u2pl_jax.models.encoders import efficientnet_lite0
+from u2pl_jax.ops import normalize
 
 WEIGHTS = "efficientnet-lite0-57934424.pth"
 NUM_BLOCKS = 16
@@ -35,7 +36,7 @@ def _weights_beside(path):
 @functools.cache
 def _load_encoder(weights):
   """The encoder and its variables from a PyTorch file."""
-  encoder = efficientnet.EfficientNetLite0()
+  encoder = efficientnet_lite0.EfficientNetLite0()
   shapes = jax.eval_shape(
     lambda: encoder.init(
       jax.random.key(0), jnp.zeros((1, 33, 33, 3)), train=False
@@ -57,7 +58,7 @@ def _outputs(weights, images):
   with jax.default_matmul_precision("highest"):
     features, captured = jax.jit(
       lambda v, x: encoder.apply(
-        v, augment.normalize(x), train=False, capture_intermediates=True
+        v, normalize.normalize(x), train=False, capture_intermediates=True
       )
     )(variables, images)
   inner = captured["intermediates"]

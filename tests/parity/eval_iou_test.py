@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.parity import golden, tiny_net
-from u2pl_jax import metrics
+from u2pl_jax.evaluation import metrics
 
 
 # The recorded case `edge_label_equals_K` is left out: there a label K, which is

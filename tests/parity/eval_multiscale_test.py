@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from tests.parity import golden, tiny_net
-from u2pl_jax import augment, metrics, protocol
+from u2pl_jax.evaluation import metrics, protocol
+from u2pl_jax.ops import normalize
 
 
 def _score_sum(arrays, index):
@@ -25,7 +26,7 @@ def _score_sum(arrays, index):
     settings = {"kind": "whole", "window": (0, 0)}
   published = protocol.Protocol(scales=scales, **settings)
   with jax.default_matmul_precision("highest"):
-    images = augment.normalize(arrays[f"image{index}_rgb"][None])
+    images = normalize.normalize(arrays[f"image{index}_rgb"][None])
     mean = published.compute_logits(tiny_net.create(arrays), images)
     return np.asarray(mean[0]) * len(scales)
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tests.parity import golden, tiny_net
-from u2pl_jax import inference, resize
+from u2pl_jax.evaluation import inference
+from u2pl_jax.ops import resize
 
 
 def _predict(case, logits_of):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tests.parity import golden
-from u2pl_jax import resize
+from u2pl_jax.ops import resize
 
 _bilinear = jax.jit(
   resize.resize_bilinear, static_argnums=1, static_argnames="align_corners"

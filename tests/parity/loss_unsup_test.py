@@ -4,11 +4,12 @@ import jax
 import numpy as np
 
 from tests.parity import golden
-from u2pl_jax import partition
-from u2pl_jax.losses import unsupervised
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods.u2pl import partition
+from u2pl_jax.ops import percentile
 
-_entropy = jax.jit(partition.compute_entropy)
-_loss_and_gradient = jax.jit(jax.value_and_grad(unsupervised.unsupervised_loss))
+_entropy = jax.jit(percentile.compute_entropy)
+_loss_and_gradient = jax.jit(jax.value_and_grad(pixelwise.unsupervised_loss))
 
 
 @jax.jit

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.parity import golden, network
-from u2pl_jax import resize
-from u2pl_jax.losses import supervised
-from u2pl_jax.models import torch_import
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.models import torch_names
+from u2pl_jax.ops import resize
 
 _HEADS = {"aux": "aux_head", "rep_every8": "rep_head"}
 _WEIGHTS = {"loss_ce_pred": 1.0, "loss_ce_aux": 0.4, "rep_mean_sq": 0.1}
@@ -21,7 +21,7 @@ def _losses(outputs, label):
 
   def cross_entropy(logits):
     logits = resize.resize_bilinear(logits, label.shape[1:])
-    return supervised.cross_entropy(logits, label)
+    return pixelwise.cross_entropy(logits, label)
 
   losses = {"loss_ce_pred": cross_entropy(outputs["logits"])}
   if "aux" in outputs:
@@ -55,7 +55,7 @@ def _run(config_json, image, label):
   outputs["pred"] = outputs.pop("logits")
   if "rep" in outputs:
     outputs["rep_every8"] = outputs.pop("rep")[..., ::8]
-  entries = torch_import.to_torch({"params": gradients, "batch_stats": stats})
+  entries = torch_names.to_torch({"params": gradients, "batch_stats": stats})
   return jax.tree.map(np.asarray, (outputs, losses, entries))
 
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax.models import deeplab, torch_import, torch_networks
+from u2pl_jax.models import torch_names, torch_networks
+from u2pl_jax.models.decoders import deeplab
 
 
 def make_entry(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
@@ -59,7 +60,7 @@ def build(config: dict) -> tuple[deeplab.DeepLabV3Plus, dict]:
     name: make_entry(name, shape, config["salt"])
     for name, (shape, _) in describe_entries(shapes).items()
   }
-  return model, torch_import.from_torch(state_dict, shapes)
+  return model, torch_names.from_torch(state_dict, shapes)
 
 
 def variable_shapes(model: deeplab.DeepLabV3Plus) -> dict:
@@ -89,5 +90,5 @@ def describe_entries(variables: dict) -> dict[str, tuple]:
   zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
   return {
     name: (value.shape, str(value.dtype))
-    for name, value in torch_import.to_torch(zeros).items()
+    for name, value in torch_names.to_torch(zeros).items()
   }

@@ -7,7 +7,7 @@ import optax
 from flax import traverse_util
 
 from tests.parity import golden
-from u2pl_jax import optim
+from u2pl_jax.training import optim
 
 _POWER = 0.9
 _TOLERANCE = dict(rtol=1e-6, atol=1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests import held_keys
 from tests.parity import golden
-from u2pl_jax import memory_bank
+from u2pl_jax.methods.u2pl import memory_bank
 
 _push = jax.jit(memory_bank.push)
 

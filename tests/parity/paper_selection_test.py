@@ -7,17 +7,18 @@ import numpy as np
 
 from tests import held_keys, tiny
 from tests.parity import contrast_replay, golden
-from u2pl_jax import contrast, memory_bank, partition
 from u2pl_jax.losses import contrastive
+from u2pl_jax.methods.u2pl import contrast, memory_bank, partition, selection
+from u2pl_jax.ops import percentile
 
 # Small sizes of our own; the files give none.
 NUM_ANCHORS, NUM_NEGATIVES, TEMPERATURE = 7, 9, 0.5
 
-_entropy = jax.jit(partition.compute_entropy)
+_entropy = jax.jit(percentile.compute_entropy)
 _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
-_anchors = jax.jit(contrastive.anchor_mask)
+_anchors = jax.jit(selection.anchor_mask)
 _negatives = jax.jit(
-  contrastive.negative_mask,
+  selection.negative_mask,
   static_argnames=("labeled_negatives", "own_pseudo_label"),
 )
 _means = jax.jit(contrastive.class_means)

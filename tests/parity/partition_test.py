@@ -9,18 +9,20 @@ import numpy as np
 
 from tests import tiny
 from tests.parity import golden
-from u2pl_jax import contrast, halves, partition, resize, schedules
-from u2pl_jax.losses import contrastive, unsupervised
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.methods.u2pl import contrast, partition, selection
+from u2pl_jax.ops import interleave, percentile, resize
 
 _TOLERANCE = 1e-5
 
-_entropy = jax.jit(partition.compute_entropy)
+_entropy = jax.jit(percentile.compute_entropy)
 _bilinear = jax.jit(resize.resize_bilinear, static_argnums=1)
 _nearest = jax.jit(resize.resize_nearest, static_argnums=1)
 _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
 _label_pixels = jax.jit(contrast.label_pixels, static_argnums=(3, 4))
-_membership = jax.jit(contrastive.class_membership, static_argnums=(1, 2))
-_loss = jax.jit(unsupervised.unsupervised_loss)
+_membership = jax.jit(selection.class_membership, static_argnums=(1, 2))
+_loss = jax.jit(pixelwise.unsupervised_loss)
 
 
 def _epochs(arrays):
@@ -96,10 +98,10 @@ def test_percents(path):
   arrays = golden.load(path)
   for epoch, recorded in _epochs(arrays):
     progress = epoch / int(arrays["epochs"])
-    percent = schedules.drop_percent(progress, float(arrays["drop_percent"]))
+    percent = timeline_lib.drop_percent(progress, float(arrays["drop_percent"]))
     np.testing.assert_allclose(percent, recorded["percent_unsup"], rtol=1e-9)
     start = float(arrays["low_entropy_threshold"])
-    alpha = schedules.unreliable_percent(progress, start)
+    alpha = timeline_lib.unreliable_percent(progress, start)
     np.testing.assert_allclose(alpha, recorded["alpha_t"], rtol=1e-9)
 
 
@@ -159,7 +161,7 @@ def _pixels_of_feature_size(arrays, recorded):
     )
 
   def flatten(array):
-    parts = halves.part(array, len(labels[0]))
+    parts = interleave.part(array, len(labels[0]))
     return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
 
   return jax.tree.map(flatten, pixels), gap

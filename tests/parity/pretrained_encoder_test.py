@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.parity import golden, network
-from u2pl_jax.models import torch_import, torch_networks
+from u2pl_jax.models import torch_names, torch_networks
 
 
 @golden.every_file("pretrained_encoder")
@@ -23,8 +23,8 @@ def test_all_entries_are_taken_and_the_classifier_is_not(path):
   entries, dropped = torch_networks.canonicalize(weights | classifier)
   assert sorted(dropped) == sorted(classifier)
   variables = torch_networks.recognize(entries).variable_shapes()
-  assert torch_import.find_problems(entries, variables) == []
-  taken = torch_import.to_torch(torch_import.from_torch(entries, variables))
+  assert torch_names.find_problems(entries, variables) == []
+  taken = torch_names.to_torch(torch_names.from_torch(entries, variables))
   assert taken.keys() == {f"encoder.{name}" for name in recorded}
   for name, value in weights.items():
     np.testing.assert_array_equal(taken[f"encoder.{name}"], value)

@@ -15,19 +15,12 @@ import numpy as np
 
 from tests import tiny
 from tests.parity import contrast_replay, golden, network
-from u2pl_jax import (
-  augment,
-  contrast,
-  halves,
-  memory_bank,
-  optim,
-  partition,
-  schedules,
-  train_state,
-  train_step,
-)
-from u2pl_jax.losses import supervised
-from u2pl_jax.models import torch_import
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.methods.u2pl import contrast, memory_bank, partition
+from u2pl_jax.models import torch_names
+from u2pl_jax.ops import interleave, mixing
+from u2pl_jax.training import optim, train_state, train_step
 
 # Images are int8 in the files, in steps of 1 / 32.
 IMAGE_SCALE = 32
@@ -35,8 +28,8 @@ IMAGE_SCALE = 32
 NO_PSEUDO_LABEL = 254
 
 
-def timeline_of(config: dict[str, Any]) -> schedules.Timeline:
-  return schedules.Timeline(config["n"], config["epochs"], config["soe"])
+def timeline_of(config: dict[str, Any]) -> timeline_lib.Timeline:
+  return timeline_lib.Timeline(config["n"], config["epochs"], config["soe"])
 
 
 def head_factor_of(config: dict[str, Any]) -> float:
@@ -80,16 +73,16 @@ def _contrast_options(
   )
 
 
-def _loss_of(criterion: dict[str, Any]) -> supervised.SupervisedLoss:
+def _loss_of(criterion: dict[str, Any]) -> pixelwise.SupervisedLoss:
   settings = criterion["kwargs"]
   if criterion["type"] == "ohem":
-    return supervised.make_supervised_loss(
+    return pixelwise.make_supervised_loss(
       kind="ohem",
       ohem_threshold=settings["thresh"],
       ohem_min_kept=settings["min_kept"],
     )
   assert not settings["use_weight"]
-  return supervised.make_supervised_loss(
+  return pixelwise.make_supervised_loss(
     kind="ce", ohem_threshold=0.0, ohem_min_kept=0
   )
 
@@ -125,7 +118,7 @@ def _pairing_of(config):
 
 # Function of a step -> what a recording holds of its arguments and results.
 _OBSERVED = (
-  (augment, "strong_augment", lambda _, mixed: {"pseudo_label": mixed[1]}),
+  (mixing, "strong_augment", lambda _, mixed: {"pseudo_label": mixed[1]}),
   (
     partition,
     "partition_by_entropy",
@@ -184,12 +177,12 @@ def _observe(step, config):
       for place in _OBSERVED:
         patches.enter_context(spy(observed, *place))
       patches.enter_context(
-        mock.patch.object(augment, "normalize", lambda images: images)
+        mock.patch.object(mixing, "normalize", lambda images: images)
       )
       patches.enter_context(contrast_replay.arange_sampler())
       # In which order images come decides which pixels are the first ones.
       patches.enter_context(
-        mock.patch.multiple(halves, join=_one_behind_the_other, part=_part)
+        mock.patch.multiple(interleave, join=_one_behind_the_other, part=_part)
       )
       patches.enter_context(_pairing_of(config))
       new_state, metrics = step(state, batch, jax.random.key(0))
@@ -221,7 +214,7 @@ def _norm(arrays) -> float:
 
 def _describe(who, variables, initial, names) -> dict[str, Any]:
   """Norms and some entries of a network, by their names in the recordings."""
-  entries = torch_import.to_torch(variables)
+  entries = torch_names.to_torch(variables)
   leaf = {name: name.rsplit(".", 1)[-1] for name in entries}
   parameters = {n: entries[n] for n in entries if leaf[n] in ("weight", "bias")}
   record = {}
@@ -285,7 +278,7 @@ def run(
     for step in _make_steps(model, tx, config, images.shape[1], num_labeled)
   )
   state = _initial_state(model, tx, student, teacher, config)
-  initial = torch_import.to_torch(student)
+  initial = torch_names.to_torch(student)
   records = []
   for index in range(len(labels)):
     pixels = golden.channels_last(np.float32(images[index]) / IMAGE_SCALE)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.parity import golden
-from u2pl_jax import optim, schedules
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.training import optim
 
 _HEAD_FACTORS = {"voc": 10, "city": 1}
 _POWER = 0.9
@@ -57,7 +58,7 @@ def test_percents(path):
     )
     assert len(drop) == len(alpha)
     steps_per_epoch = int(recorded["iters_per_epoch"])
-    timeline = schedules.Timeline(
+    timeline = timeline_lib.Timeline(
       steps_per_epoch=steps_per_epoch,
       num_epochs=len(drop),
       supervised_epochs=0,
@@ -66,15 +67,15 @@ def test_percents(path):
     first_steps = np.arange(len(drop)) * steps_per_epoch
     for steps in (first_steps, first_steps + steps_per_epoch - 1):
       progress = timeline.progress(steps)
-      actual = schedules.drop_percent(progress, drop[0])
+      actual = timeline_lib.drop_percent(progress, drop[0])
       np.testing.assert_allclose(actual, drop, rtol=1e-9)
-      actual = schedules.unreliable_percent(progress, alpha[0])
+      actual = timeline_lib.unreliable_percent(progress, alpha[0])
       np.testing.assert_allclose(actual, alpha, rtol=1e-9)
 
 
 def _timeline(recorded):
   steps_per_epoch = int(recorded["iters_per_epoch"])
-  return schedules.Timeline(
+  return timeline_lib.Timeline(
     steps_per_epoch=steps_per_epoch,
     num_epochs=int(recorded["iteration"].max()) // steps_per_epoch + 1,
     supervised_epochs=int(recorded["sup_only_epoch"]),
@@ -107,7 +108,7 @@ def test_ema_decays(path):
       ("copy", "decay_measured"),
     ):
       with jax.enable_x64(True):
-        actual = schedules.ema_decay(
+        actual = timeline_lib.ema_decay(
           jnp.asarray(steps[is_semi], jnp.int64),
           timeline,
           max_decay=_MAX_DECAY,

@@ -2,7 +2,8 @@
 
 import jax
 
-from u2pl_jax import inference, resize
+from u2pl_jax.evaluation import inference
+from u2pl_jax.ops import resize
 
 
 def create(arrays: dict) -> inference.Net:

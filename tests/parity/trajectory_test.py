@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.parity import golden, network, replay
-from u2pl_jax import optim
+from u2pl_jax.training import optim
 
 pytestmark = golden.SLOW
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests import tiny_network, toy_dataset, voc_tree
 from tests.report import reported
-from u2pl_jax import evaluator, metrics, protocol
+from u2pl_jax.evaluation import evaluator, metrics, protocol
 from u2pl_jax.report import examples, thresholds
 
 NUM_CLASSES = len(voc_tree.CLASS_NAMES)

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from tests.report import reported
-from u2pl_jax import metrics
+from u2pl_jax.evaluation import metrics
 from u2pl_jax.report import examples, pictures
 
 PALETTE = ((10, 20, 30), (200, 0, 0))

@@ -9,9 +9,11 @@ from clu import metric_writers
 from etils import epath
 
 from tests import tiny_network, tiny_run
-from u2pl_jax import checkpoint, damage, metrics, partition, workdir
 from u2pl_jax.data import datasets
+from u2pl_jax.evaluation import metrics
+from u2pl_jax.ops import percentile
 from u2pl_jax.report import curves, examples, runs
+from u2pl_jax.runtime import checkpoint, damage, workdir
 
 MIOU = {2: 10.0, 4: 30.0, 6: 20.0}  # By step.
 DROP_THRESHOLD = {4: 1.5, 6: 1.25}
@@ -124,7 +126,7 @@ def make_example(
     prediction = logits.argmax(-1).astype(np.uint8)
     confusion = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(confusion, (label, prediction), 1)
-    entropy = np.asarray(partition.compute_entropy(logits)).astype(np.float16)
+    entropy = np.asarray(percentile.compute_entropy(logits)).astype(np.float16)
     return examples.View(prediction, entropy, metrics.compute_scores(confusion))
 
   label = draw().argmax(-1).astype(np.uint8)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from tests import tiny_network
 from tests.report import reported
-from u2pl_jax import visualize
+from u2pl_jax.evaluation import visualize
 from u2pl_jax.report import sheet
 
 BACKGROUND = (31, 36, 43, 255)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.report import reported
-from u2pl_jax import partition
+from u2pl_jax.methods.u2pl import partition
 from u2pl_jax.report import curves, thresholds
 
 

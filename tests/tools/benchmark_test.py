@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_prep import folder
 from tests import tiny_network, voc_tree
-from u2pl_jax import trained
+from u2pl_jax.predict import trained
 from u2pl_jax.tools import benchmark
 
 QUICK = "--crop_size=24 --batch_size=2 --blocks=2 --batches=1 --epochs=2"

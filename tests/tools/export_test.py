@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from tests import tiny_network, torch_weights
-from u2pl_jax import augment, evaluator, inference, protocol, trained
-from u2pl_jax.models import torch_import
+from u2pl_jax.evaluation import evaluator, inference, protocol
+from u2pl_jax.models import torch_names
+from u2pl_jax.ops import normalize
+from u2pl_jax.predict import trained
 from u2pl_jax.tools import export
 
 HEIGHT, WIDTH = tiny_network.WINDOW
@@ -59,7 +61,7 @@ def assert_same_masks(network, images, outputs):
   )
   labels, _ = predict(network.variables, images)
   net = inference.make_net(network.model, network.variables)
-  logits = np.asarray(jax.jit(net)(augment.normalize(images)))
+  logits = np.asarray(jax.jit(net)(normalize.normalize(images)))
   ranked = np.sort(logits, axis=-1)
   is_clear = ranked[..., -1] - ranked[..., -2] > MARGIN
   assert is_clear.mean() > 0.99
@@ -211,7 +213,7 @@ def test_torch_checkpoints_are_written_from_runs_and_files(
   network = trained.load_run(run, "best", state)
   middle = tmp_path / "net.safetensors"
   trained.save_safetensors(network, middle)
-  expected = torch_import.to_torch(network.variables)
+  expected = torch_names.to_torch(network.variables)
   for source in (
     [f"--workdir={run}", f"--state={state}"],
     [f"--checkpoint={middle}"],

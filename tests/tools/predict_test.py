@@ -10,18 +10,12 @@ import pytest
 from PIL import Image
 
 from tests import tiny_network
-from u2pl_jax import (
-  augment,
-  evaluator,
-  inference,
-  partition,
-  photographs,
-  protocol,
-  sharding,
-  trained,
-)
 from u2pl_jax.data import preprocess
-from u2pl_jax.tools import predict, predict_stream
+from u2pl_jax.evaluation import evaluator, inference, protocol
+from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.predict import photographs, stream, trained
+from u2pl_jax.runtime import sharding
+from u2pl_jax.tools import predict
 
 SIZE = (33, 41)
 
@@ -146,10 +140,10 @@ def test_maps_are_probability_and_entropy_in_grey(run, network, tmp_path):
   images = save(tmp_path / "in")
   assert run(tmp_path / "in", "--maps=probability,entropy") == 0
   net = inference.make_net(network.model, network.variables)
-  logits = jax.jit(net)(augment.normalize(images))[0]
+  logits = jax.jit(net)(normalize.normalize(images))[0]
   for name, expected in (
     ("probability", jax.nn.softmax(logits).max(-1)),
-    ("entropy", partition.compute_entropy(logits) / np.log(5)),
+    ("entropy", percentile.compute_entropy(logits) / np.log(5)),
   ):
     found = open_image(tmp_path, "out", name, "0.png")
     assert found.mode == "L"
@@ -367,7 +361,7 @@ def test_too_little_memory_is_told_for_each_image(
   def program(pixels):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\n...")
 
-  monkeypatch.setattr(predict_stream, "_compile", lambda *_: program)
+  monkeypatch.setattr(stream, "_compile", lambda *_: program)
   save(tmp_path / "in", 2)
   assert run(tmp_path / "in") == 1
   lines = capsys.readouterr().err.splitlines()[-2:]
@@ -378,7 +372,7 @@ def test_other_errors_of_the_device_are_not_hidden(run, tmp_path, monkeypatch):
   def program(pixels):
     raise jax.errors.JaxRuntimeError("INTERNAL: no idea")
 
-  monkeypatch.setattr(predict_stream, "_compile", lambda *_: program)
+  monkeypatch.setattr(stream, "_compile", lambda *_: program)
   save(tmp_path / "in")
   with pytest.raises(jax.errors.JaxRuntimeError, match="no idea"):
     run(tmp_path / "in")
@@ -388,7 +382,7 @@ def test_images_stream_through(checkpoint, network, tmp_path, monkeypatch):
   """However many there are, few are read before the first is written."""
   save(tmp_path / "in", 30)
   read, written = [], threading.Event()
-  read_image, write = photographs.read, predict_stream._write
+  read_image, write = photographs.read, stream._write
 
   def count(path):
     if not written.is_set():
@@ -400,8 +394,8 @@ def test_images_stream_through(checkpoint, network, tmp_path, monkeypatch):
     written.set()
 
   monkeypatch.setattr(photographs, "read", count)
-  monkeypatch.setattr(predict_stream, "_write", slow)
-  monkeypatch.setattr(predict_stream, "_MAX_THREADS", 1)
+  monkeypatch.setattr(stream, "_write", slow)
+  monkeypatch.setattr(stream, "_MAX_THREADS", 1)
   mesh = sharding.create_mesh(devices=jax.devices()[:1])
   monkeypatch.setattr(sharding, "create_mesh", lambda: mesh)
   arguments = [f"--checkpoint={checkpoint}", f"--images={tmp_path / 'in'}"]

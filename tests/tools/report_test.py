@@ -11,8 +11,9 @@ from PIL import Image
 
 from tests import tiny_run
 from tests.report import charts_test, reported
-from u2pl_jax import evaluator, metrics, protocol, trained
 from u2pl_jax.data import datasets, eval_pipeline
+from u2pl_jax.evaluation import evaluator, metrics, protocol
+from u2pl_jax.predict import trained
 from u2pl_jax.tools import report
 
 NUM_IMAGES = 9

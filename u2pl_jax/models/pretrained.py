@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from u2pl_jax.models import deeplab, torch_import, torch_networks
+from u2pl_jax.models import torch_names, torch_networks
+from u2pl_jax.models.decoders import deeplab
 
 # Prefix of a head that a network can lack -> its place among the variables.
 _HEADS = {
@@ -75,15 +76,15 @@ def load_pretrained(
     for name, value in state_dict.items()
     if not name.startswith(tuple(lacking))
   }
-  problems = torch_import.find_problems(wanted, target)
+  problems = torch_names.find_problems(wanted, target)
   if problems:
     raise ValueError(
       f"{path} ({_describe(state_dict)}) does not fit the network; "
-      + torch_import.summarize(problems)
+      + torch_names.summarize(problems)
       + _hint(problems, whole)
     )
   left_out = tuple(prefix.removesuffix(".") for prefix in lacking)
-  filled = torch_import.from_torch(wanted, target)
+  filled = torch_names.from_torch(wanted, target)
   return Pretrained(filled, parts, left_out)
 
 
@@ -120,12 +121,12 @@ def load_network(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
       " file does not tell its strides and dilations; export its run as"
       " .safetensors instead"
     )
-  problems = torch_import.find_problems(state_dict, shapes)
+  problems = torch_names.find_problems(state_dict, shapes)
   if problems:
     raise ValueError(
-      f"{path}: faulty as {network}; " + torch_import.summarize(problems)
+      f"{path}: faulty as {network}; " + torch_names.summarize(problems)
     )
-  return options, torch_import.from_torch(state_dict, shapes)
+  return options, torch_names.from_torch(state_dict, shapes)
 
 
 def _holds(tree: Mapping[str, Any], place: tuple[str, ...]) -> bool:

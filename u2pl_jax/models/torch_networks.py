@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax.models import deeplab, resnet
+from u2pl_jax.models.decoders import deeplab
+from u2pl_jax.models.encoders import resnet
 
 PARTS = ("encoder", "decoder", "auxor")
 # What ImageNet files hold beside the encoder.

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax import evaluator, metrics, progress, trained
-from u2pl_jax import protocol as protocol_lib
 from u2pl_jax.data import datasets, eval_pipeline, preprocess
+from u2pl_jax.evaluation import evaluator, metrics
+from u2pl_jax.evaluation import protocol as protocol_lib
+from u2pl_jax.predict import trained
 from u2pl_jax.report import thresholds
+from u2pl_jax.runtime import progress
 
 SIDE = 256  # Longest side of what is kept of an image, in pixels.
 

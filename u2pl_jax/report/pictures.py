@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from u2pl_jax import IGNORE_LABEL, visualize
+from u2pl_jax import IGNORE_LABEL
+from u2pl_jax.evaluation import visualize
 from u2pl_jax.report import examples
 
 ERROR_COLORS = {

@@ -7,9 +7,9 @@ from typing import Any
 
 from etils import epath
 
-from u2pl_jax import trained
-from u2pl_jax import workdir as workdir_lib
+from u2pl_jax.predict import trained
 from u2pl_jax.report import curves as curves_lib
+from u2pl_jax.runtime import workdir as workdir_lib
 
 _RESULT_KEYS = (
   "step",

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from u2pl_jax import metrics
-from u2pl_jax import workdir as workdir_lib
+from u2pl_jax.evaluation import metrics
 from u2pl_jax.report import charts, runs
 from u2pl_jax.report import examples as examples_lib
+from u2pl_jax.runtime import workdir as workdir_lib
 
 NOTHING = "–"
 

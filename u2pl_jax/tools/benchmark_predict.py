@@ -11,14 +11,12 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from u2pl_jax import augment, inference, photographs, sharding, trained
-from u2pl_jax import protocol as protocol_lib
-from u2pl_jax.tools import (
-  benchmark_pipeline,
-  network_arguments,
-  predict_plan,
-  predict_stream,
-)
+from u2pl_jax.evaluation import inference
+from u2pl_jax.evaluation import protocol as protocol_lib
+from u2pl_jax.ops import normalize
+from u2pl_jax.predict import batch_plan, photographs, stream, trained
+from u2pl_jax.runtime import sharding
+from u2pl_jax.tools import benchmark_pipeline, network_arguments
 
 _SPEEDS = ("images_per_second", "images_per_second_after_first")
 _ROUNDS = 3  # Of which the median counts.
@@ -69,10 +67,8 @@ def run(
   if len(found) < 4:
     raise ValueError(f"--images={images}: at least 4 images are needed")
   network = network_arguments.load(argparse.Namespace(**source))
-  settings = predict_plan.Settings(
-    protocol_lib.Protocol("whole", network.window)
-  )
-  sized = [(image, predict_plan.check_size(image, settings)) for image in found]
+  settings = batch_plan.Settings(protocol_lib.Protocol("whole", network.window))
+  sized = [(image, batch_plan.check_size(image, settings)) for image in found]
   sizes = [size for _, size in sized]
   measure_network = _make_measure_network(network, sized, settings)
   alone, rounds, rss_mib = [measure_network()], [], []
@@ -88,7 +84,7 @@ def run(
   return {
     "images": len(found),
     "sizes": len(set(sizes)),
-    "programs": len(set(predict_plan.choose_shapes(sizes).values())),
+    "programs": len(set(batch_plan.choose_shapes(sizes).values())),
     "network": {"images_per_second": benchmark_pipeline.summarize(alone)},
     "rss_mib": rss_mib,
   } | {
@@ -103,13 +99,13 @@ def run(
 def _measure_predict(
   network: trained.Trained,
   images: Sequence[photographs.Photograph],
-  settings: predict_plan.Settings,
+  settings: batch_plan.Settings,
 ) -> tuple[dict[str, float], list[float | None]]:
   marks = [1] + [round(len(images) * part / 4) for part in range(1, 5)]
   rss_mib, seconds = [], []
   with tempfile.TemporaryDirectory() as out:
     start = time.perf_counter()
-    results = predict_stream.run(network, images, pathlib.Path(out), settings)
+    results = stream.run(network, images, pathlib.Path(out), settings)
     for done, failure in enumerate(results, start=1):
       if failure is not None:
         raise failure
@@ -129,14 +125,14 @@ def _measure_predict(
 def _make_measure_network(
   network: trained.Trained,
   sized: Sequence[tuple[photographs.Photograph, tuple[int, int]]],
-  settings: predict_plan.Settings,
+  settings: batch_plan.Settings,
 ) -> Callable[[], float]:
   """A function that measures a pass: images of mean area a second."""
   counts = collections.Counter(size for _, size in sized)
   size = counts.most_common(1)[0][0]
   of_size = [(image, own) for image, own in sized if own == size]
   mesh = sharding.create_mesh()
-  plan = predict_plan.plan_batches(of_size, settings, mesh.size)[0]
+  plan = batch_plan.plan_batches(of_size, settings, mesh.size)[0]
   pixels = np.stack([photographs.read(image.path) for image in plan.images])
   pixels = np.resize(pixels, plan.shape)  # Repeats some to fill up.
   batch = sharding.to_global({"images": pixels}, mesh)["images"]
@@ -145,7 +141,7 @@ def _make_measure_network(
 
   @jax.jit
   def compute_logits(variables, images):
-    return inference.make_net(model, variables)(augment.normalize(images))
+    return inference.make_net(model, variables)(normalize.normalize(images))
 
   def time_calls(count):
     start = time.perf_counter()

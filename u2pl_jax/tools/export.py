@@ -25,7 +25,10 @@ import jax.numpy as jnp
 from etils import epath
 
 from data_prep import convert_torch_resnet
-from u2pl_jax import augment, command_line, inference, trained, workdir
+from u2pl_jax.evaluation import inference
+from u2pl_jax.ops import normalize
+from u2pl_jax.predict import trained
+from u2pl_jax.runtime import command_line, workdir
 from u2pl_jax.tools import network_arguments
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -99,7 +102,7 @@ def export_program(
 
   def predict(images):
     net = inference.make_net(model, network.variables)
-    logits = net(augment.normalize(images))  # [B, H, W, K]
+    logits = net(normalize.normalize(images))  # [B, H, W, K]
     return {
       "mask": jnp.argmax(logits, axis=-1).astype(jnp.uint8),
       "confidence": jnp.max(jax.nn.softmax(logits), axis=-1),
@@ -125,7 +128,7 @@ def describe(
   return {
     "origin": network.origin,
     "input": array(images, "RGB images, not normalised")
-    | {"pad_color": [round(mean) for mean in augment.MEAN_RGB]},
+    | {"pad_color": [round(mean) for mean in normalize.MEAN_RGB]},
     "outputs": {
       "mask": array(outputs["mask"], "most probable class of each pixel"),
       "confidence": array(outputs["confidence"], "probability of that class"),

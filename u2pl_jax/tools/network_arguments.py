@@ -2,7 +2,7 @@
 
 import argparse
 
-from u2pl_jax import trained
+from u2pl_jax.predict import trained
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,9 +23,10 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 
-from u2pl_jax import command_line, photographs, progress
-from u2pl_jax import protocol as protocol_lib
-from u2pl_jax.tools import network_arguments, predict_plan, predict_stream
+from u2pl_jax.evaluation import protocol as protocol_lib
+from u2pl_jax.predict import batch_plan, photographs, stream
+from u2pl_jax.runtime import command_line, progress
+from u2pl_jax.tools import network_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,13 +55,13 @@ def _predict(
   maps, scales = _parse_maps(arguments.maps), _parse_scales(arguments.scales)
   _check_ranges(arguments)
   out = pathlib.Path(arguments.out)
-  folders = [out / kind for kind in predict_plan.KINDS + predict_plan.MAPS]
+  folders = [out / kind for kind in batch_plan.KINDS + batch_plan.MAPS]
   images = photographs.find(arguments.images, without=folders)
   if not arguments.overwrite:
     _check_empty(folders)
   network = network_arguments.load(arguments)
   print(f"{network.origin}: {network.num_classes} classes", flush=True)
-  settings = predict_plan.Settings(
+  settings = batch_plan.Settings(
     protocol=protocol_lib.Protocol(
       arguments.protocol, network.window, scales=scales, flip=arguments.flip
     ),
@@ -71,7 +72,7 @@ def _predict(
   )
   shown = progress.Progress("predicting", len(images))
   failures = []
-  for failure in predict_stream.run(network, images, out, settings):
+  for failure in stream.run(network, images, out, settings):
     shown.advance()
     if failure is not None:
       failures.append(failure)
@@ -105,9 +106,9 @@ def _parse_maps(text: str) -> tuple[str, ...]:
   """Reads "probability,entropy"; raises ValueError if it is something else."""
   maps = tuple(filter(None, text.split(",")))
   for name in maps:
-    if name not in predict_plan.MAPS:
+    if name not in batch_plan.MAPS:
       raise ValueError(
-        f"--maps={text}: {name!r} is none of {', '.join(predict_plan.MAPS)}"
+        f"--maps={text}: {name!r} is none of {', '.join(batch_plan.MAPS)}"
       )
   return maps
 

@@ -20,9 +20,10 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from etils import epath
 
-from u2pl_jax import command_line, protocol, workdir
 from u2pl_jax.data import datasets
+from u2pl_jax.evaluation import protocol
 from u2pl_jax.report import examples, page, runs, sheet, thresholds
+from u2pl_jax.runtime import command_line, workdir
 from u2pl_jax.tools import network_arguments
 
 

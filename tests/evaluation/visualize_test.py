@@ -1,0 +1,77 @@
+import numpy as np
+
+from u2pl_jax.evaluation import visualize
+
+PALETTE = ((10, 20, 30), (40, 50, 60))
+
+
+def test_colorize_uses_the_palette_and_white_for_ignored():
+  found = visualize.colorize(np.array([[0, 1, 255]]), PALETTE)
+  assert found.dtype == np.uint8
+  np.testing.assert_array_equal(found[0], [*PALETTE, (255, 255, 255)])
+
+
+def test_overlays_mix_colors_and_outline_classes_in_white():
+  image = np.full((4, 6, 3), 100, np.uint8)
+  labels = np.array([[0, 0, 0, 1, 1, 1]] * 4)
+  found = visualize.overlay(image, labels, PALETTE)
+  assert found.dtype == np.uint8
+  mixed = 50 + np.array(PALETTE) // 2
+  np.testing.assert_array_equal(
+    found[:, :2], np.broadcast_to(mixed[0], (4, 2, 3))
+  )
+  np.testing.assert_array_equal(found[:, 2:4], 255)
+  np.testing.assert_array_equal(
+    found[:, 4:], np.broadcast_to(mixed[1], (4, 2, 3))
+  )
+  turned = visualize.overlay(image.swapaxes(0, 1), labels.T, PALETTE)
+  np.testing.assert_array_equal(turned, found.swapaxes(0, 1))
+
+
+def test_overlays_show_the_photograph_where_a_class_is_black():
+  image = np.full((1, 4, 3), 100, np.uint8)
+  found = visualize.overlay(
+    image, np.array([[0, 0, 1, 1]]), ((0,) * 3, PALETTE[1])
+  )
+  np.testing.assert_array_equal(found[0, :2], image[0, :2])
+  np.testing.assert_array_equal(found[0, 2], (255, 255, 255))
+
+
+def test_overlays_of_a_pixel_and_of_large_images():
+  dot = np.full((1, 1, 3), 200, np.uint8)
+  found = visualize.overlay(dot, np.zeros((1, 1), int), PALETTE)
+  np.testing.assert_array_equal(found, [[[105, 110, 115]]])
+  labels = np.repeat([[0, 1]], 1500, axis=1)
+  found = visualize.overlay(np.zeros((1, 3000, 3), np.uint8), labels, PALETTE)
+  assert (found == 255).all(-1).sum() == 2 * 4  # Four times as wide.
+
+
+def test_entropy_is_black_when_sure_and_white_when_uniform_or_nan():
+  found = visualize.entropy_image(np.array([[0.0, np.log(2), np.nan]]), 2)
+  np.testing.assert_array_equal(found[0], [[0] * 3, [255] * 3, [255] * 3])
+
+
+def test_partition_marks_the_surest_share_green():
+  entropy = np.arange(10.0).reshape(1, 2, 5)
+  found = visualize.partition_image(entropy, 80.0)
+  green = found[..., 1] > found[..., 0]
+  np.testing.assert_array_equal(green, entropy < np.percentile(entropy, 80))
+  assert green.sum() == 8
+
+
+def test_rows_hold_five_pictures_side_by_side():
+  images = np.full((2, 3, 4, 3), 7, np.uint8)
+  labels = np.array([[[0, 1, 255, 0]] * 3] * 2)
+  rows = visualize.summary_rows(
+    images,
+    labels,
+    np.zeros_like(labels),
+    np.zeros(labels.shape),
+    palette=PALETTE,
+    drop_percent=80.0,
+  )
+  assert rows.shape == (2, 3, 5 * 4 + 4 * 4, 3)
+  np.testing.assert_array_equal(rows[:, :, :4], images)
+  np.testing.assert_array_equal(rows[0, 0, 8:10], PALETTE)
+  # The prediction is not drawn where there is no label.
+  np.testing.assert_array_equal(rows[0, 0, 18], (255, 255, 255))

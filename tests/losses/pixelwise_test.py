@@ -1,0 +1,158 @@
+"""Cross entropy and OHEM against hand-worked values and numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from u2pl_jax.losses import pixelwise
+
+_ohem = jax.jit(
+  jax.value_and_grad(pixelwise.ohem_cross_entropy),
+  static_argnames="min_kept",
+)
+_cross_entropy = jax.jit(jax.value_and_grad(pixelwise.cross_entropy))
+
+
+def _logits_of(probs):
+  return jnp.log(jnp.asarray(probs, jnp.float32))
+
+
+def _random_case(seed, ignored=0.2):
+  rng = np.random.default_rng(seed)
+  logits = 2 * rng.normal(size=(2, 9, 11, 6)).astype(np.float32)
+  labels = rng.integers(0, 6, (2, 9, 11)).astype(np.int32)
+  labels[rng.random(labels.shape) < ignored] = 255
+  return logits, labels
+
+
+def _numpy_true_probs(logits, labels):
+  """Probability of the true class of the valid pixels, in float64."""
+  logits = logits.astype(np.float64)[labels != 255]
+  exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+  probs = exponentials / exponentials.sum(-1, keepdims=True)
+  return probs[np.arange(len(probs)), labels[labels != 255]]
+
+
+def _numpy_ohem(logits, labels, threshold, min_kept):
+  """(loss, pixels kept), from the rule in words."""
+  probs = _numpy_true_probs(logits, labels)
+  if 0 < min_kept <= probs.size:
+    limit = max(threshold, np.sort(probs)[min_kept - 1])
+    probs = probs[probs <= limit]
+  return -np.log(probs).mean(), probs.size
+
+
+def _pixels_with_gradient(gradient):
+  return int(np.any(np.asarray(gradient) != 0, axis=-1).sum())
+
+
+class TestCrossEntropy:
+  def test_worked_by_hand_without_the_ignored_pixel(self):
+    logits = _logits_of([[[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]])
+    labels = jnp.asarray([[[0, 0, 255]]])
+    loss, gradient = _cross_entropy(logits, labels)
+    np.testing.assert_allclose(loss, 1.5 * np.log(2), rtol=1e-6)
+    expected = [[[[-0.25, 0.25], [-0.375, 0.375], [0, 0]]]]
+    np.testing.assert_allclose(gradient, expected, atol=1e-7)
+
+  def test_of_every_pixel_is_zero_where_ignored(self):
+    logits = _logits_of([[0.5, 0.5], [0.25, 0.75]])
+    losses = pixelwise.pixel_cross_entropy(logits, jnp.asarray([255, 1]))
+    np.testing.assert_allclose(losses, [0, -np.log(0.75)], rtol=1e-6)
+
+  @pytest.mark.parametrize("seed", range(3))
+  def test_equals_numpy(self, seed):
+    logits, labels = _random_case(seed)
+    loss, _ = _cross_entropy(logits, labels)
+    expected = -np.log(_numpy_true_probs(logits, labels)).mean()
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+  def test_all_ignored_is_zero_with_zero_gradient(self):
+    logits, labels = _random_case(0, ignored=2)
+    loss, gradient = _cross_entropy(logits, labels)
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, np.zeros_like(logits))
+
+  def test_wrong_by_a_huge_logit_stays_finite(self):
+    logits = jnp.asarray([[[[1e4, -1e4]]]])
+    loss, gradient = _cross_entropy(logits, jnp.asarray([[[1]]]))
+    np.testing.assert_allclose(loss, 2e4)
+    np.testing.assert_allclose(gradient, [[[[1, -1]]]], atol=1e-6)
+
+
+class TestMaskedMean:
+  def test_skips_nan_outside_the_mask(self):
+    mean = pixelwise.masked_mean(
+      jnp.asarray([1.0, jnp.nan, 4.0]), jnp.asarray([True, False, True])
+    )
+    assert mean == 2.5
+
+  def test_of_nothing_is_zero(self):
+    assert pixelwise.masked_mean(jnp.ones(3), jnp.zeros(3, bool)) == 0
+
+
+class TestOhem:
+  # Probabilities of the true class: 0.1, 0.4, 0.6, 0.9 and one ignored.
+  logits = _logits_of([[[[p, 1 - p] for p in (0.1, 0.4, 0.6, 0.9, 0.2)]]])
+  labels = jnp.asarray([[[0, 0, 0, 0, 255]]])
+
+  @pytest.mark.parametrize(
+    "threshold, min_kept, kept",
+    [
+      (0.5, 1, [0.1, 0.4]),
+      (0.5, 3, [0.1, 0.4, 0.6]),
+      (0.05, 3, [0.1, 0.4, 0.6]),
+      (0.7, 3, [0.1, 0.4, 0.6]),
+      (0.7, 4, [0.1, 0.4, 0.6, 0.9]),
+      (0.5, 5, [0.1, 0.4, 0.6, 0.9]),
+      (0.05, 0, [0.1, 0.4, 0.6, 0.9]),
+    ],
+  )
+  def test_worked_by_hand(self, threshold, min_kept, kept):
+    loss, gradient = _ohem(
+      self.logits, self.labels, threshold=threshold, min_kept=min_kept
+    )
+    np.testing.assert_allclose(loss, -np.mean(np.log(kept)), rtol=1e-5)
+    assert _pixels_with_gradient(gradient) == len(kept)
+
+  def test_no_gradient_flows_through_the_selection(self):
+    _, gradient = _ohem(self.logits, self.labels, threshold=0.5, min_kept=1)
+    expected = np.zeros((1, 1, 5, 2))
+    expected[0, 0, :2] = [[-0.9 / 2, 0.9 / 2], [-0.6 / 2, 0.6 / 2]]
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+  def test_probability_equal_to_the_limit_is_kept(self):
+    logits = jnp.zeros((1, 1, 4, 2)).at[0, 0, 3, 0].set(3.0)
+    labels = jnp.zeros((1, 1, 4), jnp.int32)
+    # Three pixels tie at 0.5: asking for one keeps all three.
+    loss, gradient = _ohem(logits, labels, threshold=0.1, min_kept=1)
+    np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
+    assert _pixels_with_gradient(gradient) == 3
+
+  @pytest.mark.parametrize("min_kept", [30, 100, 198])
+  @pytest.mark.parametrize("seed", range(3))
+  def test_equals_numpy(self, seed, min_kept):
+    rng = np.random.default_rng(seed)
+    logits, labels = _random_case(seed)
+    threshold = float(np.float32(rng.uniform(0.05, 0.9)))
+    loss, gradient = _ohem(
+      logits, labels, threshold=threshold, min_kept=min_kept
+    )
+    expected, kept = _numpy_ohem(logits, labels, threshold, min_kept)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert abs(_pixels_with_gradient(gradient) - kept) <= 1
+
+  @pytest.mark.parametrize("min_kept", [0, 30, 198])
+  def test_all_ignored_is_zero_with_zero_gradient(self, min_kept):
+    logits, labels = _random_case(0, ignored=2)
+    loss, gradient = _ohem(logits, labels, threshold=0.7, min_kept=min_kept)
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, np.zeros_like(logits))
+
+
+def test_unknown_kind_is_named_in_the_error():
+  with pytest.raises(ValueError, match="'focal'.*'ce', 'ohem'"):
+    pixelwise.make_supervised_loss(
+      kind="focal", ohem_threshold=0.7, ohem_min_kept=1
+    )

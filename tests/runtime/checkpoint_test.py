@@ -1,0 +1,361 @@
+import contextlib
+import os
+import resource
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import saved_progress
+from u2pl_jax.methods.u2pl import memory_bank
+from u2pl_jax.runtime import checkpoint, sharding
+
+DATA = {"dataset": "toy", "class 0": "sky", "labelled ids": "a1b2"}
+
+
+def make_state(value):
+  return {
+    "step": jnp.int32(value),
+    "params": {"kernel": jnp.full((3, 2), value, jnp.float32)},
+    "teacher": None,
+    "bank": memory_bank.create_memory_bank((2, 3), 4, jnp.bfloat16),
+  }
+
+
+def save_all(folder, mious, keep_last=2):
+  with checkpoint.open_manager(folder, keep_last=keep_last) as manager:
+    for step, miou in mious.items():
+      progress = saved_progress.make(step, data=DATA)
+      checkpoint.save(manager, step, make_state(step), progress, miou)
+    manager.wait_until_finished()
+    return set(manager.all_steps()), manager.best_step()
+
+
+def restore(folder, step, abstract, data=DATA):
+  with checkpoint.open_manager(folder, keep_last=2, read_only=True) as manager:
+    return checkpoint.restore(manager, step, abstract, data)
+
+
+def abstract_state():
+  return jax.eval_shape(lambda: make_state(0))
+
+
+def test_restores_state_and_progress(tmp_path):
+  save_all(tmp_path, {3: 10.0})
+  state, progress = restore(tmp_path, 3, abstract_state())
+  assert (progress["step"], progress["data"]) == (3, DATA)
+  jax.tree.map(np.testing.assert_array_equal, state, make_state(3))
+  assert state["bank"].keys.dtype == jnp.bfloat16
+  assert state["bank"].capacity == (2, 3)
+
+
+def test_saving_a_step_again_changes_nothing(tmp_path):
+  assert save_all(tmp_path, {3: 10.0}) == ({3}, 3)
+  with checkpoint.open_manager(tmp_path, keep_last=2) as manager:
+    checkpoint.save(
+      manager, 3, make_state(7), saved_progress.make(7, data=DATA)
+    )
+  state, progress = restore(tmp_path, 3, abstract_state())
+  assert progress["step"] == 3 and state["step"] == 3
+
+
+def place(tree, shape, spec):
+  """Arrays, or shapes of them, on a mesh of so many devices."""
+  mesh = sharding.create_mesh(shape, jax.devices()[: np.prod(shape)])
+  where = jax.sharding.NamedSharding(mesh, spec)
+  return jax.tree.map(
+    lambda leaf: (
+      jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+      if isinstance(leaf, jax.ShapeDtypeStruct)
+      else jax.device_put(leaf, where)
+    ),
+    tree,
+  )
+
+
+@pytest.mark.parametrize(
+  "shape, spec",
+  [((1, 1), jax.P()), ((8, 1), jax.P()), ((2, 4), jax.P(None, "fsdp"))],
+)
+def test_a_state_of_8_devices_is_restored_on_others(shape, spec, tmp_path):
+  values = np.random.default_rng(0).normal(size=(8, 40)).astype(np.float32)
+  state = {"kernel": jnp.asarray(values)}
+  with checkpoint.open_manager(tmp_path, keep_last=1) as manager:
+    checkpoint.save(
+      manager,
+      1,
+      place(state, (1, 8), jax.P("fsdp")),
+      saved_progress.make(data=DATA),
+    )
+  wanted = place(jax.eval_shape(lambda: state), shape, spec)
+  restored, _ = restore(tmp_path, 1, wanted)
+  assert restored["kernel"].sharding == wanted["kernel"].sharding
+  np.testing.assert_array_equal(restored["kernel"], values)
+
+
+def change(**changes):
+  def make():
+    state = abstract_state()
+    params = dict(state["params"]) | changes
+    return state | {"params": {k: v for k, v in params.items() if v}}
+
+  return make
+
+
+def shape_of(*shape, dtype=jnp.float32):
+  return jax.ShapeDtypeStruct(shape, dtype)
+
+
+@pytest.mark.parametrize(
+  "make, words",
+  [
+    (
+      change(kernel=shape_of(3, 5)),
+      "params/kernel is float32[3, 2], this config has float32[3, 5]",
+    ),
+    (
+      change(kernel=shape_of(3, 2, dtype=jnp.bfloat16)),
+      "params/kernel is float32[3, 2], this config has bfloat16[3, 2]",
+    ),
+    (
+      change(kernel=None),
+      "params/kernel is float32[3, 2], this config has none",
+    ),
+    (
+      change(bias=shape_of(2)),
+      "params/bias is missing, this config has float32[2]",
+    ),
+    (
+      change(kernel=shape_of(3, 5), bias=shape_of(2)),
+      "params/bias is missing",
+    ),
+  ],
+)
+def test_another_network_is_refused_by_its_first_leaf(make, words, tmp_path):
+  save_all(tmp_path, {3: 10.0})
+  for path in (tmp_path / "3" / "state").glob("ocdbt.*/d/*"):
+    os.truncate(path, 0)  # Found out before any array is read.
+  with pytest.raises(ValueError) as caught:
+    restore(tmp_path, 3, make())
+  message = str(caught.value)
+  assert words in message and str(tmp_path / "3") in message
+  assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+  "data, words",
+  [
+    (DATA | {"dataset": "other"}, "dataset was 'toy', now 'other'"),
+    (DATA | {"class 0": "road"}, "class 0 was 'sky', now 'road'"),
+    (DATA | {"class 1": "road"}, "class 1 was None, now 'road'"),
+    (
+      DATA | {"labelled ids": "ff", "more": "1"},
+      "labelled ids was 'a1b2', now 'ff'",
+    ),
+  ],
+)
+def test_other_data_is_refused_by_its_first_entry(data, words, tmp_path):
+  save_all(tmp_path, {3: 10.0})
+  with pytest.raises(ValueError) as caught:
+    restore(tmp_path, 3, abstract_state(), data)
+  message = str(caught.value)
+  assert words in message and str(tmp_path / "3") in message
+  assert "\n" not in message
+
+
+@contextlib.contextmanager
+def no_file_larger_than(size):
+  """The system refuses larger files, as a full disk would."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def large_state(seed):
+  return {"kernel": jax.random.normal(jax.random.key(seed), (200, 200))}
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_a_save_that_finds_no_room_is_an_error_and_leaves_the_last(
+  size, tmp_path, capfd
+):
+  progress = saved_progress.make(data=DATA)
+  with (
+    pytest.raises(OSError, match="File too large") as caught,
+    contextlib.ExitStack() as limit,  # Until the manager is closed.
+    checkpoint.open_manager(tmp_path / "full", keep_last=2) as manager,
+  ):
+    checkpoint.save(manager, 1, large_state(1), progress, 10.0)
+    checkpoint.wait(manager)
+    limit.enter_context(no_file_larger_than(size))
+    checkpoint.save(manager, 2, large_state(2), progress, 20.0)
+    checkpoint.wait(manager)
+  message = str(caught.value)
+  assert str(tmp_path / "full") in message and "\n" not in message
+  assert "tensorstore" not in message
+  assert "Traceback" not in capfd.readouterr().err
+  # With room again, the next start saves that step as if nothing had been. (It
+  # is another process; here, threads of the failed save may still write.)
+  rest = tmp_path / "rest"
+  ignored = shutil.ignore_patterns("*.__lock")
+  shutil.copytree(tmp_path / "full", rest, ignore=ignored)
+  with checkpoint.open_manager(rest, keep_last=2) as manager:
+    assert manager.latest_step() == manager.best_step() == 1
+    checkpoint.save(manager, 2, large_state(2), progress, 20.0)
+  assert sorted(path.name for path in rest.iterdir()) == ["1", "2"]
+  restored, _ = restore(rest, 2, jax.eval_shape(lambda: large_state(0)))
+  np.testing.assert_array_equal(restored["kernel"], large_state(2)["kernel"])
+
+
+def test_an_error_of_the_background_surfaces_at_the_next_save(tmp_path):
+  progress = saved_progress.make(data=DATA)
+  with (
+    no_file_larger_than(50_000),
+    checkpoint.open_manager(tmp_path, keep_last=2) as manager,
+  ):
+    checkpoint.save(manager, 1, large_state(1), progress)
+    with pytest.raises(OSError, match="File too large"):
+      checkpoint.save(manager, 2, large_state(2), progress)
+
+
+def find_step(folder, which):
+  with checkpoint.open_manager(folder, keep_last=2, read_only=True) as manager:
+    return checkpoint.find_step(manager, which)
+
+
+def test_best_and_last_are_found(tmp_path):
+  save_all(tmp_path, {1: 50.0, 2: 90.0, 3: 70.0})
+  assert (find_step(tmp_path, "best"), find_step(tmp_path, "last")) == (2, 3)
+
+
+def test_without_an_evaluated_checkpoint_there_is_no_best(tmp_path):
+  save_all(tmp_path, {1: None})
+  assert find_step(tmp_path, "last") == 1
+  with pytest.raises(FileNotFoundError, match="holds no best checkpoint"):
+    find_step(tmp_path, "best")
+
+
+def test_what_is_asked_for_and_damaged_is_named(tmp_path):
+  save_all(tmp_path, {1: 90.0, 2: 50.0})
+  shutil.rmtree(tmp_path / "2" / "state" / "d")
+  assert find_step(tmp_path, "best") == 1
+  with pytest.raises(ValueError, match="damaged checkpoint") as caught:
+    find_step(tmp_path, "last")
+  assert str(tmp_path / "2") in str(caught.value)
+
+
+def test_keeps_the_last_few_and_the_best(tmp_path):
+  mious = {1: 50.0, 2: 90.0, 3: 70.0, 4: None, 5: 60.0}
+  assert save_all(tmp_path, mious) == ({2, 4, 5}, 2)
+
+
+def test_the_best_is_replaced_by_a_better_one(tmp_path):
+  assert save_all(tmp_path, {1: 10.0, 2: 20.0, 3: 30.0, 4: 5.0}, 1) == (
+    {3, 4},
+    3,
+  )
+
+
+def test_best_miou_of_an_empty_folder_is_none(tmp_path):
+  with checkpoint.open_manager(tmp_path, keep_last=1) as manager:
+    assert checkpoint.find_best(manager) is None
+
+
+def test_best_miou_is_that_of_the_best(tmp_path):
+  save_all(tmp_path, {1: 50.0, 2: 40.0})
+  with checkpoint.open_manager(
+    tmp_path, keep_last=1, read_only=True
+  ) as manager:
+    assert checkpoint.find_best(manager) == (1, 50.0)
+
+
+def test_keep_last_must_be_positive(tmp_path):
+  with pytest.raises(ValueError, match="keep_last=0"):
+    save_all(tmp_path, {}, keep_last=0)
+
+
+def save_networks(folder, teacher, network=None):
+  """Saves step 3 of a state with a student of ones and a teacher of twos."""
+  ones, twos = (
+    {"encoder": {"kernel": jnp.full((3, 2), n)}} for n in (1.0, 2.0)
+  )
+  state = {
+    "params": ones,
+    "batch_stats": ones,
+    "opt_state": [ones, None],
+    "teacher_params": twos if teacher else None,
+    "teacher_batch_stats": twos if teacher else None,
+    "bank": memory_bank.create_memory_bank((2, 3), 4, jnp.bfloat16),
+  }
+  with checkpoint.open_manager(folder, keep_last=1) as manager:
+    network = network or ("teacher" if teacher else "student")
+    progress = saved_progress.make(3, network=network, data=DATA)
+    checkpoint.save(manager, 3, state, progress, 10.0)
+
+
+def restore_networks(folder):
+  with checkpoint.open_manager(folder, keep_last=1, read_only=True) as manager:
+    return [
+      checkpoint.restore_variables(manager, 3, teacher=teacher)
+      for teacher in (False, True)
+    ]
+
+
+def test_variables_are_restored_without_an_abstract_state(tmp_path):
+  save_networks(tmp_path, teacher=True)
+  for variables, value in zip(restore_networks(tmp_path), (1, 2), strict=True):
+    assert variables.keys() == {"params", "batch_stats"}
+    for tree in variables.values():
+      kernel = tree["encoder"]["kernel"]
+      assert isinstance(kernel, np.ndarray) and kernel.dtype == np.float32
+      np.testing.assert_array_equal(kernel, np.full((3, 2), value))
+
+
+def test_a_state_without_teacher_has_no_teacher_variables(tmp_path):
+  save_networks(tmp_path, teacher=False)
+  student, teacher = restore_networks(tmp_path)
+  assert student is not None and teacher is None
+
+
+@pytest.mark.parametrize(
+  "teacher, asked, chosen, value",
+  [
+    (True, None, "teacher", 2),
+    (True, "teacher", "teacher", 2),
+    (True, "student", "student", 1),
+    (False, None, "student", 1),
+  ],
+)
+def test_a_network_is_restored_from_the_folder_alone(
+  teacher, asked, chosen, value, tmp_path
+):
+  save_networks(tmp_path, teacher=teacher)
+  restored = checkpoint.restore_network(str(tmp_path), "best", asked)
+  step, found, variables = restored
+  assert (step, found) == (3, chosen)
+  kernel = variables["params"]["encoder"]["kernel"]
+  np.testing.assert_array_equal(kernel, np.full((3, 2), value))
+
+
+def test_a_teacher_that_does_not_count_yet_is_not_taken(tmp_path):
+  """Before the first semi step it is as it was made."""
+  save_networks(tmp_path, teacher=True, network="student")
+  assert checkpoint.restore_network(tmp_path, "best", None)[1] == "student"
+
+
+def test_a_teacher_that_is_not_there_is_told(tmp_path):
+  save_networks(tmp_path / "checkpoints", teacher=False)
+  with pytest.raises(ValueError, match="has no teacher") as caught:
+    checkpoint.restore_network(tmp_path / "checkpoints", "last", "teacher")
+  assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_folder_without_checkpoints_is_named_and_not_made(tmp_path):
+  with pytest.raises(FileNotFoundError, match="holds no run"):
+    checkpoint.restore_network(tmp_path / "checkpoints", "best", None)
+  assert not (tmp_path / "checkpoints").exists()

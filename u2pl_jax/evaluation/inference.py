@@ -1,0 +1,199 @@
+"""Logits of images of any size: whole, by sliding windows, at several scales.
+
+All functions are traced with static sizes, so a jitted caller compiles once
+for each image size.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from u2pl_jax.ops import resize
+
+STRIDE_RATE = 2 / 3  # Published: stride of windows divided by their side.
+
+# Normalised images [B, H, W, 3] to logits [B, H, W, K] of the same size.
+Net = Callable[[jax.Array], jax.Array]
+
+
+def make_net(model: nn.Module, variables: Mapping[str, Any]) -> Net:
+  """The network in eval mode, its logits resized to the images' size."""
+
+  def net(images):
+    outputs = model.apply(variables, images, train=False, dropout=False)
+    return resize.resize_bilinear(outputs["logits"], images.shape[1:3])
+
+  return net
+
+
+def window_starts(side: int, window: int, stride_rate: float) -> list[int]:
+  """First pixels of the windows that cover one side of an image.
+
+  Args:
+    side: of the image in pixels, at least `window`.
+    window: side of the windows in pixels.
+    stride_rate: in (0, 1], stride of the windows divided by their side; the
+      stride is rounded up.
+
+  Returns:
+    Ascending starts; the last window is moved back to end with the image.
+
+  Raises:
+    ValueError: `stride_rate` is out of range.
+  """
+  if not 0 < stride_rate <= 1:
+    raise ValueError(f"stride_rate={stride_rate}: must be in (0, 1]")
+  stride = math.ceil(window * stride_rate)
+  count = math.ceil((side - window) / stride) + 1
+  return [min(index * stride, side - window) for index in range(count)]
+
+
+def slide(
+  net: Net,
+  images: jax.Array,
+  window: tuple[int, int],
+  *,
+  stride_rate: float = STRIDE_RATE,
+  windows_at_once: int = 4,
+) -> jax.Array:
+  """Averages the logits of overlapping windows.
+
+  Images smaller than the window are padded with 0, the mean colour, around
+  the centre, and the padding's logits are cut away.
+
+  Args:
+    net: called on batches of windows.
+    images: [B, H, W, 3] float, normalised.
+    window: (height, width) in pixels.
+    stride_rate: see `window_starts`.
+    windows_at_once: the most windows of each image that `net` sees in one
+      batch; bounds the memory.
+
+  Returns:
+    [B, H, W, K] float32.
+
+  Reference: u2pl eval.py, `scale_crop_process`.
+  """
+  size = images.shape[1:3]
+  missing = [max(w - s, 0) for w, s in zip(window, size, strict=True)]
+  before = [m // 2 for m in missing]
+  after = [m - b for m, b in zip(missing, before, strict=True)]
+  spatial = zip(before, after, strict=True)
+  images = jnp.pad(images, [(0, 0), *spatial, (0, 0)])
+  corners, weights = _grouped_corners(
+    images.shape[1:3], window, stride_rate, windows_at_once
+  )
+  batch, group = len(images), corners.shape[1]
+  views = jax.ShapeDtypeStruct(
+    (batch * group, *window, images.shape[-1]), images.dtype
+  )
+  num_classes = jax.eval_shape(net, views).shape[-1]
+
+  def add_group(total, corners_and_weights):
+    corners, weights = corners_and_weights
+    # Images first, so that each device keeps the windows of its own images.
+    views = jnp.stack(
+      [_cut(images, corner, window) for corner in corners], axis=1
+    )
+    logits = net(views.reshape(batch * group, *views.shape[2:]))
+    logits = logits.reshape(batch, group, *window, num_classes)
+    for index, (corner, weight) in enumerate(zip(corners, weights)):
+      so_far = _cut(total, corner, window)
+      start = (0, *corner, 0)
+      total = jax.lax.dynamic_update_slice(
+        total, so_far + weight * logits[:, index], start
+      )
+    return total, None
+
+  total = jnp.zeros((*images.shape[:3], num_classes), jnp.float32)
+  total, _ = jax.lax.scan(add_group, total, (corners, weights))
+  count = np.zeros((*images.shape[1:3], 1), np.float32)
+  for row, column in corners[weights > 0]:
+    count[row : row + window[0], column : column + window[1]] += 1
+  top, left = before
+  return (total / count)[:, top : top + size[0], left : left + size[1]]
+
+
+def _cut(
+  images: jax.Array, corner: jax.Array, window: tuple[int, int]
+) -> jax.Array:
+  """The windows [B, *window, C] at a corner, int32 [2], of [B, H, W, C]."""
+  shape = (len(images), *window, images.shape[-1])
+  return jax.lax.dynamic_slice(images, (0, *corner, 0), shape)
+
+
+def _grouped_corners(
+  size: tuple[int, int],
+  window: tuple[int, int],
+  stride_rate: float,
+  windows_at_once: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Corners of the windows in groups of equal number, int32 [G, N, 2].
+
+  The last group may have some windows again; the weights, float32 [G, N], are 0
+  for these and 1 for all others.
+  """
+  corners = list(
+    itertools.product(
+      *(
+        window_starts(s, w, stride_rate)
+        for s, w in zip(size, window, strict=True)
+      )
+    )
+  )
+  groups = math.ceil(len(corners) / windows_at_once)
+  group = math.ceil(len(corners) / groups)
+  missing = groups * group - len(corners)
+  weights = np.ones(groups * group, np.float32)
+  weights[len(corners) :] = 0
+  corners = np.array(corners + corners[-1:] * missing, np.int32)
+  return corners.reshape(groups, group, 2), weights.reshape(groups, group)
+
+
+def sum_scales(
+  logits_of: Net, images: jax.Array, sizes: Sequence[tuple[int, int]]
+) -> jax.Array:
+  """Adds up the logits of images resized to several sizes.
+
+  Args:
+    logits_of: whole or sliding inference, of images of each of the sizes.
+    images: [B, H, W, 3] float, normalised.
+    sizes: (height, width) of each scale.
+
+  Returns:
+    [B, H, W, K] float32; the images' own size, whatever the scales.
+
+  Raises:
+    ValueError: there is no size.
+
+  Reference: u2pl eval.py, `validate_city` and `valiadte_whole`.
+  """
+  if not sizes:
+    raise ValueError("sum_scales needs at least one size")
+  return sum(
+    resize.resize_bilinear(
+      logits_of(resize.resize_bilinear(images, size)), images.shape[1:3]
+    )
+    for size in sizes
+  )
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+  """Both sides times `scale`, rounded (published protocol on PASCAL VOC)."""
+  return round(size[0] * scale), round(size[1] * scale)
+
+
+def long_side_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+  """The size with the same ratio whose longer side is `long_side`.
+
+  The published protocol on Cityscapes; there `long_side` is the scale times
+  2048, rounded.
+  """
+  ratio = long_side / max(size)
+  return round(size[0] * ratio), round(size[1] * ratio)

@@ -1,0 +1,100 @@
+"""Saves what a network predicts on a validation set, one PNG an image."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from etils import epath
+from PIL import Image
+
+from u2pl_jax.data import cityscapes_labels
+from u2pl_jax.runtime import sharding, workdir
+
+# "index": class ids, grey; "color": class ids with the dataset's palette;
+# "cityscapes": the ids that Cityscapes' own evaluation wants.
+FORMATS = ("index", "color", "cityscapes")
+
+
+def parse_formats(text: str, num_classes: int) -> tuple[str, ...]:
+  """Reads "index,color"; "" for none.
+
+  Raises:
+    ValueError: a format is unknown, or does not go with so many classes.
+  """
+  formats = tuple(filter(None, text.split(",")))
+  for name in formats:
+    if name not in FORMATS:
+      raise ValueError(
+        f"--save_predictions={text}: {name!r} is none of {', '.join(FORMATS)}"
+      )
+  expected = len(cityscapes_labels.CLASS_NAMES)
+  if "cityscapes" in formats and num_classes != expected:
+    raise ValueError(
+      f"--save_predictions={text}: cityscapes needs its {expected} classes, the"
+      f" network has {num_classes}"
+    )
+  return formats
+
+
+class Saver:
+  """Writes FOLDER/FORMAT/ID.png for each image of the batches it is given."""
+
+  def __init__(
+    self,
+    folder: epath.Path,
+    formats: Sequence[str],
+    ids: Sequence[str],
+    palette: Sequence[Sequence[int]],
+  ):
+    """Prepares; nothing is written yet.
+
+    Args:
+      folder: of the predictions.
+      formats: of `FORMATS`.
+      ids: of the validation images, by record.
+      palette: [K] RGB.
+    """
+    self._folder = folder
+    self._formats = formats
+    self._ids = ids
+    self._palette = bytes(np.asarray(palette, np.uint8).reshape(-1))
+
+  def __call__(
+    self, batch: Mapping[str, np.ndarray], predictions: jax.Array
+  ) -> None:
+    """Writes this process's part of a batch.
+
+    Args:
+      batch: of `eval_pipeline.make_eval_batches`, whole images.
+      predictions: uint8 [B, H, W], of the padded images.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    rows = zip(
+      batch["record"],
+      batch["size"],
+      sharding.local_rows(predictions),
+      strict=True,
+    )
+    for record, (height, width), padded in rows:
+      if record < 0:
+        continue
+      top = (padded.shape[0] - height) // 2
+      left = (padded.shape[1] - width) // 2
+      labels = padded[top : top + height, left : left + width]
+      for name in self._formats:
+        path = self._folder / name / f"{self._ids[record]}.png"
+        self._write(path, name, np.ascontiguousarray(labels))
+
+  def _write(self, path: epath.Path, name: str, labels: np.ndarray) -> None:
+    if name == "cityscapes":
+      labels = cityscapes_labels.to_label_ids(labels)
+    picture = Image.fromarray(labels)
+    if name == "color":
+      picture.putpalette(self._palette)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = io.BytesIO()
+    picture.save(encoded, "png")
+    workdir.write_bytes(path, encoded.getvalue())

@@ -1,0 +1,222 @@
+"""Scores of a run's model on the validation set."""
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import tensorflow as tf
+from clu import metric_writers
+from etils import epath
+
+from u2pl_jax import experiment
+from u2pl_jax.evaluation import evaluator, metrics, visualize
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.runtime import progress, sharding
+from u2pl_jax.runtime import workdir as workdir_lib
+from u2pl_jax.training import train_state
+
+_VERSIONED = (jax, flax, optax, ocp, tf, np)
+
+
+class Evaluation:
+  """Evaluates networks on the validation set, and writes what it found."""
+
+  def __init__(
+    self,
+    exp: experiment.Experiment,
+    show: Callable[[str], None],
+    writer: metric_writers.MetricWriter | None = None,
+  ):
+    """Prepares; the network is compiled at the first evaluation.
+
+    Args:
+      exp: the experiment.
+      show: receives a line with the scores.
+      writer: of scores and pictures; None for none.
+    """
+    self._exp = exp
+    self._show = show
+    self._writer = writer
+    self._batches = experiment.eval_batches(exp)
+    predict = evaluator.make_predict(exp.model, exp.protocol)
+    self._count_pixels = evaluator.make_count_pixels(
+      predict, exp.dataset.num_classes, exp.mesh
+    )
+    self._predict_batch = jax.jit(
+      predict, out_shardings=sharding.split_batch(exp.mesh)
+    )
+
+  def __call__(
+    self,
+    step: int,
+    state: train_state.TrainState,
+    network: str | None = None,
+    on_batch: evaluator.OnBatch | None = None,
+  ) -> metrics.Scores:
+    """Scores of a network after `step` updates.
+
+    Args:
+      step: updates made.
+      state: after them.
+      network: "teacher" or "student"; None for the one that counts then.
+      on_batch: see `evaluator.evaluate`.
+    """
+    exp = self._exp
+    network = network or exp.evaluated_network(step)
+    variables = {
+      "teacher": state.teacher_variables,
+      "student": state.student_variables,
+    }[network]
+    scores = evaluator.evaluate(
+      self._count_pixels,
+      variables,
+      self._batches,
+      exp.mesh,
+      _showing_progress(len(exp.dataset.ids["val"]), on_batch),
+    )
+    names = exp.dataset.class_names
+    absent = ", ".join(names[index] for index in scores.absent)
+    self._show(
+      f"step {step}: {network} mIoU {scores.miou:.2f} %, pixel accuracy"
+      f" {scores.pixel_accuracy:.2f} % ({exp.protocol.name})"
+      + (f" (absent: {absent})" if absent else "")
+    )
+    if self._writer is not None:
+      self._write(step, variables, scores)
+    return scores
+
+  def _write(self, step: int, variables: Any, scores: metrics.Scores) -> None:
+    protocol = self._exp.protocol.name
+    named = zip(self._exp.dataset.class_names, scores.iou, strict=True)
+    self._writer.write_scalars(
+      step,
+      {
+        f"{protocol}/miou": scores.miou,
+        f"{protocol}/pixel_accuracy": scores.pixel_accuracy,
+      }
+      | {f"{protocol}/iou/{name}": iou for name, iou in named if iou == iou},
+    )
+    self._write_pictures(step, variables)
+
+  def _write_pictures(self, step: int, variables: Any) -> None:
+    """The first images of the set, as far as process 0 reads them."""
+    count = self._exp.config.eval.num_images
+    if count < 1:
+      return
+    batch = next(iter(self._batches))
+    images = sharding.to_global({"image": batch["image"]}, self._exp.mesh)
+    predictions, entropy = (
+      sharding.local_rows(array)
+      for array in self._predict_batch(variables, images["image"])
+    )
+    shown = np.flatnonzero(batch["mask"])[:count]
+    percent = timeline_lib.drop_percent(
+      float(self._exp.timeline.progress(step - 1)),
+      self._exp.config.semi.drop_percent,
+    )
+    rows = visualize.summary_rows(
+      batch["image"][shown],
+      batch["label"][shown],
+      predictions[shown],
+      entropy[shown],
+      palette=self._exp.dataset.palette,
+      drop_percent=percent,
+    )
+    name = self._exp.protocol.name
+    self._writer.write_images(
+      step, {f"{name}/{i}": row[None] for i, row in enumerate(rows)}
+    )
+
+
+def _showing_progress(
+  num_images: int, on_batch: evaluator.OnBatch | None
+) -> evaluator.OnBatch:
+  """`on_batch` with a progress line, if it takes long in a single process."""
+  done = progress.Progress("evaluating", num_images, patience=5.0)
+
+  def call(batch, predictions):
+    if jax.process_count() == 1:
+      done.advance(np.count_nonzero(batch["mask"]))
+    if on_batch is not None:
+      on_batch(batch, predictions)
+
+  return call
+
+
+def make_result(
+  exp: experiment.Experiment,
+  step: int,
+  network: str,
+  scores: metrics.Scores,
+  best: tuple[int, float] | None,
+  best_protocol: str,
+  so_far: Mapping[str, Any],
+) -> dict[str, Any]:
+  """What `result.json` holds; IoU figures in percent, null where absent.
+
+  Args:
+    exp: the experiment.
+    step: updates made.
+    network: "teacher" or "student".
+    scores: its, after them.
+    best: step and mIoU, percent, of the best checkpoint, if one has a mIoU.
+    best_protocol: name of the protocol that it was measured by.
+    so_far: progress of the run, with its "seconds" and "images_per_second".
+  """
+
+  def rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, 3)
+
+  config = exp.config
+  names = exp.dataset.class_names
+  return {
+    "step": step,
+    "network": network,
+    "protocol": exp.protocol.name,
+    "evaluation": f"{exp.protocol.long_name}, {network} of step {step}",
+    "miou": rounded(scores.miou),
+    "iou": {
+      name: rounded(iou) for name, iou in zip(names, scores.iou, strict=True)
+    },
+    "pixel_accuracy": rounded(scores.pixel_accuracy),
+    "best_step": best and best[0],
+    "best_miou": best and rounded(best[1]),
+    "best_protocol": best_protocol,
+    "seconds": rounded(so_far["seconds"]),
+    "images_per_second": rounded(so_far["images_per_second"]),
+    "method": config.method,
+    "recipe": config.recipe,
+    "seed": config.seed,
+    "versions": {
+      package.__name__: package.__version__ for package in _VERSIONED
+    },
+  }
+
+
+def write_result(workdir: epath.Path, result: Mapping[str, Any]) -> None:
+  """Writes `result.json`: the latest evaluation, and scores of all of them.
+
+  Args:
+    workdir: of the run.
+    result: of `make_result`.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  path = workdir / "result.json"
+  scores = {}
+  with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):
+    scores = json.loads(path.read_text()).get("evaluations", {})
+  protocol = result["protocol"]
+  scores[result["evaluation"]] = {
+    f"{protocol}/{key}": result[key]
+    for key in ("miou", "iou", "pixel_accuracy")
+  }
+  workdir_lib.write_json(path, {**result, "evaluations": scores})
