@@ -1,0 +1,202 @@
+"""The contract of a method: what it teaches the student in each step.
+
+A module of `u2pl_jax.methods` is a method if it has these:
+
+  TITLE               its name in words, for people.
+  OPTIONS             options classes, each a section of the config.
+  recipes(published)  {"paper": {key: value}, ...}, presets over config keys.
+  create(parts, *options)  -> tuple[Phase, ...], given its options in order.
+
+As an optax transformation is a few pure functions over a state of its own, a
+method is a few pure functions over its *memory*: teacher, banks, whatever it
+keeps. `training.train_step` calls them in this order, once for all methods:
+
+  init    where there is no memory yet, as a phase begins   (host)
+  start   as a phase begins                                 (host)
+  teach   what the student shall see and be measured by     (each step)
+  losses  of what the student made of it                    (each step)
+  follow  once the student is updated                       (each step)
+  restore where the step turned out bad                     (each step)
+
+A memory is a pytree of arrays, or None. The variables of a teacher, where
+there is one, stand in it under the name `teacher`, {"params", "batch_stats"}:
+from then on the teacher is what evaluation, export and prediction take.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from u2pl_jax.methods import timeline as timeline_lib
+
+PyTree = Any
+Memory = PyTree  # None for a method that keeps nothing.
+Variables = Mapping[str, PyTree]  # {"params", "batch_stats"} of a network.
+Metrics = dict[str, jax.Array]
+Batch = Mapping[str, jax.Array]
+Outputs = Mapping[str, jax.Array]  # Of one forward pass of a network.
+
+# Each step has one random key for each of these, from seed and step alone.
+# "student" is that of the student's forward passes; the others are for `teach`.
+STREAMS = ("augment", "student", "teacher", "draw")
+
+
+@flax.struct.dataclass
+class View:
+  """What the student sees in one forward pass, in train mode.
+
+  Attributes:
+    images: [B, H, W, 3] float32, normalised.
+    arguments: further arguments of the network, such as masks of dropout.
+  """
+
+  images: jax.Array
+  arguments: Mapping[str, PyTree] = flax.struct.field(default_factory=dict)
+
+
+@flax.struct.dataclass
+class Lesson:
+  """What `teach` prepared for the student, without any gradient.
+
+  Attributes:
+    views: of each forward pass of the student, in order; its statistics go
+      from one to the next.
+    targets: whatever `losses` needs beside the student's outputs, such as
+      labels, masks of valid pixels, negatives.
+    batch_stats: the student's statistics, where `teach` made forward passes
+      in train mode that count; None for as they were.
+  """
+
+  views: tuple[View, ...]
+  targets: PyTree
+  batch_stats: PyTree = None
+
+
+def _nothing(key: jax.Array, student: Variables) -> Memory:
+  del key, student
+  return None
+
+
+def _keep(memory: Memory, student: Variables) -> Memory:
+  del student
+  return memory
+
+
+def _stay(
+  memory: Memory, student: Variables, step: jax.Array
+) -> tuple[Memory, Metrics]:
+  del student, step
+  return memory, {}
+
+
+def choose(old: PyTree, new: PyTree, is_bad: jax.Array) -> PyTree:
+  """`old` where a step went wrong, else `new`, array by array."""
+  return jax.tree.map(lambda a, b: jnp.where(is_bad, a, b), old, new)
+
+
+class Method(NamedTuple):
+  """The functions of a method; of all but `teach` and `losses` there is one.
+
+  Attributes:
+    teach: (memory, student, batch, keys, step) -> lesson, memory, metrics.
+      `student` are its variables, `batch` holds uint8 `image_l` and `label_l`
+      and, where the phase says so, `image_u`; `keys` has one key for each of
+      `STREAMS`; `step` is [] int32, updates made before.
+    losses: (outputs, lesson) -> {name: weighted loss, []}; `outputs` are those
+      of each view. Their sum is what the student descends.
+    init: (key, student) -> memory.
+    start: (memory, student) -> memory.
+    follow: (memory, student, step) -> memory, metrics. `student` has just been
+      updated by the step number `step`.
+    restore: (old memory, new memory, is_bad) -> memory; `is_bad` is [] bool.
+      The default keeps both until the end of the step, which costs memory.
+    taught: (entropy, step) -> bool; which pixels of a prediction, by its
+      entropy (numpy [B, H, W], nats), would be taught now. For pictures; None
+      where nothing is to be shown.
+  """
+
+  teach: Callable[..., tuple[Lesson, Memory, Metrics]]
+  losses: Callable[[tuple[Outputs, ...], Lesson], Metrics]
+  init: Callable[[jax.Array, Variables], Memory] = _nothing
+  start: Callable[[Memory, Variables], Memory] = _keep
+  follow: Callable[..., tuple[Memory, Metrics]] = _stay
+  restore: Callable[[Memory, Memory, jax.Array], Memory] = choose
+  taught: Callable[[np.ndarray, int], np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A part of a run in which one program is run.
+
+  Attributes:
+    name: for people, and in checkpoints.
+    first_step: updates made before it begins.
+    method: what it runs.
+    uses_unlabeled: whether its steps train on unlabelled images.
+  """
+
+  name: str
+  first_step: int
+  method: Method
+  uses_unlabeled: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What a method is built from, beside its own options.
+
+  Attributes:
+    model: the network of student and teacher.
+    supervised_loss: (outputs, labels [B, H, W] int32) -> [] float32, of the
+      main prediction and, where there is one, the auxiliary one.
+    timeline: the length of the run.
+    batch_size_l, batch_size_u: images of one forward pass, all devices.
+    accumulate_steps: parts that a batch is computed in.
+  """
+
+  model: nn.Module
+  supervised_loss: Callable[[Outputs, jax.Array], jax.Array]
+  timeline: timeline_lib.Timeline
+  batch_size_l: int
+  batch_size_u: int
+  accumulate_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """How the published code of a method was run, for its `reference` recipe.
+
+  Attributes:
+    num_gpus: over which its batch was split.
+    batch_size_l: labelled images a step, all GPUs.
+  """
+
+  num_gpus: int = 4
+  batch_size_l: int = 16
+
+
+def begin(
+  phase: Phase, memory: Memory, key: jax.Array, student: Variables
+) -> Memory:
+  """The memory that a phase begins with.
+
+  Args:
+    phase: that begins.
+    memory: of the phase before; None if there was none.
+    key: PRNG key for what is made anew.
+    student: its variables at that moment.
+  """
+  if memory is None:
+    memory = phase.method.init(key, student)
+  return phase.method.start(memory, student)
+
+
+def teacher_of(memory: Memory) -> Variables | None:
+  """The variables of the teacher in a memory; None where there is none."""
+  return getattr(memory, "teacher", None)
