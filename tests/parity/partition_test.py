@@ -10,8 +10,7 @@ import numpy as np
 from tests import tiny
 from tests.parity import golden
 from u2pl_jax.losses import pixelwise
-from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.methods.u2pl import contrast, partition, selection
+from u2pl_jax.methods.u2pl import contrast, partition, schedule, selection
 from u2pl_jax.ops import interleave, percentile, resize
 
 _TOLERANCE = 1e-5
@@ -98,10 +97,10 @@ def test_percents(path):
   arrays = golden.load(path)
   for epoch, recorded in _epochs(arrays):
     progress = epoch / int(arrays["epochs"])
-    percent = timeline_lib.drop_percent(progress, float(arrays["drop_percent"]))
+    percent = schedule.drop_percent(progress, float(arrays["drop_percent"]))
     np.testing.assert_allclose(percent, recorded["percent_unsup"], rtol=1e-9)
     start = float(arrays["low_entropy_threshold"])
-    alpha = timeline_lib.unreliable_percent(progress, start)
+    alpha = schedule.unreliable_percent(progress, start)
     np.testing.assert_allclose(alpha, recorded["alpha_t"], rtol=1e-9)
 
 
