@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from u2pl_jax.data import preprocess
 from u2pl_jax.predict import photographs
 
 # Asymmetric, in colours that JPEG keeps apart: 2 rows, 3 columns of blocks.
@@ -279,17 +278,3 @@ def test_home_is_found(tmp_path, monkeypatch):
   touch(tmp_path, "photos/a.png")
   monkeypatch.setitem(os.environ, "HOME", str(tmp_path))
   assert names(photographs.find("~/photos")) == ["a"]
-
-
-@pytest.mark.parametrize("size", [(5, 4), (6, 7), (9, 8), (8, 9)])
-def test_the_centre_is_where_evaluation_has_it(size):
-  image = np.arange(9 * 9 * 3, dtype=np.uint8).reshape(9, 9, 3)
-  np.testing.assert_array_equal(
-    photographs.center(image, size), preprocess.center_crop(image, size)
-  )
-  small = image[: size[0], : size[1]]
-  padded = np.full((9, 9, 3), preprocess.MEAN_COLOR, np.uint8)
-  photographs.center(padded, size)[:] = small
-  np.testing.assert_array_equal(
-    padded, preprocess.pad_to_crop(small, (9, 9), preprocess.MEAN_COLOR)
-  )

@@ -12,7 +12,7 @@ from PIL import Image
 from tests import tiny_network
 from u2pl_jax.data import preprocess
 from u2pl_jax.evaluation import evaluator, inference, protocol
-from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.ops import crop, normalize, percentile
 from u2pl_jax.predict import photographs, stream, trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.tools import predict
@@ -129,10 +129,10 @@ def test_padded_images_are_cut_back(run, network, tmp_path):
   image = save(tmp_path / "in", 1, (30, 38))[0]
   Image.fromarray(make_image(1)).save(tmp_path / "in" / "large.png")
   assert run(tmp_path / "in", "--max_shapes=1") == 0
-  padded = preprocess.pad_to_crop(image, SIZE, preprocess.MEAN_COLOR)
+  padded = preprocess.pad_to_crop(image, SIZE, normalize.MEAN_COLOR)
   labels = evaluate(network, padded[None])[0]
   np.testing.assert_array_equal(
-    load(tmp_path, "out/masks/0.png"), preprocess.center_crop(labels, (30, 38))
+    load(tmp_path, "out/masks/0.png"), crop.center_crop(labels, (30, 38))
   )
 
 

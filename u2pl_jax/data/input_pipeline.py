@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import u2pl_jax
 from u2pl_jax.data import datasets, preprocess, reading, streams
+from u2pl_jax.ops import normalize
 
 Batch = dict[str, np.ndarray]
 
@@ -188,7 +189,7 @@ def _crop_randomly(
     flip_prob=flip_prob,
   )
   image = preprocess.resize_image(image, window)
-  crops = [preprocess.pad_to_crop(image, crop_size, preprocess.MEAN_COLOR)]
+  crops = [preprocess.pad_to_crop(image, crop_size, normalize.MEAN_COLOR)]
   if label is not None:
     label = preprocess.resize_label(label, window)
     crops.append(preprocess.pad_to_crop(label, crop_size, pad_label))

@@ -9,6 +9,7 @@ from etils import epath
 from PIL import Image
 
 from u2pl_jax.data import cityscapes_labels
+from u2pl_jax.ops import crop
 from u2pl_jax.runtime import sharding, workdir
 
 # "index": class ids, grey; "color": class ids with the dataset's palette;
@@ -78,12 +79,10 @@ class Saver:
       sharding.local_rows(predictions),
       strict=True,
     )
-    for record, (height, width), padded in rows:
+    for record, size, padded in rows:
       if record < 0:
         continue
-      top = (padded.shape[0] - height) // 2
-      left = (padded.shape[1] - width) // 2
-      labels = padded[top : top + height, left : left + width]
+      labels = crop.center_crop(padded, size)
       for name in self._formats:
         path = self._folder / name / f"{self._ids[record]}.png"
         self._write(path, name, np.ascontiguousarray(labels))

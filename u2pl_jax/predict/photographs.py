@@ -169,21 +169,6 @@ def read(path: pathlib.Path) -> np.ndarray:
     return np.asarray(image if turn is None else image.transpose(turn))
 
 
-def center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """A view of the centre; of an odd margin, the far side has one pixel more.
-
-  Args:
-    image: [H, W, ...].
-    size: (height, width) of the centre, at most (H, W).
-
-  Returns:
-    [*size, ...].
-  """
-  (height, width), (h, w) = image.shape[:2], size
-  top, left = (height - h) // 2, (width - w) // 2
-  return image[top : top + h, left : left + w]
-
-
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[Image.Image]:
   """Opens the file; whatever its decoder raises becomes one kind of error."""

@@ -24,11 +24,10 @@ from PIL import Image
 
 from u2pl_jax.evaluation import inference, visualize
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.ops import crop, normalize, percentile
 from u2pl_jax.predict import batch_plan, photographs, trained
 from u2pl_jax.runtime import sharding
 
-_PAD_COLOR = np.round(normalize.MEAN_RGB).astype(np.uint8)
 _MAX_THREADS = 8
 
 Failure = photographs.UnreadableError | None  # None: the image is done.
@@ -147,7 +146,7 @@ def _try_size(image, settings):
 
 def _load_batch(plan: batch_plan.Batch) -> Loaded:
   pixels = np.empty(plan.shape, np.uint8)
-  pixels[:] = _PAD_COLOR
+  pixels[:] = normalize.MEAN_COLOR
   failures = []
   # There may be more rows than images.
   for padded, image, size in zip(pixels, plan.images, plan.sizes):
@@ -157,7 +156,7 @@ def _load_batch(plan: batch_plan.Batch) -> Loaded:
         raise photographs.UnreadableError(
           f"{image.path}: has changed meanwhile"
         )
-      photographs.center(padded, size)[:] = own
+      crop.center_crop(padded, size)[:] = own
       failures.append(None)
     except photographs.UnreadableError as error:
       failures.append(error)
@@ -217,9 +216,9 @@ def _write_batch(
   plan = batch.plan
   for index, (image, size) in enumerate(zip(plan.images, plan.sizes)):
     if batch.failures[index] is None:
-      photograph = photographs.center(batch.pixels[index], size)
+      photograph = crop.center_crop(batch.pixels[index], size)
       own = {
-        kind: photographs.center(result[index], size)
+        kind: crop.center_crop(result[index], size)
         for kind, result in results.items()
       }
       _write(out, image.name, _draw(photograph, own, palette))

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax.data import datasets, eval_pipeline, preprocess
+from u2pl_jax.data import datasets, eval_pipeline
 from u2pl_jax.evaluation import evaluator, metrics
 from u2pl_jax.evaluation import protocol as protocol_lib
+from u2pl_jax.ops import crop
 from u2pl_jax.predict import trained
 from u2pl_jax.report import thresholds
 from u2pl_jax.runtime import progress
@@ -165,9 +166,7 @@ def _predict(
   ):
     outputs = [jax.device_get(program(batch)) for program in programs]
     for row in np.flatnonzero(batch["mask"]):
-      cut = functools.partial(
-        preprocess.center_crop, crop_size=batch["size"][row]
-      )
+      cut = functools.partial(crop.center_crop, size=batch["size"][row])
       yield _Sample(
         int(batch["record"][row]),
         cut(batch["image"][row]),

@@ -128,7 +128,7 @@ def describe(
   return {
     "origin": network.origin,
     "input": array(images, "RGB images, not normalised")
-    | {"pad_color": [round(mean) for mean in normalize.MEAN_RGB]},
+    | {"pad_color": normalize.MEAN_COLOR},
     "outputs": {
       "mask": array(outputs["mask"], "most probable class of each pixel"),
       "confidence": array(outputs["confidence"], "probability of that class"),
