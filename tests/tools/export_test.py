@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from tests import tiny_network, torch_weights
-from u2pl_jax.evaluation import evaluator, inference, protocol
+from u2pl_jax.evaluation import inference, protocol
+from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.models import torch_names
 from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
@@ -56,10 +57,10 @@ def make_images(count, size=tiny_network.WINDOW, seed=0):
 
 def assert_same_masks(network, images, outputs):
   """The outputs are those of the project's evaluation of whole images."""
-  predict = evaluator.make_predict(
-    network.model, protocol.Protocol("whole", network.window)
+  predict = outputs_lib.make_predict(
+    network.model, protocol.Protocol("whole", network.window), ("labels",)
   )
-  labels, _ = predict(network.variables, images)
+  labels = predict(network.variables, images)["labels"]
   net = inference.make_net(network.model, network.variables)
   logits = np.asarray(jax.jit(net)(normalize.normalize(images)))
   ranked = np.sort(logits, axis=-1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests import tiny_network
 from u2pl_jax.data import preprocess
-from u2pl_jax.evaluation import evaluator, inference, protocol
+from u2pl_jax.evaluation import inference, outputs, protocol
 from u2pl_jax.ops import crop, normalize, percentile
 from u2pl_jax.predict import photographs, stream, trained
 from u2pl_jax.runtime import sharding
@@ -74,10 +74,8 @@ def open_image(*parts):
 def evaluate(network, images, kind="whole", **options):
   """Labels of the evaluator."""
   seen = protocol.Protocol(kind, network.window, **options)
-  labels, _ = evaluator.make_predict(network.model, seen)(
-    network.variables, images
-  )
-  return np.asarray(labels)
+  predict_labels = outputs.make_predict(network.model, seen, ("labels",))
+  return np.asarray(predict_labels(network.variables, images)["labels"])
 
 
 def test_masks_colors_and_overlays_are_written(run, network, tmp_path, capsys):

@@ -12,7 +12,7 @@ from PIL import Image
 from tests import tiny_run
 from tests.report import charts_test, reported
 from u2pl_jax.data import datasets, eval_pipeline
-from u2pl_jax.evaluation import evaluator, metrics, protocol
+from u2pl_jax.evaluation import metrics, outputs, protocol
 from u2pl_jax.predict import trained
 from u2pl_jax.tools import report
 
@@ -92,10 +92,10 @@ def confusion(folder):
   (batch,) = eval_pipeline.make_eval_batches(
     dataset, batch_size=NUM_IMAGES, crop_size=None
   )
-  predict = evaluator.make_predict(
-    network.model, protocol.Protocol("whole", (1, 1))
+  predict = outputs.make_predict(
+    network.model, protocol.Protocol("whole", (1, 1)), ("labels",)
   )
-  predictions, _ = predict(network.variables, batch["image"])
+  predictions = predict(network.variables, batch["image"])["labels"]
   pairs = 8 * batch["label"].astype(int) + np.asarray(predictions)
   return np.bincount(pairs[batch["label"] != 255], minlength=64).reshape(8, 8)
 

@@ -19,12 +19,10 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from PIL import Image
 
-from u2pl_jax.evaluation import inference, visualize
-from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.ops import crop, normalize, percentile
+from u2pl_jax.evaluation import outputs, visualize
+from u2pl_jax.ops import crop, normalize
 from u2pl_jax.predict import batch_plan, photographs, trained
 from u2pl_jax.runtime import sharding
 
@@ -73,7 +71,7 @@ def run(
     OSError: a result cannot be written.
   """
   mesh = sharding.create_mesh()
-  predict = make_predict(network.model, settings.protocol, settings.maps)
+  predict = _make_predict(network, settings)
   variables = jax.device_put(network.variables, sharding.replicate(mesh))
   compile_for = functools.partial(_compile, predict, variables, mesh)
   write = functools.partial(_write_batch, out, network.palette)
@@ -89,29 +87,27 @@ def run(
       yield from failures
 
 
-def make_predict(
-  model: nn.Module, protocol: protocol_lib.Protocol, maps: Sequence[str] = ()
+def _make_predict(
+  network: trained.Trained, settings: batch_plan.Settings
 ) -> Callable[[Mapping[str, Any], jax.Array], dict[str, jax.Array]]:
   """predict(variables, images) -> the results as they are written.
 
   Returns:
     A jitted function of variables and uint8 images [B, H, W, 3] that returns a
-    dict of uint8 [B, H, W]: masks, class ids; and what `maps` names:
+    dict of uint8 [B, H, W]: masks, class ids; and what `settings.maps` names:
     probability, 255 times that of the class; entropy, 255 for log K.
   """
+  compute = outputs.make_predict(
+    network.model, settings.protocol, ("labels", *settings.maps)
+  )
+  highest = {"probability": 1.0, "entropy": np.log(network.num_classes)}
 
   def predict(variables, images):
-    net = inference.make_net(model, variables)
-    logits = protocol.compute_logits(net, normalize.normalize(images))
-    results = {"masks": jnp.argmax(logits, axis=-1).astype(jnp.uint8)}
-    if "probability" in maps:
-      results["probability"] = _to_grey(jnp.max(jax.nn.softmax(logits), -1))
-    if "entropy" in maps:
-      uniform = np.log(logits.shape[-1])
-      results["entropy"] = _to_grey(
-        percentile.compute_entropy(logits) / uniform
-      )
-    return results
+    found = compute(variables, images)
+    greys = {
+      name: _to_grey(found[name] / highest[name]) for name in settings.maps
+    }
+    return {"masks": found["labels"]} | greys
 
   return jax.jit(predict)
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from data_prep import convert_torch_resnet
-from u2pl_jax.evaluation import inference
+from u2pl_jax.evaluation import outputs, protocol
 from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import command_line, workdir
@@ -98,15 +98,14 @@ def export_program(
     uint8 [B, H, W], the most probable class of each pixel, and `confidence`,
     float32 [B, H, W] in (0, 1], the prob of that class.
   """
-  model = network.model
+  whole = protocol.Protocol("whole", network.window)
+  compute = outputs.make_predict(
+    network.model, whole, ("labels", "probability")
+  )
 
   def predict(images):
-    net = inference.make_net(model, network.variables)
-    logits = net(normalize.normalize(images))  # [B, H, W, K]
-    return {
-      "mask": jnp.argmax(logits, axis=-1).astype(jnp.uint8),
-      "confidence": jnp.max(jax.nn.softmax(logits), axis=-1),
-    }
+    found = compute(network.variables, images)
+    return {"mask": found["labels"], "confidence": found["probability"]}
 
   (batch,) = jax.export.symbolic_shape("batch")
   images = jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8)
@@ -124,14 +123,14 @@ def describe(
     return {"dtype": aval.dtype.name, "shape": shape, "meaning": meaning}
 
   (images,) = exported.in_avals
-  outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+  results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
   return {
     "origin": network.origin,
     "input": array(images, "RGB images, not normalised")
     | {"pad_color": normalize.MEAN_COLOR},
     "outputs": {
-      "mask": array(outputs["mask"], "most probable class of each pixel"),
-      "confidence": array(outputs["confidence"], "probability of that class"),
+      "mask": array(results["mask"], "most probable class of each pixel"),
+      "confidence": array(results["confidence"], "probability of that class"),
     },
     "class_names": network.class_names,
     "palette": network.palette,
