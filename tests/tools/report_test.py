@@ -238,6 +238,7 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     ([run, empty, f"--out={tmp_path}/a.html", f"--picture={tmp_path}/a.png"],
      "no prepared dataset"),
     ([f"--workdir={folder}/suponly", "--state=teacher"], "teacher"),
+    ([run, "--checkpoint=a.npz"], "--checkpoint=a.npz: must be best or last"),
   ):  # fmt: skip
     assert expected in fail(capsys, *flags), flags
 

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       trained.save_safetensors(network, out)
       print(f"wrote {out}")
     else:
-      _write_torch(network, out)
+      convert_torch_resnet.save(network.variables, out, state=network.state)
   return 0
 
 
@@ -152,13 +152,6 @@ def _write_stablehlo(
   print(f"wrote {out}, {description}; images of {size[0]}x{size[1]} pixels")
 
 
-def _write_torch(network: trained.Trained, out: epath.Path) -> None:
-  try:
-    convert_torch_resnet.save(network.variables, out, state=network.state)
-  except ImportError as error:  # PyTorch is needed here alone.
-    sys.exit(f"error: {error}")
-
-
 def _check_out(path: str, file_format: str) -> epath.Path:
   out, ending = epath.Path(path), _ENDINGS[file_format]
   if out.suffix != ending:
@@ -169,11 +162,7 @@ def _check_out(path: str, file_format: str) -> epath.Path:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m u2pl_jax.tools.export",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("u2pl_jax.tools.export", __doc__)
   network_arguments.add_arguments(parser)
   parser.add_argument(
     "--format",
