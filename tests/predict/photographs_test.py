@@ -1,5 +1,6 @@
 """Finding and reading image files of any sort."""
 
+import concurrent.futures
 import io
 import os
 import pathlib
@@ -278,3 +279,15 @@ def test_home_is_found(tmp_path, monkeypatch):
   touch(tmp_path, "photos/a.png")
   monkeypatch.setitem(os.environ, "HOME", str(tmp_path))
   assert names(photographs.find("~/photos")) == ["a"]
+
+
+def test_pillow_keeps_its_limit_for_others(tmp_path, monkeypatch):
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+  path = tmp_path / "large.png"
+  Image.new("RGB", (40, 30)).save(path)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for size in pool.map(photographs.read_size, [path] * 64):
+      assert size == (30, 40)
+    for image in pool.map(photographs.read, [path] * 64):
+      assert image.shape == (30, 40, 3)
+  assert Image.MAX_IMAGE_PIXELS == 10

@@ -26,9 +26,6 @@ _FEATURES = {
   "label": tf.io.FixedLenFeature((), tf.string),
 }
 
-# Examples are made in parallel, each on one thread.
-cv2.setNumThreads(1)
-
 
 class Window(NamedTuple):
   """A crop of a resized, perhaps mirrored image: what is seen of the image.
