@@ -143,7 +143,7 @@ def test_logged_scores_and_the_result_are_there(page):
   assert "a&b slide, teacher of step 4 31.25 % 61.00 %" in lines
   assert "a&b" in lines  # The title.
   assert any(
-    line.lower().startswith("u2pl · recipe paper") for line in lines
+    line.lower().startswith("u2pl · recipe paper · tiny") for line in lines
   )
   assert 'data.name "tiny"' in lines
 

@@ -227,8 +227,7 @@ def _draw(
   """The pictures of one image by kind."""
   masks = results["masks"]
   pictures = {kind: Image.fromarray(grey) for kind, grey in results.items()}
-  pictures["colors"] = Image.fromarray(masks)
-  pictures["colors"].putpalette(bytes(np.ravel(palette).astype(np.uint8)))
+  pictures["colors"] = visualize.draw_classes(masks, palette)
   overlay = visualize.overlay(photograph, masks, palette)
   pictures["overlays"] = Image.fromarray(overlay)
   return pictures
@@ -239,9 +238,7 @@ def _write(
 ) -> None:
   for kind, picture in pictures.items():
     ending = "jpg" if kind == "overlays" else "png"
-    path = out / kind / f"{name}.{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=90)
+    visualize.write_picture(out / kind / f"{name}.{ending}", picture)
 
 
 @contextlib.contextmanager
