@@ -1,4 +1,4 @@
-r"""Trains and evaluates U2PL.
+r"""Trains and evaluates a network on labelled and unlabelled images.
 
 python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 python main.py --config=configs/voc_1464.py --workdir=DIR --config.seed=1
@@ -8,13 +8,11 @@ python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last \
 """
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from u2pl_jax.runtime import command_line, distributed, launch
+from u2pl_jax.tools import main_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "FILE.py or FILE.py:ARGUMENT.", lock_config=True
-)
+_CONFIG = main_flags.define_config()
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run; resumed if it holds one."
 )
@@ -41,12 +39,11 @@ _COORDINATOR_ADDRESS = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is.")
-flags.mark_flag_as_required("config")
 
 
 def _run() -> None:
-  command_line.check_together(flags.FLAGS.flag_values_dict())
-  profile_steps = command_line.parse_profile(_PROFILE.value)
+  main_flags.check_together(flags.FLAGS.flag_values_dict())
+  profile_steps = main_flags.parse_profile(_PROFILE.value)
   launch.start(
     _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
   )
@@ -71,8 +68,7 @@ def _run() -> None:
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  del argv
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   with distributed.ending_at_once(), command_line.one_line_errors():
@@ -80,10 +76,9 @@ def main(argv: list[str]) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """absl's parser after our own checks of the config flags."""
+  """absl's parser, with one line for each mistake."""
   with command_line.one_line_errors():
-    command_line.check_config_flags(argv[1:])
-  return app.parse_flags_with_usage(argv)
+    return main_flags.parse(argv)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ The published splits come with it. Whatever is missing is an error, unless
 --partial makes a dataset of the frames that are there.
 """
 
-import argparse
 import collections
 import dataclasses
 import pathlib
@@ -34,6 +33,7 @@ from data_prep import (
   writer,
 )
 from u2pl_jax.data import cityscapes_labels
+from u2pl_jax.runtime import command_line
 
 # In order of preference.
 LABELS = ("trainIds", "labelIds", "polygons")
@@ -292,11 +292,7 @@ _CONVERTERS: Mapping[str, Callable[[examples.File], bytes] | None] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.cityscapes",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("data_prep.cityscapes", __doc__)
   parser.add_argument(
     "--root",
     required=True,

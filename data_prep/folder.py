@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 
 from data_prep import class_table, color_masks, command, examples, writer
 from u2pl_jax.data import datasets
+from u2pl_jax.runtime import command_line
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MASK_SUFFIXES = (".png",)
@@ -255,11 +256,7 @@ def _to_raw_examples(
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.folder",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("data_prep.folder", __doc__)
   parser.add_argument("--root", required=True, help="the tree")
   command.add_target_arguments(parser)
   for field in dataclasses.fields(Layout):

@@ -34,7 +34,7 @@ from scipy import optimize
 
 from data_prep import command, split_lists, writer
 from u2pl_jax.data import datasets
-from u2pl_jax.runtime import progress
+from u2pl_jax.runtime import command_line, progress
 
 _TEMPORARY = ".incomplete_splits"
 # Keeps these random numbers apart from those of a training run of that seed.
@@ -331,11 +331,7 @@ def format_table(
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.make_splits",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("data_prep.make_splits", __doc__)
   parser.add_argument("--name", required=True, help="of the dataset")
   parser.add_argument("--data_dir", required=True, help="of all datasets")
   parser.add_argument(

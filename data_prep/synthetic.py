@@ -10,7 +10,6 @@ many it solves the task.
   python -m data_prep.synthetic --data_dir=data
 """
 
-import argparse
 import functools
 import pathlib
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 
 from data_prep import command, examples, writer
 from u2pl_jax.data import datasets
+from u2pl_jax.runtime import command_line
 
 CLASS_NAMES = (
   "clouds", "meadow", "tiles", "planks", "ball", "crate", "star", "ring"
@@ -334,11 +334,7 @@ def _draw_labeled(presence: np.ndarray, count: int, seed: int) -> set[int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.synthetic",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("data_prep.synthetic", __doc__)
   parser.add_argument("--data_dir", required=True, help="of all datasets")
   parser.add_argument("--name", default="synthetic")
   parser.add_argument("--num_labeled", type=int, default=24)

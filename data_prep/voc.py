@@ -29,6 +29,7 @@ from data_prep import (
   writer,
 )
 from u2pl_jax.data import datasets, palettes
+from u2pl_jax.runtime import command_line
 
 LISTS = ("published", "tree")
 
@@ -356,11 +357,7 @@ def format_shares(
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.voc",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("data_prep.voc", __doc__)
   parser.add_argument(
     "--root",
     required=True,

@@ -311,12 +311,12 @@ def scratch_folder() -> Iterator[pathlib.Path]:
 class Soak:
   """Two runs of the same command, in folders of their own."""
 
-  def __init__(self, folder: pathlib.Path, method: str, num_kills: int):
+  def __init__(self, folder: pathlib.Path, method: str | None, num_kills: int):
     """Prepares the data.
 
     Args:
       folder: of all that is written.
-      method: "u2pl" or "suponly".
+      method: that the runs train by; None for that of the config.
       num_kills: that the run is to have room for.
     """
     steps = _STEPS_PER_KILL * (num_kills + 1)
@@ -345,7 +345,8 @@ class Soak:
     command = [
       sys.executable,
       "main.py",
-      f"--config=configs/synthetic.py:method={self._method}",
+      "--config=configs/synthetic.py"
+      + (f":method={self._method}" if self._method else ""),
       f"--workdir={self._folder / name}",
       *(f"--config.{key}={value}" for key, value in settings.items()),
     ]
@@ -383,7 +384,7 @@ class Soak:
 
 
 def run(
-  kills: int, terms: int, seed: int, method: str, folder: pathlib.Path
+  kills: int, terms: int, seed: int, method: str | None, folder: pathlib.Path
 ) -> dict[str, object]:
   """Makes both runs, compares them and returns what to record.
 
@@ -424,7 +425,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--kills", type=int, default=20, help="SIGKILLs")
   parser.add_argument("--terms", type=int, default=5, help="SIGTERMs")
   parser.add_argument("--seed", type=int, default=0, help="of the moments")
-  parser.add_argument("--method", default="u2pl", choices=("u2pl", "suponly"))
+  parser.add_argument("--method", help="to train by; default: the config's")
   parser.add_argument("--out", help="file to append a line of JSON to")
   arguments = vars(parser.parse_args(argv))
   out = arguments.pop("out")

@@ -4,7 +4,8 @@ import numpy as np
 
 from data_prep import folder
 from tests import voc_tree
-from u2pl_jax.data import datasets, preprocess
+from u2pl_jax.data import datasets
+from u2pl_jax.ops import normalize
 
 
 def make(tmp_path):
@@ -30,7 +31,7 @@ def pad(pixels, size, color):
 
 def whole_image(example_id):
   image = voc_tree.draw_image(example_id)
-  return pad(image, (32, 32), preprocess.MEAN_COLOR)
+  return pad(image, (32, 32), normalize.MEAN_COLOR)
 
 
 def whole_label(example_id, pad_label=255):

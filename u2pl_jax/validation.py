@@ -16,7 +16,7 @@ from clu import metric_writers
 from etils import epath
 
 from u2pl_jax import experiment
-from u2pl_jax.evaluation import evaluator, metrics, visualize
+from u2pl_jax.evaluation import evaluator, metrics, outputs, visualize
 from u2pl_jax.runtime import progress, sharding
 from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.training import train_state
@@ -44,7 +44,9 @@ class Evaluation:
     self._show = show
     self._writer = writer
     self._batches = experiment.eval_batches(exp)
-    predict = evaluator.make_predict(exp.model, exp.protocol)
+    predict = outputs.make_predict(
+      exp.model, exp.protocol, ("labels", "entropy")
+    )
     self._count_pixels = evaluator.make_count_pixels(
       predict, exp.dataset.num_classes, exp.mesh
     )
@@ -111,9 +113,9 @@ class Evaluation:
       return
     batch = next(iter(self._batches))
     images = sharding.to_global({"image": batch["image"]}, self._exp.mesh)
+    found = self._predict_batch(variables, images["image"])
     predictions, entropy = (
-      sharding.local_rows(array)
-      for array in self._predict_batch(variables, images["image"])
+      sharding.local_rows(found[name]) for name in ("labels", "entropy")
     )
     shown = np.flatnonzero(batch["mask"])[:count]
     taught = self._exp.phase_of_state(step).method.taught

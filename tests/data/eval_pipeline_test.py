@@ -5,7 +5,8 @@ import pytest
 
 from data_prep import folder
 from tests import toy_dataset, voc_tree
-from u2pl_jax.data import datasets, eval_pipeline, preprocess
+from u2pl_jax.data import datasets, eval_pipeline
+from u2pl_jax.ops import normalize
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_whole_images_are_padded_to_few_shapes(dataset):
   shape = tuple(np.max(sizes, axis=0))
   assert {batch["image"].shape[1:3] for batch in batches} == {shape}
   first = voc_tree.draw_image(dataset.ids["val"][0])
-  expected = toy_dataset.pad(first, shape, preprocess.MEAN_COLOR)
+  expected = toy_dataset.pad(first, shape, normalize.MEAN_COLOR)
   np.testing.assert_array_equal(batches[0]["image"][0], expected)
 
 

@@ -4,7 +4,7 @@ import pytest
 from flax import linen as nn
 
 from tests import tiny
-from u2pl_jax.evaluation import evaluator, protocol
+from u2pl_jax.evaluation import evaluator, outputs, protocol
 from u2pl_jax.ops import normalize
 from u2pl_jax.runtime import collectives, sharding
 
@@ -37,7 +37,7 @@ def make_batches(num_images, batch_size, rng, side=8):
 
 def run(batches, devices):
   mesh = sharding.create_mesh(devices=jax.devices()[:devices])
-  predict = evaluator.make_predict(BrightnessModel(), WHOLE)
+  predict = outputs.make_predict(BrightnessModel(), WHOLE, ("labels",))
   count = evaluator.make_count_pixels(predict, 2, mesh)
   return evaluator.evaluate(count, {}, batches, mesh)
 
@@ -59,13 +59,6 @@ def test_padding_is_not_counted():
   assert run(batches, 1).iou == pytest.approx(run(batches[:1], 1).iou)
 
 
-def test_entropy_is_that_of_the_prediction():
-  predict = evaluator.make_predict(BrightnessModel(), WHOLE)
-  labels, entropy = predict({}, np.full((1, 2, 2, 3), 255, np.uint8))
-  assert (labels == 1).all()
-  assert (entropy > 0).all() and (entropy < np.log(2)).all()
-
-
 def test_empty_set_is_an_error():
   with pytest.raises(ValueError, match="validation set is empty"):
     run([], 1)
@@ -83,14 +76,14 @@ def test_devices_do_not_change_the_count_by_one_pixel(kind, scales):
     train=False,
     dropout=False,
   )
-  outputs = model.apply(
+  seen = model.apply(
     variables, normalize.normalize(images), train=False, dropout=False
   )
   # So that an untrained network does not always prefer the same class.
   output = variables["params"]["decoder"]["classifier"]["output"]
-  output["bias"] -= outputs["logits"].mean((0, 1, 2))
-  predict = evaluator.make_predict(
-    model, protocol.Protocol(kind, (24, 24), scales, flip=True)
+  output["bias"] -= seen["logits"].mean((0, 1, 2))
+  predict = outputs.make_predict(
+    model, protocol.Protocol(kind, (24, 24), scales, flip=True), ("labels",)
   )
 
   def count(devices):
@@ -110,7 +103,7 @@ def test_devices_do_not_change_the_count_by_one_pixel(kind, scales):
 def test_batches_come_with_their_predictions_one_behind():
   images, _, batches = make_batches(5, 2, np.random.default_rng(3))
   mesh = sharding.create_mesh(devices=jax.devices()[:2])
-  predict = evaluator.make_predict(BrightnessModel(), WHOLE)
+  predict = outputs.make_predict(BrightnessModel(), WHOLE, ("labels",))
   count = evaluator.make_count_pixels(predict, 2, mesh)
   seen = []
   evaluator.evaluate(
@@ -131,7 +124,7 @@ def test_each_device_sees_its_own_images_only(kind):
   model = tiny.make_model()
   mesh = sharding.create_mesh(devices=jax.devices())
   settings = protocol.Protocol(kind, (17, 17), flip=True)
-  predict = evaluator.make_predict(model, settings)
+  predict = outputs.make_predict(model, settings, ("labels",))
   split = sharding.split_batch(mesh)
   batch = {
     "image": jax.ShapeDtypeStruct((8, 33, 33, 3), np.uint8, sharding=split),

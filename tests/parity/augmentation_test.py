@@ -13,7 +13,7 @@ import numpy as np
 from tests.parity import chance, golden
 from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.data import preprocess
-from u2pl_jax.ops import mixing, normalize
+from u2pl_jax.ops import crop, mixing, normalize
 
 # Draws here, and draws that were recorded.
 _DRAWS = 4000
@@ -259,7 +259,7 @@ def test_crops(path):
     outputs = _image_and_label(case, "_out")
     for pixels, expected in zip(inputs, outputs, strict=True):
       if is_center:
-        seen = preprocess.center_crop(pixels, size)
+        seen = crop.center_crop(pixels, size)
       else:
         y, x = case["randint_low_high_value_h_then_w"][:, 2]
         seen = pixels[y : y + size[0], x : x + size[1]]

@@ -1,5 +1,6 @@
 """Finding and reading image files of any sort."""
 
+import concurrent.futures
 import io
 import os
 import pathlib
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from u2pl_jax.data import preprocess
 from u2pl_jax.predict import photographs
 
 # Asymmetric, in colours that JPEG keeps apart: 2 rows, 3 columns of blocks.
@@ -281,15 +281,13 @@ def test_home_is_found(tmp_path, monkeypatch):
   assert names(photographs.find("~/photos")) == ["a"]
 
 
-@pytest.mark.parametrize("size", [(5, 4), (6, 7), (9, 8), (8, 9)])
-def test_the_centre_is_where_evaluation_has_it(size):
-  image = np.arange(9 * 9 * 3, dtype=np.uint8).reshape(9, 9, 3)
-  np.testing.assert_array_equal(
-    photographs.center(image, size), preprocess.center_crop(image, size)
-  )
-  small = image[: size[0], : size[1]]
-  padded = np.full((9, 9, 3), preprocess.MEAN_COLOR, np.uint8)
-  photographs.center(padded, size)[:] = small
-  np.testing.assert_array_equal(
-    padded, preprocess.pad_to_crop(small, (9, 9), preprocess.MEAN_COLOR)
-  )
+def test_pillow_keeps_its_limit_for_others(tmp_path, monkeypatch):
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+  path = tmp_path / "large.png"
+  Image.new("RGB", (40, 30)).save(path)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for size in pool.map(photographs.read_size, [path] * 64):
+      assert size == (30, 40)
+    for image in pool.map(photographs.read, [path] * 64):
+      assert image.shape == (30, 40, 3)
+  assert Image.MAX_IMAGE_PIXELS == 10

@@ -11,7 +11,7 @@ import pytest
 
 from tests import tiny_network, toy_dataset, voc_tree
 from tests.report import reported
-from u2pl_jax.evaluation import evaluator, metrics, protocol
+from u2pl_jax.evaluation import metrics, outputs, protocol
 from u2pl_jax.report import examples, thresholds
 
 NUM_CLASSES = len(voc_tree.CLASS_NAMES)
@@ -27,9 +27,11 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def pixelwise(monkeypatch):
   monkeypatch.setattr(
-    evaluator,
+    outputs,
     "make_predict",
-    lambda model, protocol: lambda shift, images: predict(images, shift),
+    lambda model, protocol, names: (
+      lambda shift, images: dict(zip(names, predict(images, shift)))
+    ),
   )
 
 

@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 
 from tests import tiny_network
 from tests.report import reported
@@ -28,14 +27,6 @@ def make_examples(*confusions):
 
 def by_title(figures):
   return {figure.title: figure for figure in figures}
-
-
-@pytest.mark.parametrize(
-  ("seconds", "text"),
-  [(0.4, "0 s"), (59.6, "1 min 0 s"), (187, "3 min 7 s"), (7500, "2 h 5 min")],
-)
-def test_durations_have_two_units(seconds, text):
-  assert tables.format_seconds(seconds) == text
 
 
 def test_missing_figures_are_a_dash():

@@ -21,14 +21,20 @@ def test_histograms_hold_every_pixel_but_nan():
   assert thresholds.count_entropies(entropy, 5).sum() == 5
 
 
-def test_without_a_logged_threshold_it_is_the_percentile_of_all_pixels():
+@pytest.mark.parametrize(
+  ("config", "percent"),
+  [({"semi": {"drop_percent": 70.0}}, 70), ({"semi": {}}, 80), ({}, 80)],
+)
+def test_without_a_logged_threshold_it_is_a_percentile(config, percent):
   entropies = [draw_entropies(seed) for seed in range(3)]
-  chosen = thresholds.choose_threshold(reported.make_run(), count(entropies))
+  run = reported.make_run(config=config)
+  chosen = thresholds.choose_threshold(run, count(entropies))
   bin_width = np.log(5) / thresholds.NUM_BINS
-  expected = np.percentile(np.stack(entropies), 80)
+  expected = np.percentile(np.stack(entropies), percent)
   assert chosen.value == pytest.approx(expected, abs=bin_width)
-  assert chosen.kept == pytest.approx(0.8)
-  assert chosen.source == "the 80th percentile of all evaluated pixels"
+  assert chosen.kept == pytest.approx(percent / 100)
+  source = f"the {percent}th percentile of all evaluated pixels"
+  assert chosen.source == source
 
 
 def test_the_last_logged_threshold_comes_first():

@@ -1,5 +1,7 @@
 """The progress line."""
 
+import pytest
+
 from u2pl_jax.runtime import progress
 
 
@@ -23,7 +25,7 @@ def run(monkeypatch, seconds_each, total=4, **options):
 def test_slow_jobs_show_rate_and_remaining_time(monkeypatch, capsys):
   run(monkeypatch, seconds_each=20)
   lines = capsys.readouterr().err.splitlines()
-  assert lines[0] == "writing: 1/4, 0 images/s, 60 s left"
+  assert lines[0] == "writing: 1/4, 0 images/s, 1 min 0 s left"
   assert lines[-1] == "writing: 4/4, 0 images/s, 0 s left"
   assert len(lines) == 4
 
@@ -52,3 +54,11 @@ def test_several_items_count_at_once(capsys):
   bar.advance(3)
   bar.advance(2)
   assert capsys.readouterr().err.startswith("writing: 5/5")
+
+
+@pytest.mark.parametrize(
+  ("seconds", "text"),
+  [(0.4, "0 s"), (59.6, "1 min 0 s"), (187, "3 min 7 s"), (7500, "2 h 5 min")],
+)
+def test_durations_have_two_units(seconds, text):
+  assert progress.format_seconds(seconds) == text

@@ -34,6 +34,15 @@ def run(data_dir, *options):
   )
 
 
+def fail(call, *arguments):
+  """The one line with which the program ends."""
+  with pytest.raises(SystemExit) as caught:
+    call(*arguments)
+  line = caught.value.code
+  assert line.startswith("error: ") and "\n" not in line
+  return line
+
+
 def has_torch():
   try:
     return bool(importlib.metadata.version("torch"))
@@ -70,7 +79,7 @@ def predict_arguments(tmp_path):
   for index in range(6):
     size = (24, 20) if index else (20, 24)
     Image.fromarray(np.zeros(size, np.uint8)).save(images / f"{index}.png")
-  return ["predict", f"--checkpoint={checkpoint}", f"--images={images}"]
+  return ["predict", f"--weights={checkpoint}", f"--images={images}"]
 
 
 def test_predict_is_measured_beside_its_network(predict_arguments, tmp_path):
@@ -93,9 +102,9 @@ def test_predict_is_measured_beside_its_network(predict_arguments, tmp_path):
   assert [len(each) for each in record["rss_mib"]] == [5, 5, 5]
 
 
-def test_too_few_images_for_quarters_are_refused(predict_arguments, capsys):
-  assert benchmark.main([*predict_arguments, "--num_images=3"]) == 1
-  assert "at least 4 images" in capsys.readouterr().err
+def test_too_few_images_for_quarters_are_refused(predict_arguments):
+  message = fail(benchmark.main, [*predict_arguments, "--num_images=3"])
+  assert "at least 4 images" in message
 
 
 def test_records_are_appended(tmp_path):
@@ -120,27 +129,23 @@ def test_ratio_is_that_of_the_medians(data_dir, tmp_path):
     assert ratio == pytest.approx(ours / peer)
 
 
-def test_missing_torch_is_one_line(data_dir, monkeypatch, capsys):
+def test_missing_torch_is_one_line(data_dir, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
   monkeypatch.delitem(
     sys.modules, "benchmarks.peers.torch_pipeline", raising=False
   )
-  assert run(data_dir) == 1
-  message = capsys.readouterr().err
+  message = fail(run, data_dir)
   assert message.startswith("error: the peer cannot be imported")
-  assert "--peer=none" in message and message.count("\n") == 1
+  assert "--peer=none" in message
 
 
-def test_missing_dataset_is_one_line(tmp_path, capsys):
-  assert run(tmp_path, "--peer=none") == 1
-  message = capsys.readouterr().err
+def test_missing_dataset_is_one_line(tmp_path):
+  message = fail(run, tmp_path, "--peer=none")
   assert message.startswith("error: no prepared dataset 'toy'")
-  assert message.count("\n") == 1
 
 
-def test_impossible_sizes_are_refused(data_dir, capsys):
-  assert run(data_dir, "--peer=none", "--blocks=0") == 1
-  assert "must be positive" in capsys.readouterr().err
+def test_impossible_sizes_are_refused(data_dir):
+  assert "must be positive" in fail(run, data_dir, "--peer=none", "--blocks=0")
 
 
 @pytest.mark.skipif(not has_torch(), reason="needs torch")

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from tests import tiny_network, torch_weights
-from u2pl_jax.evaluation import evaluator, inference, protocol
+from u2pl_jax.evaluation import inference, protocol
+from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.models import torch_names
 from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
@@ -56,10 +57,10 @@ def make_images(count, size=tiny_network.WINDOW, seed=0):
 
 def assert_same_masks(network, images, outputs):
   """The outputs are those of the project's evaluation of whole images."""
-  predict = evaluator.make_predict(
-    network.model, protocol.Protocol("whole", network.window)
+  predict = outputs_lib.make_predict(
+    network.model, protocol.Protocol("whole", network.window), ("labels",)
   )
-  labels, _ = predict(network.variables, images)
+  labels = predict(network.variables, images)["labels"]
   net = inference.make_net(network.model, network.variables)
   logits = np.asarray(jax.jit(net)(normalize.normalize(images)))
   ranked = np.sort(logits, axis=-1)
@@ -161,7 +162,7 @@ def test_the_description_says_what_goes_in_and_out(run, program):
 
 def test_a_size_is_chosen_and_files_serve_as_well_as_runs(checkpoint, tmp_path):
   out = tmp_path / "small.stablehlo"
-  arguments = [f"--checkpoint={checkpoint}", f"--out={out}", "--size=17,32"]
+  arguments = [f"--weights={checkpoint}", f"--out={out}", "--size=17,32"]
   assert export.main(arguments) == 0
   net = jax.export.deserialize(out.read_bytes())
   images = make_images(2, (17, 32))
@@ -193,7 +194,7 @@ def test_bfloat16_stays_inside():
 def test_safetensors_are_written(run, tmp_path, capsys):
   out = tmp_path / "net.safetensors"
   arguments = [f"--workdir={run}", "--format=safetensors", f"--out={out}"]
-  assert export.main([*arguments, "--which=last", "--state=student"]) == 0
+  assert export.main([*arguments, "--checkpoint=last", "--state=student"]) == 0
   expected = trained.load_run(run, "last", "student")
   torch_weights.assert_same(
     trained.load_file(out).variables, expected.variables
@@ -216,7 +217,7 @@ def test_torch_checkpoints_are_written_from_runs_and_files(
   expected = torch_names.to_torch(network.variables)
   for source in (
     [f"--workdir={run}", f"--state={state}"],
-    [f"--checkpoint={middle}"],
+    [f"--weights={middle}"],
   ):
     out = tmp_path / "net.pth"
     assert export.main([*source, "--format=torch", f"--out={out}"]) == 0
@@ -241,7 +242,7 @@ def fail(*arguments):
 )
 def test_a_bad_size_is_told(size, checkpoint, tmp_path):
   out = tmp_path / "net.stablehlo"
-  message = fail(f"--checkpoint={checkpoint}", f"--out={out}", f"--size={size}")
+  message = fail(f"--weights={checkpoint}", f"--out={out}", f"--size={size}")
   assert f"--size={size}: must be HEIGHT,WIDTH" in message
   assert not out.exists()
 
@@ -259,7 +260,7 @@ def test_a_bad_size_is_told(size, checkpoint, tmp_path):
       ["--format=safetensors", "--out=FOLDER/a.safetensors", "--size=33,33"],
       "--size goes with --format=stablehlo",
     ),
-    (["--out=FOLDER/net.stablehlo", "--which=last"], "--which"),
+    (["--out=FOLDER/net.stablehlo", "--checkpoint=last"], "--checkpoint"),
     (
       ["--format=safetensors", "--out=FOLDER/taken.safetensors"],
       "taken.safetensors cannot be written",
@@ -269,15 +270,15 @@ def test_a_bad_size_is_told(size, checkpoint, tmp_path):
 def test_flags_that_do_not_fit_are_told(arguments, words, checkpoint, tmp_path):
   (tmp_path / "taken.safetensors").mkdir()
   arguments = [word.replace("FOLDER", str(tmp_path)) for word in arguments]
-  message = fail(f"--checkpoint={checkpoint}", *arguments)
+  message = fail(f"--weights={checkpoint}", *arguments)
   assert words.replace("FOLDER", str(tmp_path)) in message
 
 
 @pytest.mark.parametrize(
   "source, words",
   [
-    ("--checkpoint=FOLDER/none.safetensors", "no such file"),
-    ("--checkpoint=FOLDER/net.pt", "expected a .safetensors file"),
+    ("--weights=FOLDER/none.safetensors", "no such file"),
+    ("--weights=FOLDER/net.pt", "expected a .safetensors file"),
     ("--workdir=FOLDER", "holds no run"),
   ],
 )
@@ -297,5 +298,5 @@ def test_absent_pytorch_is_told(checkpoint, tmp_path, monkeypatch):
 
   monkeypatch.setattr(builtins, "__import__", refuse_torch)
   out = f"--out={tmp_path}/net.pth"
-  message = fail(f"--checkpoint={checkpoint}", "--format=torch", out)
+  message = fail(f"--weights={checkpoint}", "--format=torch", out)
   assert "pip install torch" in message

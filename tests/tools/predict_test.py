@@ -11,8 +11,8 @@ from PIL import Image
 
 from tests import tiny_network
 from u2pl_jax.data import preprocess
-from u2pl_jax.evaluation import evaluator, inference, protocol
-from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.evaluation import inference, outputs, protocol
+from u2pl_jax.ops import crop, normalize, percentile
 from u2pl_jax.predict import photographs, stream, trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.tools import predict
@@ -39,7 +39,7 @@ def run(checkpoint, tmp_path):
   def call(images, *options, out=tmp_path / "out"):
     return predict.main(
       [
-        f"--checkpoint={checkpoint}",
+        f"--weights={checkpoint}",
         f"--images={images}",
         f"--out={out}",
         *options,
@@ -74,10 +74,8 @@ def open_image(*parts):
 def evaluate(network, images, kind="whole", **options):
   """Labels of the evaluator."""
   seen = protocol.Protocol(kind, network.window, **options)
-  labels, _ = evaluator.make_predict(network.model, seen)(
-    network.variables, images
-  )
-  return np.asarray(labels)
+  predict_labels = outputs.make_predict(network.model, seen, ("labels",))
+  return np.asarray(predict_labels(network.variables, images)["labels"])
 
 
 def test_masks_colors_and_overlays_are_written(run, network, tmp_path, capsys):
@@ -129,10 +127,10 @@ def test_padded_images_are_cut_back(run, network, tmp_path):
   image = save(tmp_path / "in", 1, (30, 38))[0]
   Image.fromarray(make_image(1)).save(tmp_path / "in" / "large.png")
   assert run(tmp_path / "in", "--max_shapes=1") == 0
-  padded = preprocess.pad_to_crop(image, SIZE, preprocess.MEAN_COLOR)
+  padded = preprocess.pad_to_crop(image, SIZE, normalize.MEAN_COLOR)
   labels = evaluate(network, padded[None])[0]
   np.testing.assert_array_equal(
-    load(tmp_path, "out/masks/0.png"), preprocess.center_crop(labels, (30, 38))
+    load(tmp_path, "out/masks/0.png"), crop.center_crop(labels, (30, 38))
   )
 
 
@@ -283,7 +281,7 @@ def test_workdirs_serve_as_well_as_files(tmp_path, capsys):
   arguments = [f"--workdir={tmp_path / 'run'}", f"--images={tmp_path / 'in'}"]
   for state in ("teacher", "student"):
     out = tmp_path / state
-    chosen = [f"--out={out}", "--which=last", f"--state={state}"]
+    chosen = [f"--out={out}", "--checkpoint=last", f"--state={state}"]
     assert predict.main([*arguments, *chosen]) == 0
     assert f"{state} of step 2" in capsys.readouterr().out
     network = trained.load_run(tmp_path / "run", "last", state)
@@ -317,7 +315,7 @@ def test_no_images_are_one_line(run, tmp_path):
     "--batch_size=0",
     "--max_shapes=0",
     "--max_megapixels=nan",
-    "--which=last",
+    "--checkpoint=last",
   ],
 )
 def test_flags_out_of_range_are_named(flag, run, tmp_path):
@@ -336,10 +334,11 @@ def test_wrong_networks_are_one_line(network, tmp_path):
   )
   (tmp_path / "folder").mkdir()
   for source, message in (
-    (f"--checkpoint={damaged}", "damaged"),
-    (f"--checkpoint={other}", "another network"),
-    (f"--checkpoint={tmp_path / 'absent.npz'}", "no such file"),
+    (f"--weights={damaged}", "damaged"),
+    (f"--weights={other}", "another network"),
+    (f"--weights={tmp_path / 'absent.npz'}", "no such file"),
     (f"--workdir={tmp_path / 'folder'}", "holds no run"),
+    (f"--checkpoint={other}", "give a file by --weights"),
   ):
     line = fail(
       lambda source=source: predict.main(
@@ -347,6 +346,16 @@ def test_wrong_networks_are_one_line(network, tmp_path):
       )
     )
     assert message in line and source.partition("=")[2] in line
+
+
+def test_a_run_and_a_file_exclude_each_other(run, tmp_path):
+  save(tmp_path / "in")
+  line = fail(run, tmp_path / "in", f"--workdir={tmp_path}")
+  assert "either --workdir=DIR of a run or --weights=FILE" in line
+  line = fail(
+    lambda: predict.main([f"--images={tmp_path / 'in'}", "--out=nowhere"])
+  )
+  assert "either --workdir=DIR of a run or --weights=FILE" in line
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path):
@@ -398,7 +407,7 @@ def test_images_stream_through(checkpoint, network, tmp_path, monkeypatch):
   monkeypatch.setattr(stream, "_MAX_THREADS", 1)
   mesh = sharding.create_mesh(devices=jax.devices()[:1])
   monkeypatch.setattr(sharding, "create_mesh", lambda: mesh)
-  arguments = [f"--checkpoint={checkpoint}", f"--images={tmp_path / 'in'}"]
+  arguments = [f"--weights={checkpoint}", f"--images={tmp_path / 'in'}"]
   out = f"--out={tmp_path / 'out'}"
   assert predict.main([*arguments, out, "--batch_size=1"]) == 0
   assert len(read) < 8

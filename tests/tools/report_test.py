@@ -12,7 +12,7 @@ from PIL import Image
 from tests import tiny_run
 from tests.report import charts_test, reported
 from u2pl_jax.data import datasets, eval_pipeline
-from u2pl_jax.evaluation import evaluator, metrics, protocol
+from u2pl_jax.evaluation import metrics, outputs, protocol
 from u2pl_jax.predict import trained
 from u2pl_jax.tools import report
 
@@ -92,10 +92,10 @@ def confusion(folder):
   (batch,) = eval_pipeline.make_eval_batches(
     dataset, batch_size=NUM_IMAGES, crop_size=None
   )
-  predict = evaluator.make_predict(
-    network.model, protocol.Protocol("whole", (1, 1))
+  predict = outputs.make_predict(
+    network.model, protocol.Protocol("whole", (1, 1)), ("labels",)
   )
-  predictions, _ = predict(network.variables, batch["image"])
+  predictions = predict(network.variables, batch["image"])["labels"]
   pairs = 8 * batch["label"].astype(int) + np.asarray(predictions)
   return np.bincount(pairs[batch["label"] != 255], minlength=64).reshape(8, 8)
 
@@ -142,7 +142,9 @@ def test_logged_scores_and_the_result_are_there(page):
   assert training == "1 h 2 min 6 steps, 12 images/s"
   assert "a&b slide, teacher of step 4 31.25 % 61.00 %" in lines
   assert "a&b" in lines  # The title.
-  assert any(line.startswith("U2PL · recipe paper · tiny") for line in lines)
+  assert any(
+    line.lower().startswith("u2pl · recipe paper · tiny") for line in lines
+  )
   assert 'data.name "tiny"' in lines
 
 
@@ -238,6 +240,7 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     ([run, empty, f"--out={tmp_path}/a.html", f"--picture={tmp_path}/a.png"],
      "no prepared dataset"),
     ([f"--workdir={folder}/suponly", "--state=teacher"], "teacher"),
+    ([run, "--checkpoint=a.npz"], "--checkpoint=a.npz: must be best or last"),
   ):  # fmt: skip
     assert expected in fail(capsys, *flags), flags
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import u2pl_jax
 from u2pl_jax.data import datasets, preprocess, reading, shapes
+from u2pl_jax.ops import crop as crop_lib
+from u2pl_jax.ops import normalize
 
 Batch = dict[str, np.ndarray]
 
@@ -133,9 +135,9 @@ def _crop_center(
 ) -> list[np.ndarray]:
   """Cuts away, or pads, what an image has more or less than `shape`, [2]."""
   shape = tuple(shape.tolist())
-  image = preprocess.center_crop(image, shape)
-  label = preprocess.center_crop(label, shape)
+  image = crop_lib.center_crop(image, shape)
+  label = crop_lib.center_crop(label, shape)
   return [
-    preprocess.pad_to_crop(image, shape, preprocess.MEAN_COLOR),
+    preprocess.pad_to_crop(image, shape, normalize.MEAN_COLOR),
     preprocess.pad_to_crop(label, shape, u2pl_jax.IGNORE_LABEL),
   ]

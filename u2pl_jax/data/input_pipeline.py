@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from u2pl_jax.data import datasets, options, preprocess, reading, streams
+from u2pl_jax.ops import normalize
 
 Batch = dict[str, np.ndarray]
 
@@ -154,7 +155,7 @@ def _crop_randomly(
   )
   image = preprocess.resize_image(image, window)
   size = settings.crop_size
-  crops = [preprocess.pad_to_crop(image, size, preprocess.MEAN_COLOR)]
+  crops = [preprocess.pad_to_crop(image, size, normalize.MEAN_COLOR)]
   if label is not None:
     label = preprocess.resize_label(label, window)
     crops.append(preprocess.pad_to_crop(label, size, settings.pad_label))

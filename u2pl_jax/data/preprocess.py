@@ -18,10 +18,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-# What is left of the image where the crop reaches beyond it: the mean colour,
-# which is 0 after normalisation. Rounded (123.675, 116.28, 103.53).
-MEAN_COLOR = (124, 116, 104)
-
 # Numbers that `random_window` draws from for one example.
 NUM_DRAWS = 5
 
@@ -29,9 +25,6 @@ _FEATURES = {
   "image": tf.io.FixedLenFeature((), tf.string),
   "label": tf.io.FixedLenFeature((), tf.string),
 }
-
-# Examples are made in parallel, each on one thread.
-cv2.setNumThreads(1)
 
 
 class Window(NamedTuple):
@@ -168,21 +161,6 @@ def _nearest_source(length: int, scaled_length: int) -> np.ndarray:
   scale = np.float32(length / scaled_length)
   source = np.arange(scaled_length, dtype=np.float32) * scale
   return np.minimum(source.astype(np.int32), length - 1)
-
-
-def center_crop(image: np.ndarray, crop_size: tuple[int, int]) -> np.ndarray:
-  """Cuts the centre of `image`; a side shorter than the crop is kept whole.
-
-  Args:
-    image: [H, W, ...].
-    crop_size: (height, width) of the crop.
-
-  Returns:
-    [min(H, crop height), min(W, crop width), ...].
-  """
-  h, w = (min(n, c) for n, c in zip(image.shape[:2], crop_size, strict=True))
-  y, x = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-  return image[y : y + h, x : x + w]
 
 
 def pad_to_crop(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from array_record.python import array_record_data_source
@@ -93,7 +94,11 @@ def map_crops(
 
 
 def make_options(num_workers: int) -> tf.data.Options:
-  """Same order always, and so many threads, each of which does one example."""
+  """Same order always, and so many threads, each of which does one example.
+
+  OpenCV, whose threads are one setting of the process, gets none of its own.
+  """
+  cv2.setNumThreads(1)
   options = tf.data.Options()
   options.deterministic = True
   options.autotune.enabled = False

@@ -1,57 +1,38 @@
 """Evaluation over a dataset: integer confusion matrices, divided once."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from u2pl_jax import IGNORE_LABEL
-from u2pl_jax.evaluation import inference, metrics
-from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.evaluation import metrics, outputs
 from u2pl_jax.runtime import sharding
 
-Variables = Mapping[str, Any]
-Predict = Callable[[Variables, jax.Array], tuple[jax.Array, jax.Array]]
 CountPixels = Callable[
-  [Variables, Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]
+  [outputs.Variables, Mapping[str, jax.Array]], tuple[jax.Array, jax.Array]
 ]
 OnBatch = Callable[[Mapping[str, np.ndarray], jax.Array], None]
 
 
-def make_predict(model: nn.Module, protocol: protocol_lib.Protocol) -> Predict:
-  """predict(variables, images) in eval mode at the images' size.
-
-  Returns:
-    A jitted function of variables and uint8 images [B, H, W, 3] that returns
-    the predictions, uint8 [B, H, W], and their entropy, float32 [B, H, W],
-    nats. Compiled once for each size.
-  """
-
-  def predict(variables, images):
-    net = inference.make_net(model, variables)
-    logits = protocol.compute_logits(net, normalize.normalize(images))
-    labels = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
-    return labels, percentile.compute_entropy(logits)
-
-  return jax.jit(predict)
-
-
 def make_count_pixels(
-  predict: Predict, num_classes: int, mesh: jax.sharding.Mesh
+  predict: outputs.Predict, num_classes: int, mesh: jax.sharding.Mesh
 ) -> CountPixels:
   """count(variables, batch) -> confusion matrix and predictions of a batch.
 
   A batch holds `image` uint8 [B, H, W, 3], `label` uint8 [B, H, W] and `mask`
   bool [B], false for what fills up a batch, which is not counted. The matrix is
   int32 [K, K], the predictions are uint8 [B, H, W].
+
+  Args:
+    predict: of `outputs.make_predict`, "labels" among its outputs.
+    num_classes: K.
+    mesh: of all devices.
   """
 
   def count(variables, batch):
-    predictions, _ = predict(variables, batch["image"])
+    predictions = predict(variables, batch["image"])["labels"]
     labels = jnp.where(
       batch["mask"][:, None, None],
       batch["label"].astype(jnp.int32),
@@ -69,7 +50,7 @@ def make_count_pixels(
 
 def evaluate(
   count_pixels: CountPixels,
-  variables: Variables,
+  variables: outputs.Variables,
   batches: Iterable[Mapping[str, np.ndarray]],
   mesh: jax.sharding.Mesh,
   on_batch: OnBatch | None = None,

@@ -1,6 +1,5 @@
 """Saves what a network predicts on a validation set, one PNG an image."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -9,7 +8,9 @@ from etils import epath
 from PIL import Image
 
 from u2pl_jax.data import cityscapes_labels
-from u2pl_jax.runtime import sharding, workdir
+from u2pl_jax.evaluation import visualize
+from u2pl_jax.ops import crop
+from u2pl_jax.runtime import sharding
 
 # "index": class ids, grey; "color": class ids with the dataset's palette;
 # "cityscapes": the ids that Cityscapes' own evaluation wants.
@@ -58,7 +59,7 @@ class Saver:
     self._folder = folder
     self._formats = formats
     self._ids = ids
-    self._palette = bytes(np.asarray(palette, np.uint8).reshape(-1))
+    self._palette = palette
 
   def __call__(
     self, batch: Mapping[str, np.ndarray], predictions: jax.Array
@@ -78,23 +79,18 @@ class Saver:
       sharding.local_rows(predictions),
       strict=True,
     )
-    for record, (height, width), padded in rows:
+    for record, size, padded in rows:
       if record < 0:
         continue
-      top = (padded.shape[0] - height) // 2
-      left = (padded.shape[1] - width) // 2
-      labels = padded[top : top + height, left : left + width]
+      labels = crop.center_crop(padded, size)
       for name in self._formats:
         path = self._folder / name / f"{self._ids[record]}.png"
-        self._write(path, name, np.ascontiguousarray(labels))
+        visualize.write_picture(path, self._draw(name, labels))
 
-  def _write(self, path: epath.Path, name: str, labels: np.ndarray) -> None:
+  def _draw(self, name: str, labels: np.ndarray) -> Image.Image:
+    """The picture of one of the formats."""
+    if name == "color":
+      return visualize.draw_classes(labels, self._palette)
     if name == "cityscapes":
       labels = cityscapes_labels.to_label_ids(labels)
-    picture = Image.fromarray(labels)
-    if name == "color":
-      picture.putpalette(self._palette)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = io.BytesIO()
-    picture.save(encoded, "png")
-    workdir.write_bytes(path, encoded.getvalue())
+    return Image.fromarray(np.ascontiguousarray(labels))

@@ -1,10 +1,14 @@
-"""Pictures of what a model does, for TensorBoard. Numpy only."""
+"""Pictures of what a model does, for TensorBoard and as files."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
+from PIL import Image
 
 from u2pl_jax import IGNORE_LABEL
+from u2pl_jax.runtime import workdir
 
 _IGNORE_COLOR = (255, 255, 255)
 _RELIABLE_COLOR = (40, 160, 70)
@@ -110,3 +114,30 @@ def summary_rows(
   gap = np.full((*images.shape[:2], _GAP, 3), 255, np.uint8)
   parts = [part for picture in pictures for part in (picture, gap)]
   return np.concatenate(parts[:-1], axis=2)
+
+
+def draw_classes(
+  labels: np.ndarray, palette: Sequence[Sequence[int]]
+) -> Image.Image:
+  """A picture whose pixels are class ids, with a colour for each.
+
+  Args:
+    labels: uint8 [H, W].
+    palette: [K] RGB.
+  """
+  picture = Image.fromarray(np.ascontiguousarray(labels))
+  picture.putpalette(bytes(np.asarray(palette, np.uint8).reshape(-1)))
+  return picture
+
+
+def write_picture(path: epath.Path, picture: Image.Image) -> None:
+  """Writes a PNG or JPEG file, as its name says; folders are made as needed.
+
+  Raises:
+    OSError: it cannot be written; the message names it.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  encoded = io.BytesIO()
+  file_format = Image.registered_extensions()[path.suffix]
+  picture.save(encoded, file_format, quality=90)  # Of JPEG.
+  workdir.write_bytes(path, encoded.getvalue())

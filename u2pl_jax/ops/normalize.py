@@ -8,6 +8,8 @@ import numpy as np
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
+# What images are padded with: uint8 RGB, at most 0.01 from 0 once normalised.
+MEAN_COLOR = tuple(map(round, MEAN_RGB))
 
 
 def normalize(

@@ -7,6 +7,7 @@ import glob
 import os
 import pathlib
 import re
+import threading
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
@@ -41,9 +42,6 @@ _TURNS = {
   8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
-
-# Pillow warns of large images; here callers decide by `read_size`.
-Image.MAX_IMAGE_PIXELS = None
 
 
 class UnreadableError(ValueError):
@@ -169,26 +167,38 @@ def read(path: pathlib.Path) -> np.ndarray:
     return np.asarray(image if turn is None else image.transpose(turn))
 
 
-def center(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """A view of the centre; of an odd margin, the far side has one pixel more.
+class _Unlimited:
+  """Has Pillow read images of any size, where callers decide by `read_size`.
 
-  Args:
-    image: [H, W, ...].
-    size: (height, width) of the centre, at most (H, W).
-
-  Returns:
-    [*size, ...].
+  Its limit is one for the whole process; so it is put back by the last of the
+  threads that are reading.
   """
-  (height, width), (h, w) = image.shape[:2], size
-  top, left = (height - h) // 2, (width - w) // 2
-  return image[top : top + h, left : left + w]
+
+  def __init__(self):
+    self._lock = threading.Lock()
+    self._readers = 0
+
+  def __enter__(self):
+    with self._lock:
+      if not self._readers:
+        self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+      self._readers += 1
+
+  def __exit__(self, *error):
+    with self._lock:
+      self._readers -= 1
+      if not self._readers:
+        Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_unlimited = _Unlimited()
 
 
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[Image.Image]:
   """Opens the file; whatever its decoder raises becomes one kind of error."""
   try:
-    with Image.open(path, formats=FORMATS) as image:
+    with _unlimited, Image.open(path, formats=FORMATS) as image:
       yield image
   except Image.UnidentifiedImageError as error:
     raise UnreadableError(

@@ -19,16 +19,13 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from PIL import Image
 
-from u2pl_jax.evaluation import inference, visualize
-from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.evaluation import outputs, visualize
+from u2pl_jax.ops import crop, normalize
 from u2pl_jax.predict import batch_plan, photographs, trained
 from u2pl_jax.runtime import sharding
 
-_PAD_COLOR = np.round(normalize.MEAN_RGB).astype(np.uint8)
 _MAX_THREADS = 8
 
 Failure = photographs.UnreadableError | None  # None: the image is done.
@@ -74,7 +71,7 @@ def run(
     OSError: a result cannot be written.
   """
   mesh = sharding.create_mesh()
-  predict = make_predict(network.model, settings.protocol, settings.maps)
+  predict = _make_predict(network, settings)
   variables = jax.device_put(network.variables, sharding.replicate(mesh))
   compile_for = functools.partial(_compile, predict, variables, mesh)
   write = functools.partial(_write_batch, out, network.palette)
@@ -90,29 +87,27 @@ def run(
       yield from failures
 
 
-def make_predict(
-  model: nn.Module, protocol: protocol_lib.Protocol, maps: Sequence[str] = ()
+def _make_predict(
+  network: trained.Trained, settings: batch_plan.Settings
 ) -> Callable[[Mapping[str, Any], jax.Array], dict[str, jax.Array]]:
   """predict(variables, images) -> the results as they are written.
 
   Returns:
     A jitted function of variables and uint8 images [B, H, W, 3] that returns a
-    dict of uint8 [B, H, W]: masks, class ids; and what `maps` names:
+    dict of uint8 [B, H, W]: masks, class ids; and what `settings.maps` names:
     probability, 255 times that of the class; entropy, 255 for log K.
   """
+  compute = outputs.make_predict(
+    network.model, settings.protocol, ("labels", *settings.maps)
+  )
+  highest = {"probability": 1.0, "entropy": np.log(network.num_classes)}
 
   def predict(variables, images):
-    net = inference.make_net(model, variables)
-    logits = protocol.compute_logits(net, normalize.normalize(images))
-    results = {"masks": jnp.argmax(logits, axis=-1).astype(jnp.uint8)}
-    if "probability" in maps:
-      results["probability"] = _to_grey(jnp.max(jax.nn.softmax(logits), -1))
-    if "entropy" in maps:
-      uniform = np.log(logits.shape[-1])
-      results["entropy"] = _to_grey(
-        percentile.compute_entropy(logits) / uniform
-      )
-    return results
+    found = compute(variables, images)
+    greys = {
+      name: _to_grey(found[name] / highest[name]) for name in settings.maps
+    }
+    return {"masks": found["labels"]} | greys
 
   return jax.jit(predict)
 
@@ -147,7 +142,7 @@ def _try_size(image, settings):
 
 def _load_batch(plan: batch_plan.Batch) -> Loaded:
   pixels = np.empty(plan.shape, np.uint8)
-  pixels[:] = _PAD_COLOR
+  pixels[:] = normalize.MEAN_COLOR
   failures = []
   # There may be more rows than images.
   for padded, image, size in zip(pixels, plan.images, plan.sizes):
@@ -157,7 +152,7 @@ def _load_batch(plan: batch_plan.Batch) -> Loaded:
         raise photographs.UnreadableError(
           f"{image.path}: has changed meanwhile"
         )
-      photographs.center(padded, size)[:] = own
+      crop.center_crop(padded, size)[:] = own
       failures.append(None)
     except photographs.UnreadableError as error:
       failures.append(error)
@@ -217,9 +212,9 @@ def _write_batch(
   plan = batch.plan
   for index, (image, size) in enumerate(zip(plan.images, plan.sizes)):
     if batch.failures[index] is None:
-      photograph = photographs.center(batch.pixels[index], size)
+      photograph = crop.center_crop(batch.pixels[index], size)
       own = {
-        kind: photographs.center(result[index], size)
+        kind: crop.center_crop(result[index], size)
         for kind, result in results.items()
       }
       _write(out, image.name, _draw(photograph, own, palette))
@@ -232,8 +227,7 @@ def _draw(
   """The pictures of one image by kind."""
   masks = results["masks"]
   pictures = {kind: Image.fromarray(grey) for kind, grey in results.items()}
-  pictures["colors"] = Image.fromarray(masks)
-  pictures["colors"].putpalette(bytes(np.ravel(palette).astype(np.uint8)))
+  pictures["colors"] = visualize.draw_classes(masks, palette)
   overlay = visualize.overlay(photograph, masks, palette)
   pictures["overlays"] = Image.fromarray(overlay)
   return pictures
@@ -244,9 +238,7 @@ def _write(
 ) -> None:
   for kind, picture in pictures.items():
     ending = "jpg" if kind == "overlays" else "png"
-    path = out / kind / f"{name}.{ending}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=90)
+    visualize.write_picture(out / kind / f"{name}.{ending}", picture)
 
 
 @contextlib.contextmanager

@@ -11,9 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax.data import datasets, eval_pipeline, preprocess
-from u2pl_jax.evaluation import evaluator, metrics
+from u2pl_jax.data import datasets, eval_pipeline
+from u2pl_jax.evaluation import metrics
+from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.evaluation import protocol as protocol_lib
+from u2pl_jax.ops import crop
 from u2pl_jax.predict import trained
 from u2pl_jax.report import thresholds
 from u2pl_jax.runtime import progress
@@ -165,9 +167,7 @@ def _predict(
   ):
     outputs = [jax.device_get(program(batch)) for program in programs]
     for row in np.flatnonzero(batch["mask"]):
-      cut = functools.partial(
-        preprocess.center_crop, crop_size=batch["size"][row]
-      )
+      cut = functools.partial(crop.center_crop, size=batch["size"][row])
       yield _Sample(
         int(batch["record"][row]),
         cut(batch["image"][row]),
@@ -183,7 +183,9 @@ def _make_program(
   network: trained.Trained, protocol: protocol_lib.Protocol, num_classes: int
 ) -> Callable[[Mapping[str, np.ndarray]], tuple[jax.Array, ...]]:
   """program(batch) -> predictions, entropy and [B, K, K] confusions."""
-  predict = evaluator.make_predict(network.model, protocol)
+  predict = outputs_lib.make_predict(
+    network.model, protocol, ("labels", "entropy")
+  )
   variables = jax.device_put(network.variables)
 
   @jax.jit
@@ -193,8 +195,9 @@ def _make_program(
     )
 
   def program(batch):
-    predictions, entropy = predict(variables, batch["image"])
-    return predictions, entropy, count(batch["label"], predictions)
+    found = predict(variables, batch["image"])
+    confusions = count(batch["label"], found["labels"])
+    return found["labels"], found["entropy"], confusions
 
   return program
 

@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 from plotly import offline
 
+from u2pl_jax import methods
 from u2pl_jax.report import (
   charts,
   curve_charts,
@@ -101,14 +102,19 @@ def _make_gallery(
 def _summarize(run: runs.Run) -> str:
   """What was trained on what, in a line."""
   config = run.config
-  method = {"u2pl": "U2PL", "suponly": "labelled images only"}
   words = [
-    method.get(config["method"], config["method"]),
+    _name_method(config["method"]),
     f"recipe {config['recipe']}",
     f"{config['data']['name']}, split {config['data']['split']}",
     config["model"]["encoder"],
     f"seed {config['seed']}",
   ]
-  if config["method"] == "suponly":
-    del words[1]
   return " · ".join(words)
+
+
+def _name_method(name: str) -> str:
+  """What people call a method; its own name where its module is not there."""
+  try:
+    return methods.find(name).TITLE
+  except (ValueError, AttributeError):
+    return name

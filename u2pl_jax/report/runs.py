@@ -1,7 +1,6 @@
 """What a report tells of a run, read from its workdir."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,15 +70,11 @@ def load_run(workdir: epath.PathLike, which: str, state: str | None) -> Run:
 def _read_result(path: epath.Path) -> Mapping[str, Any] | None:
   if not path.exists():
     return None
-  try:
-    result = json.loads(path.read_text())
-    missing = [key for key in _RESULT_KEYS if key not in result]
-    if missing:
-      raise ValueError(f"lacks {missing[0]!r}")
-  except (TypeError, ValueError) as error:
-    raise ValueError(
-      f"{path} is damaged ({error}); main.py --mode=eval writes it anew"
-    ) from error
+  hint = "main.py --mode=eval writes it anew"
+  result = workdir_lib.read_json(path, hint)
+  for key in _RESULT_KEYS:
+    if not isinstance(result, dict) or key not in result:
+      raise ValueError(f"{path} is damaged (lacks {key!r}); {hint}")
   return result
 
 

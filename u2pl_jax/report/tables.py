@@ -10,6 +10,7 @@ import numpy as np
 from u2pl_jax.evaluation import metrics
 from u2pl_jax.report import charts, runs
 from u2pl_jax.report import examples as examples_lib
+from u2pl_jax.runtime import progress
 from u2pl_jax.runtime import workdir as workdir_lib
 
 NOTHING = "–"
@@ -83,15 +84,6 @@ def format_difference(values: Sequence[float | None]) -> str:
   return f"{values[1] - values[0]:+.2f}".replace("-", "−")
 
 
-def format_seconds(seconds: float) -> str:
-  """In two units, such as "2 h 5 min" or "3 min 6 s"."""
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f"{hours} h {minutes} min"
-  return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
 def _is_missing(value: float | None) -> bool:
   return value is None or math.isnan(value)
 
@@ -159,7 +151,7 @@ def _describe_training(run: runs.Run) -> tuple[str, str]:
   speed = run.result["images_per_second"]
   if speed is not None:
     note += f", {speed:.0f} images/s"
-  return format_seconds(run.result["seconds"]), note
+  return progress.format_seconds(run.result["seconds"]), note
 
 
 def make_class_table(

@@ -8,6 +8,8 @@ from u2pl_jax.report import runs
 
 NUM_BINS = 4096  # Of the histogram of entropies.
 TAG = "semi/drop_threshold"  # What a run logs it under.
+# Of a run whose method has no such threshold: where U2PL's begins.
+_DEFAULT_PERCENT = 80.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ def count_entropies(entropy: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def choose_threshold(run: runs.Run, counts: np.ndarray) -> Threshold:
-  """The last threshold of the run; without one, that of a first semi step.
+  """The last threshold that a run logged, or a percentile of all pixels.
 
   Args:
     run: whose pseudo-labels these are.
@@ -49,8 +51,8 @@ def choose_threshold(run: runs.Run, counts: np.ndarray) -> Threshold:
 
   Returns:
     The threshold of the unsupervised loss that the run logged last. A run that
-    logged none, such as one on labelled images alone, gets the percentile
-    `semi.drop_percent` of all evaluated pixels instead.
+    logged none, such as one on labelled images alone, gets a percentile of all
+    evaluated pixels instead: `semi.drop_percent` of its config, or the 80th.
 
   Reference: paper eq. 4 and 5.
   """
@@ -61,7 +63,8 @@ def choose_threshold(run: runs.Run, counts: np.ndarray) -> Threshold:
     value = float(curve.values[-1])
     source = f"the last that was logged, in step {curve.steps[-1]:,}"
   else:
-    percent = run.config["semi"]["drop_percent"]
+    semi = run.config.get("semi", {})
+    percent = semi.get("drop_percent", _DEFAULT_PERCENT)
     value = float(np.interp(percent / 100, below, edges))
     source = f"the {percent:g}th percentile of all evaluated pixels"
   return Threshold(value, float(np.interp(value, edges, below)), source)

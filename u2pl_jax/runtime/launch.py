@@ -1,11 +1,9 @@
 """The start of a program: whose the accelerators are, in which order."""
 
-import os
-
 import jax
 from jax.experimental import multihost_utils
 
-from u2pl_jax.runtime import distributed
+from u2pl_jax.runtime import distributed, quiet
 
 
 def start(
@@ -30,9 +28,7 @@ def start(
   # longer than the 30 s that CPUs (gloo) wait for each other the first time.
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices("start")
-  # It only reads images here; no notes on start-up, please.
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  quiet.silence_tensorflow()
   import tensorflow as tf
 
   for kind in ("GPU", "TPU"):

@@ -1,7 +1,16 @@
-"""A progress line with rate and remaining time."""
+"""A progress line with rate and remaining time, and how times are told."""
 
 import sys
 import time
+
+
+def format_seconds(seconds: float) -> str:
+  """A duration in two units, such as "2 h 5 min" or "3 min 6 s"."""
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f"{hours} h {minutes} min"
+  return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 class Progress:
@@ -12,11 +21,11 @@ class Progress:
   """
 
   def __init__(self, what: str, total: int, *, patience: float = 0.0):
-    """Begins to count.
+    """Starts the clock.
 
     Args:
-      what: is done, before the figures.
-      total: number of items.
+      what: says what is done; it stands before the figures.
+      total: number of images.
       patience: seconds before anything is shown; a job that is done by then
         shows nothing.
     """
@@ -30,7 +39,7 @@ class Progress:
     self._shown = self._start
 
   def advance(self, count: int = 1):
-    """Counts items as done."""
+    """Counts further images as done."""
     self._done += count
     now = time.monotonic()
     last = self._done == self._total
@@ -45,7 +54,7 @@ class Progress:
     remaining = (self._total - self._done) / rate
     line = (
       f"{self._what}: {self._done}/{self._total}, {rate:.0f} images/s, "
-      f"{remaining:.0f} s left"
+      f"{format_seconds(remaining)} left"
     )
     if self._terminal:
       print(f"\r{line:<78}", end="\n" if last else "", file=sys.stderr)

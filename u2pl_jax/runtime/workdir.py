@@ -82,13 +82,24 @@ def _read(workdir: epath.Path, name: str, if_absent: str) -> dict[str, Any]:
   path = workdir / name
   if not path.exists():
     raise FileNotFoundError(f"{if_absent} (no {name})")
+  return read_json(path, "restore it from a copy, or use another --workdir")
+
+
+def read_json(path: epath.Path, hint: str) -> Any:
+  """What a JSON file holds.
+
+  Args:
+    path: of the file.
+    hint: what to do where it is damaged.
+
+  Raises:
+    OSError: it cannot be read.
+    ValueError: it is damaged; one line that names it.
+  """
   try:
     return json.loads(path.read_text())
   except ValueError as error:
-    raise ValueError(
-      f"{path} is damaged ({error}); restore it from a copy, or use another"
-      " --workdir"
-    ) from error
+    raise ValueError(f"{path} is damaged ({error}); {hint}") from error
 
 
 def check_same_config(

@@ -22,14 +22,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 
-if not __package__:  # Run as a file.
-  sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
-
-# Before TensorFlow is imported; as in training, see main.py.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
-from u2pl_jax.tools import benchmark_pipeline, benchmark_predict
+from u2pl_jax.runtime import command_line, quiet
 
 _PACKAGES = (
   "jax",
@@ -41,26 +34,27 @@ _PACKAGES = (
   "torch",
 )
 # Flags that say something about this machine alone.
-_PLACES = ("data_dir", "workdir", "checkpoint", "images")
+_PLACES = ("data_dir", "workdir", "weights", "images")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the benchmark that the command line names; returns 0, or 1 on error.
+  """Runs the benchmark that the command line names; returns 0.
 
   Args:
     argv: the command line without the program; default: that of the process.
+
+  Raises:
+    SystemExit: one line that names the flag or file at fault.
   """
+  quiet.silence_tensorflow()
   arguments = vars(_make_parser().parse_args(argv))
   run, out = arguments.pop("run"), arguments.pop("out")
   name = arguments.pop("benchmark")
-  try:
+  with command_line.one_line_errors():
     results = run(**arguments)
     if out is not None:
       settings = {k: v for k, v in arguments.items() if k not in _PLACES}
       append_record(describe_run(name) | {"settings": settings} | results, out)
-  except (ImportError, OSError, ValueError) as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
   print(format_table(results))
   return 0
 
@@ -130,9 +124,10 @@ def _package_versions() -> dict[str, str]:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  # Here, since they import TensorFlow.
+  from u2pl_jax.tools import benchmark_pipeline, benchmark_predict
+
+  parser = command_line.make_parser("u2pl_jax.tools.benchmark", __doc__)
   commands = parser.add_subparsers(dest="benchmark", required=True)
   pipeline = commands.add_parser("pipeline", help="batches of crops and masks")
   benchmark_pipeline.add_arguments(pipeline)

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from u2pl_jax.evaluation import inference
+from u2pl_jax.evaluation import outputs
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.ops import normalize
 from u2pl_jax.predict import batch_plan, photographs, stream, trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.tools import benchmark_pipeline, network_arguments
@@ -137,16 +136,12 @@ def _make_measure_network(
   pixels = np.resize(pixels, plan.shape)  # Repeats some to fill up.
   batch = sharding.to_global({"images": pixels}, mesh)["images"]
   variables = jax.device_put(network.variables, sharding.replicate(mesh))
-  model = network.model
-
-  @jax.jit
-  def compute_logits(variables, images):
-    return inference.make_net(model, variables)(normalize.normalize(images))
+  compute = outputs.make_predict(network.model, settings.protocol, ("logits",))
 
   def time_calls(count):
     start = time.perf_counter()
     for _ in range(count):
-      jax.block_until_ready(compute_logits(variables, batch))
+      jax.block_until_ready(compute(variables, batch))
     return time.perf_counter() - start
 
   time_calls(1)  # Compiles.

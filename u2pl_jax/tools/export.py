@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from etils import epath
 
 from data_prep import convert_torch_resnet
-from u2pl_jax.evaluation import inference
+from u2pl_jax.evaluation import outputs, protocol
 from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import command_line, workdir
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       trained.save_safetensors(network, out)
       print(f"wrote {out}")
     else:
-      _write_torch(network, out)
+      convert_torch_resnet.save(network.variables, out, state=network.state)
   return 0
 
 
@@ -98,15 +98,14 @@ def export_program(
     uint8 [B, H, W], the most probable class of each pixel, and `confidence`,
     float32 [B, H, W] in (0, 1], the prob of that class.
   """
-  model = network.model
+  whole = protocol.Protocol("whole", network.window)
+  compute = outputs.make_predict(
+    network.model, whole, ("labels", "probability")
+  )
 
   def predict(images):
-    net = inference.make_net(model, network.variables)
-    logits = net(normalize.normalize(images))  # [B, H, W, K]
-    return {
-      "mask": jnp.argmax(logits, axis=-1).astype(jnp.uint8),
-      "confidence": jnp.max(jax.nn.softmax(logits), axis=-1),
-    }
+    found = compute(network.variables, images)
+    return {"mask": found["labels"], "confidence": found["probability"]}
 
   (batch,) = jax.export.symbolic_shape("batch")
   images = jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8)
@@ -124,14 +123,14 @@ def describe(
     return {"dtype": aval.dtype.name, "shape": shape, "meaning": meaning}
 
   (images,) = exported.in_avals
-  outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+  results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
   return {
     "origin": network.origin,
     "input": array(images, "RGB images, not normalised")
-    | {"pad_color": [round(mean) for mean in normalize.MEAN_RGB]},
+    | {"pad_color": normalize.MEAN_COLOR},
     "outputs": {
-      "mask": array(outputs["mask"], "most probable class of each pixel"),
-      "confidence": array(outputs["confidence"], "probability of that class"),
+      "mask": array(results["mask"], "most probable class of each pixel"),
+      "confidence": array(results["confidence"], "probability of that class"),
     },
     "class_names": network.class_names,
     "palette": network.palette,
@@ -153,13 +152,6 @@ def _write_stablehlo(
   print(f"wrote {out}, {description}; images of {size[0]}x{size[1]} pixels")
 
 
-def _write_torch(network: trained.Trained, out: epath.Path) -> None:
-  try:
-    convert_torch_resnet.save(network.variables, out, state=network.state)
-  except ImportError as error:  # PyTorch is needed here alone.
-    sys.exit(f"error: {error}")
-
-
 def _check_out(path: str, file_format: str) -> epath.Path:
   out, ending = epath.Path(path), _ENDINGS[file_format]
   if out.suffix != ending:
@@ -170,11 +162,7 @@ def _check_out(path: str, file_format: str) -> epath.Path:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog="python -m u2pl_jax.tools.export",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
+  parser = command_line.make_parser("u2pl_jax.tools.export", __doc__)
   network_arguments.add_arguments(parser)
   parser.add_argument(
     "--format",

@@ -4,32 +4,47 @@ import argparse
 
 from u2pl_jax.predict import trained
 
+CHECKPOINTS = ("best", "last")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """Adds --workdir or --checkpoint, --which and --state."""
-  source = parser.add_mutually_exclusive_group(required=True)
-  source.add_argument("--workdir", metavar="DIR", help="of a run of main.py")
-  source.add_argument(
-    "--checkpoint",
+  """Adds --workdir and --weights, one of which is needed, and the choice."""
+  parser.add_argument("--workdir", metavar="DIR", help="folder of a run")
+  parser.add_argument(
+    "--weights",
     metavar="FILE",
-    help=".safetensors of u2pl_jax.tools.export, or .npz of"
-    " data_prep.convert_torch_resnet",
+    help="instead of a run: .safetensors file of u2pl_jax.tools.export, or .npz"
+    " file of data_prep.convert_torch_resnet",
   )
   add_choice(parser)
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-  """Adds --which and --state: which network of a workdir."""
+  """Adds --checkpoint and --state: which network of a workdir."""
+  # Not by `choices`: a file's name deserves a better answer.
   parser.add_argument(
-    "--which",
-    choices=("best", "last"),
-    help="checkpoint of the workdir; default: best",
+    "--checkpoint",
+    metavar="best|last",
+    help="which checkpoint of the run; default: best",
   )
   parser.add_argument(
     "--state",
     choices=("teacher", "student"),
-    help="network of the workdir; default: the one that training evaluated",
+    help="which network of the run; default: the one that training evaluated",
   )
+
+
+def choose_checkpoint(arguments: argparse.Namespace) -> str:
+  """One of `CHECKPOINTS`.
+
+  Raises:
+    ValueError: --checkpoint is something else; one line.
+  """
+  chosen = arguments.checkpoint or "best"
+  if chosen not in CHECKPOINTS:
+    hint = "; give a file by --weights" if hasattr(arguments, "weights") else ""
+    raise ValueError(f"--checkpoint={chosen}: must be best or last{hint}")
+  return chosen
 
 
 def load(arguments: argparse.Namespace) -> trained.Trained:
@@ -40,17 +55,18 @@ def load(arguments: argparse.Namespace) -> trained.Trained:
 
   Raises:
     OSError: there is no such run, checkpoint or file; one line.
-    ValueError: it is damaged or another network than it says, or a flag goes
-      with --workdir only; one line.
+    ValueError: it is damaged or another network than it says, or the flags do
+      not go together; one line.
   """
+  chosen = choose_checkpoint(arguments)
+  if (arguments.workdir is None) == (arguments.weights is None):
+    raise ValueError("give either --workdir=DIR of a run or --weights=FILE")
   if arguments.workdir is not None:
-    return trained.load_run(
-      arguments.workdir, arguments.which or "best", arguments.state
-    )
-  for flag in ("which", "state"):
+    return trained.load_run(arguments.workdir, chosen, arguments.state)
+  for flag in ("checkpoint", "state"):
     if getattr(arguments, flag) is not None:
       raise ValueError(
-        f"--{flag} chooses within a --workdir; a file given by --checkpoint"
-        " holds one network"
+        f"--{flag} chooses within a --workdir; a file given by --weights holds"
+        " one network"
       )
-  return trained.load_file(arguments.checkpoint)
+  return trained.load_file(arguments.weights)

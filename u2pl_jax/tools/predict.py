@@ -1,7 +1,7 @@
 """Predicts the classes of each pixel of photographs.
 
   python -m u2pl_jax.tools.predict --workdir=DIR --images=FOLDER --out=RESULTS
-  python -m u2pl_jax.tools.predict --checkpoint=net.safetensors \
+  python -m u2pl_jax.tools.predict --weights=net.safetensors \
     --images='FOLDER/**/*.jpg' --out=RESULTS --maps=probability,entropy
 
 For FOLDER/PATH.jpg it writes, at the size of the upright photograph,
@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit: one line that names the flag or file at fault.
   """
   arguments = _make_parser().parse_args(argv)
-  # Of damaged metadata, which say nothing about the pixels.
-  warnings.filterwarnings("ignore", module=r"PIL\.")
-  with command_line.one_line_errors():
+  with command_line.one_line_errors(), warnings.catch_warnings():
+    # Of damaged metadata, which say nothing about the pixels.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     failures = _predict(arguments)
   for failure in failures:
     print(failure, file=sys.stderr)
@@ -127,9 +127,7 @@ def _parse_scales(text: str) -> tuple[float, ...]:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = command_line.make_parser("u2pl_jax.tools.predict", __doc__)
   network_arguments.add_arguments(parser)
   parser.add_argument(
     "--images",

@@ -1,0 +1,40 @@
+"""What a page says of a run in a line."""
+
+import types
+
+import pytest
+
+from tests.report import reported
+from u2pl_jax import methods
+from u2pl_jax.report import page
+
+CONFIG = {
+  "method": "taught",
+  "recipe": "paper",
+  "seed": 3,
+  "data": {"name": "toy", "split": "1_8"},
+  "model": {"encoder": "resnet18"},
+}
+
+
+def summarize():
+  return page._summarize(reported.make_run(config=CONFIG))
+
+
+def test_a_method_has_its_own_title(monkeypatch):
+  module = types.SimpleNamespace(TITLE="Taught by others")
+  monkeypatch.setattr(methods, "find", {"taught": module}.__getitem__)
+  assert summarize() == (
+    "Taught by others · recipe paper · toy, split 1_8 · resnet18 · seed 3"
+  )
+
+
+@pytest.mark.parametrize("module", [None, types.SimpleNamespace()])
+def test_a_method_that_is_not_there_keeps_its_name(module, monkeypatch):
+  def find(name):
+    if module is None:
+      raise ValueError(name)
+    return module
+
+  monkeypatch.setattr(methods, "find", find)
+  assert summarize().startswith("taught · recipe paper")

@@ -1,0 +1,165 @@
+"""The flags of main.py: what they take, and a line for each mistake."""
+
+import sys
+
+import pytest
+from absl import flags
+
+from u2pl_jax.tools import main_flags
+
+CONFIG = "--config=configs/synthetic.py"
+
+# ml_collections loads files in a way that Python is about to drop.
+pytestmark = pytest.mark.filterwarnings(
+  r"ignore:the load_module\(\) method:DeprecationWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def fresh_module(monkeypatch):
+  """ml_collections loads each file into the module of the one before."""
+  monkeypatch.delitem(sys.modules, "config_config", raising=False)
+
+
+def parse(*words):
+  """The config of a command line, parsed apart from the process's flags."""
+  argv = ["main.py", *words]
+  values = flags.FlagValues()
+  flags.DEFINE_string("workdir", None, "", values)
+  holder = main_flags.define_config(values, argv)
+  main_flags.parse(argv, values)
+  return holder.value
+
+
+def test_accepts_arguments_and_known_keys():
+  config = parse(
+    f"{CONFIG}:recipe=reference", "--config.model.width=8", "--workdir=x"
+  )
+  assert (config.recipe, config.model.width) == ("reference", 8)
+  assert config.is_locked
+
+
+def test_accepts_a_value_in_the_next_word():
+  assert (
+    parse("--config", "configs/synthetic.py", "--config.seed", "3").seed == 3
+  )
+
+
+def test_accepts_booleans_without_a_value():
+  assert parse(CONFIG, "--config.model.remat").model.remat
+  assert not parse(CONFIG, "--noconfig.model.multi_grid").model.multi_grid
+
+
+def test_the_file_is_executed_once(tmp_path):
+  path, log = tmp_path / "logged.py", tmp_path / "log"
+  path.write_text(
+    "from configs import common\n"
+    f"with open({str(log)!r}, 'a') as file: file.write('loaded ')\n"
+    "def get_config(arg=None):\n"
+    "  return common.finish(common.base(), arg, splits=('24',))\n"
+  )
+  assert parse(f"--config={path}", "--config.seed=7").seed == 7
+  assert log.read_text() == "loaded "
+
+
+@pytest.mark.parametrize(
+  "argv, words",
+  [
+    (["--workdir=x"], "--config=FILE is missing"),
+    (["--config.seed=1"], "--config=FILE is missing"),
+    ([CONFIG, CONFIG], "synthetic.py: given twice"),
+    (["--config=configs/none.py"], "configs/none.py: no such file"),
+    (
+      ["--config=configs/common.py"],
+      "the file defines no get_config",
+    ),
+    ([f"{CONFIG}:17"], "split must be one of 24"),
+    ([f"{CONFIG}:method=magic"], "method must be one of"),
+    ([f"{CONFIG}:color=red"], "'color' is unknown"),
+    ([f"{CONFIG}:24,24"], "'split' is given twice"),
+    (
+      [CONFIG, "--config.model.widht=8"],
+      "unknown config key 'model.widht'; the nearest is 'model.width'",
+    ),
+    ([CONFIG, "--config.sede", "1"], "the nearest is 'seed'"),
+    (
+      [CONFIG, "--config.seed=1", "--config.batch_size_l=8"],
+      "'batch_size_l'; the nearest is 'data.batch_size_l'",
+    ),
+    ([CONFIG, "--config.seed=one"], "--config.seed=one: invalid literal"),
+    (["--config.seed=1", CONFIG], "--config.seed=1 in argv before"),
+    ([CONFIG, "--config.recipe=reference"], "synthetic.py:recipe=VALUE"),
+    ([CONFIG, "--config.method=suponly"], "synthetic.py:method=VALUE"),
+    ([CONFIG, "--wrkdir=x"], "Did you mean: workdir"),
+    ([CONFIG, "x.safetensors"], "unexpected argument 'x.safetensors'"),
+  ],
+)
+def test_refuses_in_one_line(argv, words):
+  with pytest.raises((ValueError, FileNotFoundError)) as caught:
+    parse(*argv)
+  assert words in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["None.nothing", "1 + ''", "{}['absent']"])
+def test_faults_in_the_code_of_a_config_keep_their_traceback(fault, tmp_path):
+  path = tmp_path / "faulty.py"
+  path.write_text(f"def get_config(arg=None):\n  return {fault}\n")
+  with pytest.raises(Exception) as caught:
+    parse(f"--config={path}")
+  assert not isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+  "text, steps", [(None, None), ("0:1", (0, 1)), ("100:105", (100, 105))]
+)
+def test_reads_the_steps_to_profile(text, steps):
+  assert main_flags.parse_profile(text) == steps
+
+
+@pytest.mark.parametrize("text", ["", "5", "5:", "7:7", "9:8", "-1:3", "a:b"])
+def test_refuses_other_steps_in_one_line(text):
+  with pytest.raises(ValueError, match=f"--profile={text}: must be START:STOP"):
+    main_flags.parse_profile(text)
+
+
+FLAGS = {
+  "workdir": "x",
+  "dry_run": False,
+  "mode": "train",
+  "profile": None,
+  "state": None,
+  "save_predictions": "",
+}
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"workdir": None, "dry_run": True},
+    {"profile": "1:2"},
+    {"mode": "eval"},
+    {"mode": "eval", "state": "student", "save_predictions": "index"},
+  ],
+)
+def test_accepts_flags_that_go_together(changes):
+  main_flags.check_together(FLAGS | changes)
+
+
+@pytest.mark.parametrize(
+  "changes, words",
+  [
+    ({"workdir": None}, "--workdir=DIR is missing"),
+    ({"workdir": "", "mode": "eval"}, "--workdir=DIR is missing"),
+    ({"profile": "1:2", "mode": "eval"}, "--profile goes with training"),
+    ({"profile": "1:2", "dry_run": True}, "--profile goes with training"),
+    ({"profile": "1:2", "workdir": "gs://b/run"}, "a local folder, .*gs://b"),
+    ({"mode": "eval", "dry_run": True}, "leave --mode=eval out"),
+    ({"state": "student"}, "--state goes with --mode=eval"),
+    ({"save_predictions": "index"}, "--save_predictions goes with --mode=eval"),
+  ],
+)
+def test_refuses_flags_that_do_not_go_together(changes, words):
+  with pytest.raises(ValueError, match=words):
+    main_flags.check_together(FLAGS | changes)

@@ -1,0 +1,176 @@
+"""The flags of main.py that need more than a name: --config, --profile.
+
+Whatever is wrong with a command line is told in one line that names the flag.
+"""
+
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_dict, config_flags
+
+from u2pl_jax.runtime import options, workdir
+
+# Presets over other keys: setting them alone would only change their name.
+_PRESETS = ("method", "recipe")
+_EXAMPLE = "e.g. --config=configs/synthetic.py"
+_MISSING = f"--config=FILE is missing; {_EXAMPLE}"
+
+
+class _ConfigParser(flags.ArgumentParser):
+  """Loads a config once and keeps it, to name the keys that there are."""
+
+  def __init__(self, load: flags.ArgumentParser):
+    """Wraps the library's parser, which loads a file."""
+    self._load = load
+    self.file = ""
+    self.config: config_dict.ConfigDict | None = None
+
+  def parse(self, path: str) -> config_dict.ConfigDict:
+    """The locked config of "FILE:ARGUMENT".
+
+    Raises:
+      FileNotFoundError, ValueError: one line.
+    """
+    # The library puts the flag in front of what a ValueError says.
+    if self.file:
+      raise ValueError(f"given twice, not once; {_EXAMPLE}")
+    self.file = path.partition(":")[0]
+    if not pathlib.Path(self.file).is_file():
+      raise FileNotFoundError(f"--config={self.file}: no such file")
+    try:
+      self.config = self._load.parse(path)
+    except AttributeError as error:
+      if error.name != "get_config":
+        raise
+      raise ValueError("the file defines no get_config") from error
+    except ValueError as error:
+      # The library's holds the traceback of the config's own as text.
+      raise ValueError(str(error.__context__)) from error.__context__
+    return self.config
+
+
+def define_config(
+  flag_values: flags.FlagValues = flags.FLAGS,
+  argv: Sequence[str] | None = None,
+) -> flags.FlagHolder:
+  """Defines --config=FILE:ARGUMENT and --config.key=value.
+
+  Args:
+    flag_values: where to.
+    argv: the command line with the program; default: that of the process.
+  """
+  holder = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "FILE.py or FILE.py:ARGUMENT.",
+    flag_values,
+    lock_config=True,
+    sys_argv=argv,
+  )
+  flag = flag_values["config"]
+  flag.parser = _ConfigParser(flag.parser)
+  return holder
+
+
+def parse(
+  argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> list[str]:
+  """Parses the command line; returns the program's name, all that is left.
+
+  Args:
+    argv: the command line with the program.
+    flag_values: flags, `define_config` among them.
+
+  Raises:
+    FileNotFoundError, ValueError: one line that names the flag, the file, or
+      an unknown key and the nearest one there is.
+  """
+  flag = flag_values["config"]
+  try:
+    rest = flag_values(argv)
+  except AttributeError as error:  # Of a key that the config does not have.
+    key, known = _find_unknown_key(argv, flag.parser.config)
+    if key is None:
+      raise
+    raise ValueError(options.unknown_key(key, known)) from error
+  except flags.Error as error:
+    if "\n" in str(error):  # A fault in the config's code.
+      raise
+    message = str(error) if flag.parser.file else _MISSING
+    raise ValueError(message) from error
+  if not flag.parser.file:
+    raise ValueError(_MISSING)
+  if len(rest) > 1:
+    raise ValueError(f"unexpected argument {rest[1]!r}")
+  _check_presets(flag)
+  return rest
+
+
+def _find_unknown_key(
+  argv: Sequence[str], config: config_dict.ConfigDict | None
+) -> tuple[str | None, list[str]]:
+  """The first key on the command line that a config lacks, and those it has."""
+  if config is None:
+    return None, []
+  known = workdir.flatten(config.to_dict())
+  given = (re.match(r"--?(?:no)?config\.([\w.]+)", word) for word in argv)
+  keys = [match[1] for match in given if match and match[1] not in known]
+  sections = {key.rpartition(".")[0] for key in known}
+  return next((k for k in keys if k not in sections), None), list(known)
+
+
+def _check_presets(flag: flags.Flag) -> None:
+  """Raises ValueError if a key is set that only an argument can set."""
+  for key in _PRESETS:
+    if key in flag.override_values:
+      raise ValueError(
+        f"--config.{key}: {key} is a preset over other keys; set it in the"
+        f" argument, --config={flag.parser.file}:{key}=VALUE"
+      )
+
+
+def check_together(given: Mapping[str, Any]) -> None:
+  """Checks flags of main.py that depend on each other.
+
+  Args:
+    given: every flag's value by name.
+
+  Raises:
+    ValueError: one line that names the flag at fault.
+  """
+  if not given["workdir"] and not given["dry_run"]:
+    raise ValueError("--workdir=DIR is missing; only --dry_run does without")
+  evaluates = given["mode"] == "eval"
+  if given["profile"] and (given["dry_run"] or evaluates):
+    raise ValueError(
+      "--profile goes with training, not --mode=eval or a dry run"
+    )
+  if given["dry_run"] and evaluates:
+    raise ValueError("--dry_run compiles training; leave --mode=eval out")
+  if given["profile"] and "://" in given["workdir"]:
+    raise ValueError(
+      f"--profile writes to a local folder, not to --workdir={given['workdir']}"
+    )
+  for flag in ("state", "save_predictions"):
+    if given[flag] and not evaluates:
+      raise ValueError(f"--{flag} goes with --mode=eval")
+
+
+def parse_profile(text: str | None) -> tuple[int, int] | None:
+  """Reads --profile=START:STOP; None for None.
+
+  Raises:
+    ValueError: it is something else, or not 0 <= START < STOP.
+  """
+  if text is None:
+    return None
+  match = re.fullmatch(r"(\d+):(\d+)", text)
+  if match is None or int(match[1]) >= int(match[2]):
+    raise ValueError(
+      f"--profile={text}: must be START:STOP with 0 <= START < STOP; e.g."
+      " --profile=100:105 traces the updates 101 to 105"
+    )
+  return int(match[1]), int(match[2])
