@@ -114,7 +114,14 @@ KINDS = {
   ),
   "optimizer": Kind("optimizer*.npz", ("step*/value/*", "lr")),
   "trajectory": Kind(
-    "trajectory_*.npz", ("loss_sup", "student_param/*", "pseudo_label")
+    "trajectory_*.npz",
+    (
+      "loss_sup",
+      "student_param/*",
+      "student_delta_norm/all",
+      "teacher_delta_norm/all",
+      "pseudo_label",
+    ),
   ),
   "eval_iou": Kind("eval_iou*.npz", ("*iou",)),
   "eval_slide": Kind(
