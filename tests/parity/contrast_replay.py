@@ -36,20 +36,25 @@ def recorded_settings(config):
   )
 
 
-def make_options(config_json, num_classes, max_keys, recipe="reference"):
-  """The published code's, but for which pixels are keys: by `recipe`."""
+# Which pixels are keys by the published code, and by the paper.
+KEY_RULES = {
+  "reference": dict(labeled_negatives=False, own_pseudo_label=True),
+  "paper": dict(labeled_negatives=True, own_pseudo_label=False),
+}
+
+
+def make_options(config_json, num_classes, max_keys, keys="reference"):
+  """The published code's, all numbers as recorded; the keys by `KEY_RULES`."""
   config = json.loads(str(config_json))
-  settings = recorded_settings(config) | dict(
-    num_classes=int(num_classes), weight=1.0, max_keys_per_class=max_keys
+  return tiny.make_contrast_options(
+    "reference",
+    **recorded_settings(config),
+    **KEY_RULES[keys],
+    max_negative_prob=config["current_class_negative_threshold"],
+    num_classes=int(num_classes),
+    weight=1.0,
+    max_keys_per_class=max_keys,
   )
-  if recipe == "reference":
-    limit = config["current_class_negative_threshold"]
-    settings["max_negative_prob"] = limit
-  else:
-    rules = tiny.recipe_settings(recipe, "contrast")
-    names = "labeled_negatives", "own_pseudo_label", "max_negative_prob"
-    settings |= {name: rules[name] for name in names}
-  return tiny.make_contrast_options("reference", **settings)
 
 
 def make_inputs(rep, rep_teacher, prob, label_small, *masks_and_count):
