@@ -14,17 +14,16 @@ from tests.parity import contra_oracle, contrast_replay, golden
 from u2pl_jax.methods.u2pl import contrast, memory_bank
 
 
-def _count_keys(teacher_probs, pixels, options):
+def _count_keys(teacher, pixels, options):
   """[K] int32, the keys of one call: of labelled pixels, and all."""
-  width = teacher_probs["rep"].shape[-1]
-  roomy = [pixels.is_labeled.size] * options.num_classes
+  _, rep = teacher
+  roomy = [pixels.is_labeled.size] * pixels.is_class.shape[-1]
   nothing = jnp.zeros_like(pixels.unreliable)
   counts = []
   for chosen in (pixels.replace(unreliable=nothing), pixels):
-    bank, _ = contrast_replay.prepare(
-      jax.random.key(0),
-      memory_bank.create_memory_bank(roomy, width),
-      teacher_probs,
+    bank, _, _ = contrast_replay.prepare(
+      memory_bank.create_memory_bank(roomy, rep.shape[-1]),
+      teacher,
       chosen,
       options,
     )
@@ -38,12 +37,11 @@ def _make_call(options):
   loss_and_gradient = jax.value_and_grad(contrast.compute_loss)
 
   @jax.jit
-  def call(bank, rep, teacher_probs, pixels):
-    with contrast_replay.arange_sampler():
-      bank, plan = contrast_replay.prepare(
-        jax.random.key(0), bank, teacher_probs, pixels, options
-      )
-      labeled_keys, keys = _count_keys(teacher_probs, pixels, options)
+  def call(bank, rep, teacher, pixels):
+    bank, plan, metrics = contrast_replay.prepare(
+      bank, teacher, pixels, options
+    )
+    labeled_keys, keys = _count_keys(teacher, pixels, options)
     partner, original_plan = contrast_replay.pair_by_position(plan)
     return bank, {
       "corrected": loss_and_gradient(rep, plan, options),
@@ -58,13 +56,14 @@ def _make_call(options):
       "labeled_keys": labeled_keys,
       "keys": keys,
       "plan": plan,
+      "metrics": metrics,
     }
 
   return call
 
 
 @golden.once_per_input
-def _replay(keys, config_json, num_classes, queue_size, *inputs):
+def _replay(keys, config_json, queue_size, *inputs):
   """A pair (bank, results) for each call of `inputs`, seven arrays each."""
   size = len(contrast_replay.INPUTS)
   calls = [
@@ -72,7 +71,7 @@ def _replay(keys, config_json, num_classes, queue_size, *inputs):
     for i in range(0, len(inputs), size)
   ]
   pixels = max(call[2].is_labeled.size for call in calls)
-  options = contrast_replay.make_options(config_json, num_classes, pixels, keys)
+  options = contrast_replay.make_options(config_json, pixels, keys)
   width = calls[0][0].shape[-1]
   # One row more: a queue that the published code calls full is full here.
   bank = contrast_replay.make_bank(queue_size, width, pixels * len(calls) + 1)
@@ -105,7 +104,7 @@ def _calls(path, keys="reference"):
   arrays = golden.load(path)
   calls = _recorded_calls(arrays)
   inputs = [call[name] for call in calls for name in contrast_replay.INPUTS]
-  settings = (arrays[k] for k in ("config_json", "num_classes", "queue_size"))
+  settings = (arrays[k] for k in ("config_json", "queue_size"))
   results = _replay(keys, *settings, *inputs)
   for recorded, (bank, result) in zip(calls, results, strict=True):
     yield recorded, bank, result
@@ -163,7 +162,7 @@ def test_anchors_and_prototypes(path):
     np.testing.assert_array_equal(ours["members"], members)
     anchors = recorded["anchor_count"]
     np.testing.assert_array_equal(plan.anchors.sum(axis=(0, 1)), anchors)
-    np.testing.assert_array_equal(plan.metrics["contrast/anchors"], anchors)
+    np.testing.assert_array_equal(ours["metrics"]["contrast/anchors"], anchors)
     # The mean of nothing is NaN there and 0 here.
     expected = np.where(present[:, None], recorded["prototype"], 0)
     np.testing.assert_array_equal(
@@ -180,7 +179,7 @@ def test_number_of_new_keys(path):
     np.testing.assert_array_equal(ours["keys"], expected)
     expected = recorded["negative_count_labeled"]
     np.testing.assert_array_equal(ours["labeled_keys"], expected)
-    new_keys = ours["plan"].metrics["contrast/new_keys"]
+    new_keys = ours["metrics"]["contrast/new_keys"]
     assert new_keys == recorded["negative_count"].sum()
 
 

@@ -53,6 +53,7 @@ def build(config: dict) -> tuple[network.Network, dict]:
     rep_channels=256 if config["rep_head"] else 0,
     aux_head=config["aux_head"],
     aspp_rates=config["aspp_rates"],
+    dropout_rate=config.get("dropout_rate", 0.1),
   )
   shapes = model.variable_shapes()
   state_dict = {

@@ -113,9 +113,10 @@ def test_learning_rates(path):
   arrays = golden.load(path)
   config = json.loads(str(arrays["config_json"]))
   total_steps = replay.timeline_of(config).total_steps
+  factors = replay.optimizer_of(config).factors
   steps = np.arange(len(arrays["lr"]))
   for group, recorded in enumerate(arrays["lr"].T):
-    factor = replay.head_factor_of(config) if group else 1.0
+    factor = factors["head" if group else "encoder"]
     schedule = optim.poly_schedule(config["lr"] * factor, total_steps, 0.9)
     np.testing.assert_allclose(schedule(steps), recorded, rtol=1e-6)
 

@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from u2pl_jax.runtime import damage, quiet
+from u2pl_jax.runtime import damage, quiet, tree
 
 PyTree = Any
 
@@ -202,22 +202,13 @@ def _check_same_arrays(
   folder: epath.Path, saved: PyTree, abstract_state: PyTree
 ) -> None:
   """Raises ValueError that names the first array, by path, that differs."""
-
-  def describe(tree):
-    flat = ocp.tree.to_flat_dict(tree, sep="/")
-    return {
-      path: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-      for path, leaf in flat.items()
-    }
-
-  held, wanted = describe(saved), describe(abstract_state)
-  for path in sorted(held.keys() | wanted.keys()):
-    if held.get(path) != wanted.get(path):
-      raise ValueError(
-        f"{folder} holds another network or state: {path} is"
-        f" {held.get(path, 'missing')}, this config has"
-        f" {wanted.get(path, 'none')}; use another --workdir"
-      )
+  difference = tree.first_difference(saved, abstract_state)
+  if difference is not None:
+    path, held, wanted = difference
+    raise ValueError(
+      f"{folder} holds another network or state: {path} is {held}, this config"
+      f" has {wanted}; use another --workdir"
+    )
 
 
 def _check_same_data(

@@ -42,7 +42,12 @@ def _make_step(options):
   @jax.jit
   def step(key, bank, rep, teacher_outputs, pixels):
     bank, plan, _ = contrast.prepare(
-      key, bank, teacher_outputs, pixels, options
+      key,
+      bank,
+      jax.nn.softmax(teacher_outputs["logits"]),
+      teacher_outputs["rep"],
+      pixels,
+      options,
     )
     loss_and_gradient = jax.value_and_grad(contrast.compute_loss)
     loss, gradient = loss_and_gradient(rep, plan, options)

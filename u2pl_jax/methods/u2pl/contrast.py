@@ -195,7 +195,8 @@ def _flatten(feature_map: jax.Array) -> jax.Array:
 def prepare(
   key: jax.Array,
   bank: memory_bank.MemoryBank,
-  teacher_outputs: dict[str, jax.Array],
+  probs: jax.Array,
+  rep: jax.Array,
   pixels: Pixels,
   options: ContrastOptions,
   draw: sampling.Draw = sampling.draw_ranks,
@@ -205,8 +206,9 @@ def prepare(
   Args:
     key: PRNG key.
     bank: so far.
-    teacher_outputs: `logits` [B, h, w, K] and `rep` [B, h, w, D] of the
-      train-mode forward pass on labelled and unlabelled images.
+    probs: [B, h, w, K] float32, the teacher's on labelled and unlabelled
+      images, in train mode.
+    rep: [B, h, w, D] float32, of the same pass.
     pixels: of the same images, P = h w.
     options: of the loss.
     draw: of anchors and negatives.
@@ -216,8 +218,7 @@ def prepare(
   """
   key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
   num_classes = pixels.is_class.shape[-1]
-  probs = jax.nn.softmax(_flatten(teacher_outputs["logits"]), axis=-1)
-  rep = _flatten(teacher_outputs["rep"])
+  probs, rep = _flatten(probs), _flatten(rep)
 
   negatives = selection.negative_mask(
     probs,

@@ -262,7 +262,13 @@ class _U2PL:
         halves=self.halves,
       )
       bank, plan, found = contrast.prepare(
-        keys["draw"], memory.bank, outputs, pixels, self.contrast, self.draw
+        keys["draw"],
+        memory.bank,
+        jax.nn.softmax(outputs["logits"], axis=-1),
+        outputs["rep"],
+        pixels,
+        self.contrast,
+        self.draw,
       )
       memory = memory.replace(bank=bank)
       metrics |= found
