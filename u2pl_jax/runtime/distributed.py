@@ -66,12 +66,12 @@ def start(
     _check_explicit(given)
     launcher, method = None, "deactivate"
     where, everyone = coordinator_address, f"the {num_processes} processes"
+  too_late = (
+    f"{everyone} of this run did not meet at {where} within {start_seconds} s:"
+    " is each of them started, and can it reach that address?"
+  )
   try:
-    with _ending_after(
-      start_seconds,
-      f"{everyone} of this run did not meet at {where} within {start_seconds}"
-      " s: is each of them started, and can it reach that address?",
-    ):
+    with _ending_after(start_seconds, too_late):
       jax.distributed.initialize(
         **given,
         cluster_detection_method=method,
@@ -80,9 +80,8 @@ def start(
         heartbeat_timeout_seconds=heartbeat_seconds,
       )
   except ValueError:
-    if launcher != "tpu":
+    if launcher != "tpu":  # One that knows of no others, as in a notebook.
       raise
-    # A TPU that says nothing of others, as in a notebook: it has one host.
 
 
 def find_launcher(environ: Mapping[str, str]) -> str | None:

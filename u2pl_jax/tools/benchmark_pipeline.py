@@ -85,30 +85,9 @@ def run(
     raise ValueError("sizes and counts must be positive")
   opened = datasets.open_dataset(dataset, data_dir)
   labeled = np.flatnonzero(opened.has_label["train"])
-  split = datasets.Split("all", labeled, labeled[:0])
-  augmentation = dict(
-    crop_size=(crop_size, crop_size),
-    scale_range=_SCALE_RANGE,
-    flip_prob=_FLIP_PROB,
-    seed=seed,
+  make_iterator, make_peer = _make_pipelines(
+    opened, labeled, crop_size, batch_size, num_workers, peer, seed
   )
-  make_iterator = functools.partial(
-    input_pipeline.make_train_iterator,
-    opened,
-    split,
-    batch_size_l=batch_size,
-    batch_size_u=0,
-    num_workers=num_workers,
-    **augmentation,
-  )
-  make_peer = None
-  if peer == "torch":
-    make_peer = functools.partial(
-      _import_peer().make_batches,
-      _read_examples(opened, labeled[:_PEER_IMAGES]),
-      batch_size=batch_size,
-      **augmentation,
-    )
   epoch_steps = len(labeled) // batch_size
   with _on_one_cpu() if num_workers == 1 else contextlib.nullcontext():
     results = {
@@ -120,6 +99,41 @@ def run(
       pipelines["peer"] = make_peer()
     speeds = _measure_speeds(pipelines, blocks, batches, batch_size)
   return results | speeds | _compute_ratios(speeds)
+
+
+def _make_pipelines(
+  dataset: datasets.Dataset,
+  labeled: np.ndarray,
+  crop_size: int,
+  batch_size: int,
+  num_workers: int,
+  peer: str,
+  seed: int,
+) -> tuple[Callable[..., Iterator], Callable[..., Iterator] | None]:
+  """What begins ours and the peer's, None without one; see `run`."""
+  augmentation = dict(
+    crop_size=(crop_size, crop_size),
+    scale_range=_SCALE_RANGE,
+    flip_prob=_FLIP_PROB,
+    seed=seed,
+  )
+  ours = functools.partial(
+    input_pipeline.make_train_iterator,
+    dataset,
+    datasets.Split("all", labeled, labeled[:0]),
+    batch_size_l=batch_size,
+    batch_size_u=0,
+    num_workers=num_workers,
+    **augmentation,
+  )
+  if peer == "none":
+    return ours, None
+  return ours, functools.partial(
+    _import_peer().make_batches,
+    _read_examples(dataset, labeled[:_PEER_IMAGES]),
+    batch_size=batch_size,
+    **augmentation,
+  )
 
 
 @contextlib.contextmanager
