@@ -50,11 +50,11 @@ def _run() -> None:
   from data_prep import synthetic
   from u2pl_jax import dry_run, evaluate, train
 
-  config, workdir = _CONFIG.value, _WORKDIR.value
+  config, workdir = _CONFIG.value.to_dict(), _WORKDIR.value
   if _DRY_RUN.value:
     return dry_run.report(config)
-  if config.data.name == "synthetic":
-    synthetic.prepare(config.data.data_dir)
+  if config["data"]["name"] == "synthetic":
+    synthetic.prepare(config["data"]["data_dir"])
   if _MODE.value == "eval":
     evaluate.evaluate(
       config,

@@ -15,14 +15,18 @@ SPLITS = ("1_8", "1_16", "1_4", "1_2")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  config = common.base()
-  common.use_small_network(config)
-  config.data.name = "camvid"
-  config.data.crop_size = (97, 97)
-  config.data.scale_range = (0.5, 1.5)
-  config.optim.learning_rate = 0.05
-  config.eval.crop_size = (360, 480)  # The whole image.
-  config.eval.every_epochs = 8
-  config.train.epochs = 24
-  config.semi.supervised_epochs = 8
-  return common.finish(config, arg, splits=SPLITS)
+  return common.make_config(
+    arg,
+    splits=SPLITS,
+    settings={
+      **common.SMALL_NETWORK,
+      "data.name": "camvid",
+      "data.crop_size": (97, 97),
+      "data.scale_range": (0.5, 1.5),
+      "optim.learning_rate": 0.05,
+      "eval.crop_size": (360, 480),  # The whole image.
+      "eval.every_epochs": 8,
+      "train.epochs": 24,
+    },
+    of_method={"u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 8}},
+  )

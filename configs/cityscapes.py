@@ -16,25 +16,26 @@ from ml_collections import config_dict
 from configs import common
 
 SPLITS = ("744", "186", "372", "1488")
-GPUS = 8
 
 
-def settings() -> config_dict.ConfigDict:
-  """The published Cityscapes settings."""
-  config = common.base()
-  config.data.name = "cityscapes"
-  config.data.crop_size = (769, 769)
-  config.eval.crop_size = (769, 769)
-  config.eval.batch_size = 8
-  config.model.aux_head = True
-  config.loss.kind = "ohem"
-  config.optim.learning_rate = 0.01
-  config.optim.head_factor = 1.0
-  config.optim.weight_decay = 5e-4
-  config.train.epochs = 200
-  config.semi.supervised_epochs = 0
-  return config
-
-
-def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  return common.finish(settings(), arg, splits=SPLITS, reference_gpus=GPUS)
+def get_config(
+  arg: str | None = None, splits: tuple[str, ...] = SPLITS
+) -> config_dict.ConfigDict:
+  return common.make_config(
+    arg,
+    splits=splits,
+    settings={
+      "data.name": "cityscapes",
+      "data.crop_size": (769, 769),
+      "eval.crop_size": (769, 769),
+      "eval.batch_size": 8,
+      "decoder.aux_head": True,
+      "loss.kind": "ohem",
+      "optim.learning_rate": 0.01,
+      "optim.factors.head": 1.0,
+      "optim.weight_decay": 5e-4,
+      "train.epochs": 200,
+    },
+    of_method={"u2pl": {"semi.supervised_epochs": 0}},
+    published_gpus=8,
+  )

@@ -8,13 +8,8 @@ cityscapes.py.
 
 from ml_collections import config_dict
 
-from configs import cityscapes, common
+from configs import cityscapes
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  return common.finish(
-    cityscapes.settings(),
-    arg,
-    splits=("744",),
-    reference_gpus=cityscapes.GPUS,
-  )
+  return cityscapes.get_config(arg, splits=("744",))

@@ -12,20 +12,30 @@ from configs import common
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  config = common.base()
-  common.use_small_network(config)
-  config.model.aspp_rates = (1, 2, 3)
-  config.data.name = "synthetic"
-  config.data.crop_size = (65, 65)
-  config.data.scale_range = (0.75, 1.5)
-  config.optim.learning_rate = 0.1
-  config.contrast.bank_capacity = 2048
-  config.contrast.bank_capacity_class0 = 2048
-  config.contrast.max_keys_per_class = 128
-  # Without pretrained weights the first pseudo-labels need a longer start.
-  config.train.epochs = 24
-  config.semi.supervised_epochs = 8
-  config.eval.crop_size = (97, 97)
-  config.eval.batch_size = 32
-  config.eval.every_epochs = 4
-  return common.finish(config, arg, splits=("24",))
+  return common.make_config(
+    arg,
+    splits=("24",),
+    settings={
+      **common.SMALL_NETWORK,
+      "decoder.aspp_rates": (1, 2, 3),
+      "data.name": "synthetic",
+      "data.crop_size": (65, 65),
+      "data.scale_range": (0.75, 1.5),
+      "optim.learning_rate": 0.1,
+      "train.epochs": 24,
+      "eval.crop_size": (97, 97),
+      "eval.batch_size": 32,
+      "eval.every_epochs": 4,
+    },
+    of_method={
+      "u2pl": {
+        **common.SMALL_U2PL,
+        "contrast.bank_capacity": 2048,
+        "contrast.bank_capacity_class0": 2048,
+        "contrast.max_keys_per_class": 128,
+        # Without pretrained weights the first pseudo-labels need a longer
+        # start.
+        "semi.supervised_epochs": 8,
+      }
+    },
+  )

@@ -18,12 +18,8 @@ from configs import common
 SPLITS = ("1464", "732", "366", "183", "92")
 
 
-def settings() -> config_dict.ConfigDict:
-  """The published VOC settings, which are the defaults."""
-  config = common.base()
-  config.data.name = "voc"
-  return config
-
-
-def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  return common.finish(settings(), arg, splits=SPLITS)
+def get_config(
+  arg: str | None = None, splits: tuple[str, ...] = SPLITS
+) -> config_dict.ConfigDict:
+  # The published VOC settings are the defaults.
+  return common.make_config(arg, splits=splits, settings={"data.name": "voc"})

@@ -7,8 +7,8 @@ Published mIoU: 79.49 (U2PL with cutmix), 72.50 (labels alone). See voc.py.
 
 from ml_collections import config_dict
 
-from configs import common, voc
+from configs import voc
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  return common.finish(voc.settings(), arg, splits=("1464",))
+  return voc.get_config(arg, splits=("1464",))

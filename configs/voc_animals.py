@@ -15,13 +15,17 @@ SPLITS = ("53", "27", "107", "213", "426")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  config = common.base()
-  common.use_small_network(config)
-  config.data.name = "voc_animals"
-  config.data.crop_size = (97, 97)
-  config.data.scale_range = (0.5, 1.5)
-  config.optim.learning_rate = 0.05
-  config.eval.crop_size = (257, 257)  # The whole image.
-  config.train.epochs = 4
-  config.semi.supervised_epochs = 2
-  return common.finish(config, arg, splits=SPLITS)
+  return common.make_config(
+    arg,
+    splits=SPLITS,
+    settings={
+      **common.SMALL_NETWORK,
+      "data.name": "voc_animals",
+      "data.crop_size": (97, 97),
+      "data.scale_range": (0.5, 1.5),
+      "optim.learning_rate": 0.05,
+      "eval.crop_size": (257, 257),  # The whole image.
+      "train.epochs": 4,
+    },
+    of_method={"u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 2}},
+  )

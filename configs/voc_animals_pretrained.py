@@ -16,19 +16,19 @@ from configs import common, voc_animals
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  config = common.base()
-  common.use_efficientnet(config)
-  config.model.pretrained = "data/efficientnet_lite0.npz"
-  config.data.name = "voc_animals"
-  config.data.batch_size_l = 4
-  config.data.batch_size_u = 4
-  config.data.crop_size = (225, 225)
-  config.eval.crop_size = (257, 257)  # The whole image.
-  config.optim.learning_rate = 0.003
-  config.augment.probability = 1.0  # Every unlabelled batch is mixed.
-  config.train.epochs = 3
-  config.semi.supervised_epochs = 1
-  config.contrast.bank_capacity = 4096
-  config.contrast.bank_capacity_class0 = 4096
-  config.contrast.max_keys_per_class = 256
-  return common.finish(config, arg, splits=voc_animals.SPLITS)
+  return common.make_config(
+    arg,
+    splits=voc_animals.SPLITS,
+    settings={
+      **common.EFFICIENTNET,
+      "model.pretrained": "data/efficientnet_lite0.npz",
+      "data.name": "voc_animals",
+      "data.batch_size_l": 4,
+      "data.batch_size_u": 4,
+      "data.crop_size": (225, 225),
+      "eval.crop_size": (257, 257),  # The whole image.
+      "optim.learning_rate": 0.003,
+      "train.epochs": 3,
+    },
+    of_method={"u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 1}},
+  )

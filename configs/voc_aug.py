@@ -10,10 +10,10 @@ U2PL with cutmix (labels alone):
 
 from ml_collections import config_dict
 
-from configs import common, voc
+from configs import voc
 
 SPLITS = ("1323", "662", "2646", "5291")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  return common.finish(voc.settings(), arg, splits=SPLITS)
+  return voc.get_config(arg, splits=SPLITS)

@@ -18,17 +18,20 @@ Needs PyTorch 2.6 or later (pip install torch). Files are read with
 """
 
 import argparse
+import io
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
+from etils import epath
 
 from u2pl_jax.models import torch_names, torch_networks
-from u2pl_jax.runtime import checkpoint
+from u2pl_jax.predict import trained
+from u2pl_jax.runtime import workdir as workdir_lib
 
 # Where checkpoints of the published code keep what we call ...
 _STATE_KEYS = {"teacher": "teacher_state", "student": "model_state"}
@@ -99,7 +102,9 @@ def convert(
     entries = {n: v for n, v in entries.items() if n.startswith("encoder.")}
   arrays = _to_arrays(source, entries)
   network = _check(source, arrays)
-  _write(target, lambda file: np.savez(file, **arrays))
+  content = io.BytesIO()
+  np.savez(content, **arrays)
+  workdir_lib.write_bytes(epath.Path(target), content.getvalue())
   print(f"{source}: {label}{network}; {_count(arrays)}")
   if dropped:
     print(f"dropped the ImageNet classifier: {', '.join(dropped)}")
@@ -166,7 +171,7 @@ def _to_arrays(
 
 def _check(
   path: pathlib.Path, arrays: Mapping[str, np.ndarray]
-) -> torch_networks.Network:
+) -> torch_networks.Recognized:
   """Recognises the network and checks every name, shape and value."""
   try:
     network = torch_networks.recognize(arrays)
@@ -189,17 +194,6 @@ def _count(arrays: Mapping[str, np.ndarray]) -> str:
   return f"{len(arrays)} entries, {parameters / 1e6:.2f} M parameters"
 
 
-def _write(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:
-  """Writes a file that is either absent, the old one, or the whole new one."""
-  temporary = path.with_name(path.name + ".tmp")
-  try:
-    with temporary.open("wb") as file:
-      write(file)
-    temporary.replace(path)
-  finally:
-    temporary.unlink(missing_ok=True)
-
-
 def export(
   workdir: str | pathlib.Path,
   target: str | pathlib.Path,
@@ -218,13 +212,12 @@ def export(
   Raises:
     ImportError: there is no PyTorch, or an old one.
     OSError: there is no such run or checkpoint, or `target` cannot be written.
-    ValueError: the run has no teacher, but `state` asks for it.
+    ValueError: the run has no teacher, but `state` asks for it, or it is
+      damaged.
   """
-  step, chosen, variables = checkpoint.restore_network(
-    pathlib.Path(workdir) / "checkpoints", which, state
-  )
-  print(f"{workdir}: {chosen} of step {step}")
-  save(variables, target, state=chosen)
+  network = trained.load_run(workdir, which, state)
+  print(network.origin)
+  save(network.variables, target, state=network.state)
 
 
 def save(
@@ -248,8 +241,9 @@ def save(
   arrays = torch_names.to_torch(variables)
   # Restored arrays may be read-only, which PyTorch's views would ignore.
   tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
-  key = _STATE_KEYS[state]
-  _write(target, lambda file: torch.save({key: tensors}, file))
+  content = io.BytesIO()
+  torch.save({_STATE_KEYS[state]: tensors}, content)
+  workdir_lib.write_bytes(epath.Path(target), content.getvalue())
   print(f"{torch_networks.recognize(arrays)}; {_count(arrays)}")
   print(f"wrote {target}")
 

@@ -4,7 +4,9 @@ import runpy
 import pytest
 
 from configs import common
-from u2pl_jax.models.decoders import deeplab
+from u2pl_jax import experiment, methods
+from u2pl_jax.methods import method as method_lib
+from u2pl_jax.models import network
 from u2pl_jax.runtime import workdir
 
 FILES = sorted(
@@ -44,9 +46,7 @@ def test_default_is_u2pl_of_the_paper(name):
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_the_network_can_be_built(name):
-  settings = load(name).model.to_dict()
-  del settings["pretrained"]
-  deeplab.create_model(num_classes=19, **settings)
+  network.create(load(name).to_dict(), num_classes=19)
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,48 @@ def test_takes_each_split(name, split):
   assert load(name, f"{split},method=suponly").data.split == split
 
 
+@pytest.mark.parametrize("method", methods.names())
 @pytest.mark.parametrize("name", SPLITS)
-def test_has_the_keys_of_base_and_no_others(name):
-  assert flat(load(name)).keys() == flat(common.base()).keys()
+def test_every_section_is_that_of_its_options_class(name, method):
+  config = load(name, f"method={method}").to_dict()
+  classes = (*common.SECTIONS, *methods.find(method).OPTIONS)
+  sections = {"model", "encoder", "decoder"} | {c.SECTION for c in classes}
+  assert {k for k, v in config.items() if isinstance(v, dict)} == sections
+  for section in (*classes, network.ModelOptions):
+    assert section.read(config)
+  assert experiment.RunOptions.read(config).method == method
 
 
-def test_recipes_set_the_same_keys_and_differ_in_each():
-  paper, reference = common.RECIPES["paper"], common.RECIPES["reference"]
+def test_labels_alone_have_no_key_of_another_method():
+  config = load("synthetic", "method=suponly")
+  assert not {"semi", "contrast", "augment"} & set(config.keys())
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_recipes_set_the_same_keys_and_differ_in_each(method):
+  recipes = methods.find(method).recipes(method_lib.Published())
+  paper, reference = recipes["paper"], recipes["reference"]
   assert paper.keys() == reference.keys()
   assert all(paper[key] != reference[key] for key in paper)
 
 
-@pytest.mark.parametrize("recipe", common.RECIPES)
-def test_recipe_changes_only_its_own_keys(recipe):
-  default, other = flat(load("voc")), flat(load("voc", f"recipe={recipe}"))
-  changed = {key for key in default if default[key] != other[key]}
-  assert changed <= set(common.RECIPES[recipe]) | {"recipe"}
+@pytest.mark.parametrize("method", methods.names())
+def test_recipe_changes_only_its_own_keys(method):
+  paper = flat(load("voc", f"method={method}"))
+  other = flat(load("voc", f"method={method},recipe=reference"))
+  changed = {key for key in paper if paper[key] != other[key]}
+  recipes = methods.find(method).recipes(method_lib.Published())
+  assert changed == set(recipes["paper"]) | {"recipe"}
+
+
+def test_the_defaults_of_a_method_are_those_of_the_paper():
+  defaults = {}
+  for section in methods.find("u2pl").OPTIONS:
+    for name, value in section.defaults().items():
+      defaults[section.key(name)] = value
+  paper = methods.find("u2pl").recipes(method_lib.Published())["paper"]
+  own = {key: value for key, value in paper.items() if key in defaults}
+  assert own.items() <= defaults.items()
 
 
 def test_reference_weight_is_divided_by_the_published_gpus():
@@ -79,8 +105,13 @@ def test_reference_weight_is_divided_by_the_published_gpus():
   assert load("cityscapes", "recipe=reference").contrast.weight == 1 / 8
 
 
+def test_reference_counts_hard_pixels_on_each_of_the_published_gpus():
+  config = load("cityscapes", "method=suponly,recipe=reference")
+  assert config.loss.ohem_min_kept == 800_000
+
+
 def test_suponly_builds_no_representation_head():
-  assert load("voc", "method=suponly").model.rep_channels == 0
+  assert load("voc", "method=suponly").decoder.rep_channels == 0
 
 
 def test_published_voc_settings():
@@ -90,8 +121,8 @@ def test_published_voc_settings():
   assert (config.train.epochs, config.semi.supervised_epochs) == (80, 1)
   optimizer = config.optim
   assert optimizer.learning_rate == 0.001
-  assert (optimizer.head_factor, optimizer.weight_decay) == (10, 1e-4)
-  assert (config.loss.kind, config.model.aux_head) == ("ce", False)
+  assert (optimizer.factors.head, optimizer.weight_decay) == (10, 1e-4)
+  assert (config.loss.kind, config.decoder.aux_head) == ("ce", False)
   bank = config.contrast
   assert (bank.bank_capacity, bank.bank_capacity_class0) == (30_000, 50_000)
 
@@ -102,9 +133,24 @@ def test_published_cityscapes_settings():
   assert (config.train.epochs, config.semi.supervised_epochs) == (200, 0)
   optimizer = config.optim
   assert optimizer.learning_rate == 0.01
-  assert (optimizer.head_factor, optimizer.weight_decay) == (1, 5e-4)
-  assert (config.loss.kind, config.model.aux_head) == ("ohem", True)
+  assert (optimizer.factors.head, optimizer.weight_decay) == (1, 5e-4)
+  assert (config.loss.kind, config.decoder.aux_head) == ("ohem", True)
   assert (config.loss.ohem_threshold, config.loss.ohem_min_kept) == (
     0.7,
     100_000,
   )
+
+
+@pytest.mark.parametrize(
+  "arg, words",
+  [
+    ("method=fixmutch", "method=fixmutch: must be one of suponly, u2pl"),
+    ("recipe=mine", "recipe=mine: must be one of paper, reference"),
+    ("1465", "split=1465: must be one of 1464"),
+    ("split=1464,1464", "'split' is given twice"),
+    ("size=3", "'size' is unknown"),
+  ],
+)
+def test_a_wrong_argument_is_named(arg, words):
+  with pytest.raises(ValueError, match=words):
+    load("voc_1464", arg)

@@ -1,6 +1,5 @@
 """What a dry run says, beside what a run takes."""
 
-import functools
 import re
 
 import jax
@@ -17,7 +16,7 @@ def make_experiment(tmp_path_factory):
   folder = tiny_run.make_dataset(tmp_path_factory.mktemp("data"))
 
   def make(**changes):
-    return experiment.create_experiment(tiny_run.make_config(folder, **changes))
+    return tiny_run.create(folder, **changes)
 
   return make
 
@@ -51,14 +50,12 @@ def test_says_what_the_run_is(described):
   _, text, _ = described
   assert "8 x cpu (data 8, fsdp 1) of 1 process(es)" in text
   assert "16 labelled, 17 unlabelled images; 8 + 8 a step" in text
-  assert "2 batches an epoch, 3 epochs: 6, 2 of them supervised" in text
+  assert "2 batches an epoch, 3 epochs: 6, 2 supervised, 4 semi" in text
 
 
 def test_counts_the_parameters(described):
   exp, text, _ = described
-  init = functools.partial(exp.model.init, train=False, dropout=False)
-  images = np.zeros((1, 33, 33, 3), np.float32)
-  made = jax.eval_shape(init, jax.random.key(0), images)
+  made = exp.model.variable_shapes()
   encoder, rest = (
     sum(leaf.size for leaf in jax.tree.leaves(made["params"][part]))
     for part in ("encoder", "decoder")
@@ -68,8 +65,8 @@ def test_counts_the_parameters(described):
 
 def test_state_bytes_are_those_of_a_real_state(make_experiment):
   # Wide enough for some of it to be split.
-  exp = make_experiment(mesh=(2, 4), **{"model.width": 16})
-  shapes = experiment.abstract_state(exp)
+  exp = make_experiment(mesh=(2, 4), **{"encoder.width": 16})
+  shapes = experiment.abstract_state(exp, exp.phases[1])
   text = "\n".join(dry_run.describe_state(shapes))
   state = jax.tree.map(
     lambda leaf: jax.device_put(
@@ -79,16 +76,16 @@ def test_state_bytes_are_those_of_a_real_state(make_experiment):
   )
   parts = (
     state,
-    state.student_variables,
-    state.teacher_variables,
+    state.student,
     state.opt_state,
-    state.memory_bank,
+    state.memory.teacher,
+    state.memory.bank,
   )
   number = r"([\d.,]+) MB"
   assert megabytes(
     text,
-    f"{number} a device: student {number}, teacher {number},"
-    f" momentum {number}, bank {number}",
+    f"{number} a device: student {number}, optimizer {number},"
+    f" teacher {number}, bank {number}",
   ) == [round(bytes_on_first_device(part), -3) for part in parts]
   whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
   assert bytes_on_first_device(state) < 0.5 * whole
@@ -117,7 +114,7 @@ def test_compiles_both_steps_and_says_what_they_need(described):
 
 def test_gradients_are_told_from_all_else(described):
   exp, text, _ = described
-  params = experiment.abstract_state(exp).params
+  params = experiment.abstract_state(exp, exp.phases[1]).params
   gradients = sum(
     4 * leaf.size
     for leaf in jax.tree.leaves(params)

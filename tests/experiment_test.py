@@ -11,7 +11,7 @@ from tests import tiny, torch_weights
 from u2pl_jax import experiment
 from u2pl_jax.models import torch_names
 from u2pl_jax.runtime import sharding
-from u2pl_jax.training import train_state
+from u2pl_jax.training import train_state, train_step
 
 KEY = jax.random.key(3)
 
@@ -31,7 +31,7 @@ def make_config(data_dir):
     config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
     settings = {"data.data_dir": data_dir, "data.split": "16"}
     config.update_from_flattened_dict(settings | changes)
-    return config
+    return config.to_dict()
 
   return make
 
@@ -48,7 +48,7 @@ def test_batches_that_are_not_trained_on_need_not_divide(make_config):
   config = make_config(**{"data.batch_size_l": 12})
   assert experiment.create_experiment(config, trains=False).mesh.size == 8
   config = make_config("method=suponly", **{"data.batch_size_u": 12})
-  assert not experiment.create_experiment(config).is_semi
+  assert not experiment.create_experiment(config).uses_unlabeled
 
 
 def test_a_label_stack_that_does_not_divide_is_refused(make_config):
@@ -72,9 +72,10 @@ def test_learning_rate_follows_the_batch_if_asked(
   make_config, per_16, batch_size, expected
 ):
   changes = {"optim.lr_per_16": per_16, "data.batch_size_l": batch_size}
-  assert experiment.learning_rate(make_config(**changes)) == pytest.approx(
-    expected
-  )
+  exp = experiment.create_experiment(make_config(**changes))
+  rates = experiment.learning_rates(exp)
+  assert rates["encoder"](0) == pytest.approx(expected)
+  assert rates["head"](0) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -113,25 +114,43 @@ def test_an_unusable_size_is_refused_by_key(make_config, key, value):
 def test_the_run_follows_from_the_lists_and_the_config(make_config):
   exp = experiment.create_experiment(make_config())
   assert exp.timeline.steps_per_epoch == 2  # 16 unlabelled images, 8 a step.
-  assert exp.timeline.first_semi_step == 16
+  assert [phase.first_step for phase in exp.phases] == [0, 16]
   assert [exp.images_at_step(index) for index in (0, 15, 16)] == [8, 8, 16]
-  networks = [exp.evaluated_network(step) for step in (0, 16, 17)]
+  networks = [exp.phase_of_state(step).network for step in (0, 16, 17)]
   assert networks == ["student", "student", "teacher"]
 
 
-def test_suponly_has_no_teacher_and_no_bank(make_config):
+def test_labels_alone_remember_nothing(make_config):
   exp = experiment.create_experiment(make_config("method=suponly"))
   state = jax.eval_shape(lambda: experiment.create_state(exp))
-  assert state.teacher_params is None and state.memory_bank is None
-  assert exp.evaluated_network(5) == "student"
+  assert state.memory is None
+  assert exp.phase_of_state(5).network == "student"
   assert exp.images_at_step(5) == 8
 
 
 def test_without_contrastive_weight_there_is_no_bank(make_config):
   exp = experiment.create_experiment(make_config(**{"contrast.weight": 0.0}))
-  assert exp.contrast_options is None
-  state = jax.eval_shape(lambda: experiment.create_state(exp))
-  assert state.memory_bank is None
+  assert experiment.abstract_state(exp, exp.phases[1]).memory.bank is None
+
+
+@pytest.mark.parametrize(
+  "recipe, remembers", [("paper", False), ("reference", True)]
+)
+def test_each_phase_has_a_state_of_its_own(make_config, recipe, remembers):
+  exp = experiment.create_experiment(make_config(f"recipe={recipe}"))
+  first, second = (experiment.abstract_state(exp, p) for p in exp.phases)
+  assert (first.memory is not None) == remembers
+  assert jax.tree.structure(second.memory.teacher) == jax.tree.structure(
+    second.student
+  )
+
+
+def test_an_unknown_method_is_refused_with_those_there_are(make_config):
+  config = make_config() | {"method": "mean_teacher"}
+  with pytest.raises(
+    ValueError, match="method='mean_teacher': .* suponly, u2pl"
+  ):
+    experiment.create_experiment(config)
 
 
 def _pretrained_encoder(path):
@@ -150,7 +169,7 @@ def test_student_and_teacher_start_from_the_pretrained_file(
   encoder = _pretrained_encoder(path)
   config = make_config(
     **{
-      "model.width": 4,
+      "encoder.width": 4,
       "model.pretrained": str(path),
       "semi.teacher_init": "independent",
     }
@@ -159,12 +178,12 @@ def test_student_and_teacher_start_from_the_pretrained_file(
   loaded = experiment.load_pretrained(exp)
   assert (loaded.parts, loaded.left_out) == (("encoder",), ())
   state = experiment.create_state(exp)
-  for variables in (state.student_variables, state.teacher_variables):
+  for variables in (state.student, state.network("teacher")):
     torch_weights.assert_same(torch_weights.encoder_of(variables), encoder)
   # Decoders have no weights in the file, and keep their own.
   left, right = (
     jax.tree.leaves(variables["params"]["decoder"])
-    for variables in (state.student_variables, state.teacher_variables)
+    for variables in (state.student, state.network("teacher"))
   )
   assert any(np.any(a != b) for a, b in zip(left, right, strict=True))
 
@@ -172,7 +191,7 @@ def test_student_and_teacher_start_from_the_pretrained_file(
 def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
   path = tmp_path / "encoder.npz"
   _pretrained_encoder(path)
-  config = make_config(**{"model.width": 8, "model.pretrained": str(path)})
+  config = make_config(**{"encoder.width": 8, "model.pretrained": str(path)})
   exp = experiment.create_experiment(config)
   with pytest.raises(ValueError, match="encoder.npz.*wrong shape: encoder."):
     experiment.load_pretrained(exp)
@@ -181,12 +200,12 @@ def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
 def run_steps(mesh, num_steps=5):
   """Losses of some semi steps, and the parameters after them."""
   model, tx = tiny.make_model(), tiny.make_tx()
-  _, semi_step = tiny.make_steps(model, tx, supervised_epochs=0)
+  (phase,) = phases = tiny.make_phases(model, **{"semi.supervised_epochs": 0})
   whole = sharding.replicate(mesh)
-  state = tiny.make_state(jax.random.key(0), model, tx)
-  of_state = train_state.state_sharding(state, mesh)
+  state = tiny.make_state(model, tx, phases)
+  of_state = train_state.lay_out(state, phase, mesh)
   step = jax.jit(
-    semi_step,
+    train_step.make_step(model, tx, phase.method),
     in_shardings=(of_state, sharding.split_batch(mesh), whole),
     out_shardings=(of_state, whole),
   )
@@ -222,14 +241,17 @@ def test_any_mesh_equals_one_device(shape, on_one_device, monkeypatch):
 def test_with_fsdp_no_device_holds_the_whole_state(monkeypatch):
   monkeypatch.setattr(sharding, "_MIN_SPLIT_SIZE", 16)
   mesh = sharding.create_mesh((1, 8))
-  model, tx = tiny.make_model(width=8, rep_channels=8), tiny.make_tx()
-  state = tiny.make_state(jax.random.key(0), model, tx)
-  state = jax.device_put(state, train_state.state_sharding(state, mesh))
-  for tree in (state.params, state.teacher_params, state.opt_state):
+  changes = {"encoder.width": 8, "decoder.rep_channels": 8}
+  model, tx = tiny.make_model(**changes), tiny.make_tx()
+  phases = tiny.make_phases(model)
+  state = tiny.make_state(model, tx, phases, phases[1])
+  layout = train_state.lay_out(state, phases[1], mesh)
+  state = jax.device_put(state, layout)
+  for tree in (state.params, state.memory.teacher["params"], state.opt_state):
     leaves = jax.tree.leaves(tree)
     whole = sum(leaf.nbytes for leaf in leaves)
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
     # Vectors of fewer than 16 numbers and kernels of odd sizes are whole.
     assert held < 0.2 * whole
-  keys = state.memory_bank.keys
+  keys = state.memory.bank.keys
   assert keys.addressable_shards[0].data.shape == (len(keys), 1)

@@ -1,118 +1,182 @@
-"""Layers and libraries: who may import what, found by parsing imports."""
+"""What may import what, who may know which library or name, how long code is.
+
+All rules stand in the constants below; files and their imports are read, not
+listed.
+"""
 
 import ast
 import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
 
 import pytest
 
+from u2pl_jax import methods
+from u2pl_jax.models import decoders, encoders
+
 PACKAGE = pathlib.Path("u2pl_jax")
-MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# A module imports only lower layers, or siblings in its own subpackage.
-LAYERS = {
-  0: (
-    "resize halves accumulate partition sampling memory_bank augment metrics"
-    " sharding schedules optim damage quiet checkpoint preemption profiling"
-    " bad_steps visualize workdir distributed collectives losses progress"
-    " cityscapes_labels palettes photographs"
-  ),
-  1: "data models contrast inference step_log command_line launch",
-  2: "train_state protocol predictions step_options trained",
-  3: "update evaluator",
-  4: "train_step",
-  5: "config_values",
-  6: "experiment",
-  7: "validation dry_run report",
-  8: "train evaluate",
-  9: "tools",
-}
-LAYER = {
-  name: layer for layer, names in LAYERS.items() for name in names.split()
-}
-# resize and partition serve others of layer 0, sampling the bank, damage and
-# quiet the checkpoints.
-WITHIN_LAYER_0 = {
-  "memory_bank": {"sampling"},
-  "checkpoint": {"damage", "quiet"},
-  "losses": {"partition"},
-  "palettes": {"cityscapes_labels"},
-}
-NEEDS_TENSORFLOW = {
-  "data",
-  "train",
-  "evaluate",
-  "validation",
-  "experiment",
-  "step_log",
-  "launch",
-  "report",
+# Folders and modules of the package: each imports only itself and those before.
+ORDER = (
+  "ops", "runtime", "data", "losses", "models", "methods", "evaluation",
+  "training", "predict", "experiment", "dry_run", "evaluate", "train", "report",
   "tools",
-}
-READS_CONFIG = {
-  "train",
-  "evaluate",
-  "dry_run",
-  "experiment",
-  "command_line",
-  "tools",
-}
+)  # fmt: skip
+
+# Networks, losses and steps are imported without these, ...
+HEAVY = ("tensorflow", "tensorflow_datasets", "clu")
+LIGHT = (
+  "ops", "losses", "models", "methods", "evaluation", "training", "predict"
+)  # fmt: skip
+# ... but for those that read data, or write what TensorBoard shows.
+HEAVY_MODULES = ("u2pl_jax.evaluation.validation", "u2pl_jax.training.step_log")
+
+# Flags are read by entry points, config dicts by those who build from them.
+READS_FLAGS = ("tools",)
+READS_CONFIG = ("experiment", "train", "evaluate", "dry_run")
+READS_CONFIG_TOO = PACKAGE / "runtime" / "command_line.py"
+
+# A method is named by its own files, an encoder or decoder by its module;
+# configs choose among them.
+SPEAKS_OF_METHODS = ("methods",)
+SPEAKS_OF_NETWORKS = (PACKAGE / "models/encoders", PACKAGE / "models/decoders")
+
+LINES_OF_A_FILE = 350
+LINES_OF_A_FUNCTION = 60
+FILES_AT_THE_TOP = 6
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+every_file = pytest.mark.parametrize("path", FILES, ids=str)
 
 
-def imports(path):
-  """Full names of all modules that a file imports, wherever."""
-  for node in ast.walk(ast.parse(path.read_text())):
-    if isinstance(node, ast.Import):
-      yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-      yield node.module
-      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def _tree(path):
+  return ast.parse(path.read_text())
 
 
-def part_of(name):
-  """The module or subpackage of u2pl_jax that an import names, or None."""
-  words = name.split(".")
-  known = len(words) > 1 and words[0] == "u2pl_jax" and words[1] in LAYER
-  return words[1] if known else None
-
-
-def own_part(path):
+def _part(path):
+  """The folder or module of the package that a file belongs to."""
   return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_imports_only_lower_layers(path):
-  own = own_part(path)
+def _imports(path):
+  """Full names of all that a file imports, wherever."""
+  for node in ast.walk(_tree(path)):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module(path):
+  """u2pl_jax/ops/resize.py is u2pl_jax.ops.resize."""
+  return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+@every_file
+def test_imports_only_what_comes_before(path):
+  own = _part(path)
+  parts = [
+    name.split(".")[1]
+    for name in _imports(path)
+    if name.startswith(f"{PACKAGE.name}.")
+  ]
   if own == "__init__":
-    assert not list(imports(path))
+    assert not parts
     return
-  assert own in LAYER, f"give {path} a layer"
-  for part in filter(None, map(part_of, imports(path))):
-    lower = LAYER[part] < LAYER[own]
-    allowed = part in WITHIN_LAYER_0.get(own, ())
-    assert part == own or lower or allowed, f"{path} imports {part}"
+  assert own in ORDER, f"give {path} a place in ORDER"
+  allowed = ORDER[: ORDER.index(own) + 1]
+  for part in parts:
+    if part in ORDER:  # Else it is one of the constants of the package.
+      assert part in allowed, f"{path} imports {part}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_models_losses_and_steps_import_without_tensorflow(path):
-  if own_part(path) in NEEDS_TENSORFLOW:
-    return
-  heavy = ("tensorflow", "tensorflow_datasets", "clu")
-  for name in imports(path):
-    assert not name.startswith(heavy), f"{path} imports {name}"
+def test_networks_losses_and_steps_need_no_tensorflow():
+  names = [_module(path) for path in FILES if _part(path) in LIGHT]
+  code = (
+    "import importlib, sys\n"
+    f"for name in {HEAVY}: sys.modules[name] = None\n"
+    f"for name in {sorted(set(names) - set(HEAVY_MODULES))}:\n"
+    "  importlib.import_module(name)\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert not result.returncode, result.stderr
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
+@every_file
 def test_flags_stay_in_entry_points(path):
-  if own_part(path) != "tools":
-    assert not any(name.startswith("absl.") for name in imports(path))
+  if _part(path) not in READS_FLAGS:
+    assert not any(name.startswith("absl.") for name in _imports(path))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_config_dicts_stay_above_the_layers_of_the_method(path):
-  if own_part(path) not in READS_CONFIG:
-    assert not any("ml_collections" in name for name in imports(path))
+@every_file
+def test_config_dicts_stay_where_parts_are_built(path):
+  if _part(path) not in READS_CONFIG and path != READS_CONFIG_TOO:
+    assert not any(name.startswith("ml_collections") for name in _imports(path))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_files_stay_small(path):
-  assert len(path.read_text().splitlines()) <= 400
+def _docstrings(tree):
+  """The nodes of all docstrings."""
+  owners = ast.Module, ast.ClassDef, ast.FunctionDef
+  for node in ast.walk(tree):
+    if isinstance(node, owners) and ast.get_docstring(node):
+      yield node.body[0].value
+
+
+def _words(path):
+  """Identifiers, imported names and strings of a file, without docstrings."""
+  tree = _tree(path)
+  docstrings = set(_docstrings(tree))
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Constant) and node not in docstrings:
+      yield str(node.value)
+    for field in ("id", "attr", "arg", "name", "asname", "module"):
+      if isinstance(getattr(node, field, None), str):
+        yield getattr(node, field)
+
+
+def _assert_nothing_names(names, path):
+  """None of the names is an identifier or a whole word of a string."""
+  wanted = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+  for word in _words(path):
+    found = wanted.search(word)
+    assert not found, f"{path} speaks of {found[0]!r} in {word!r}"
+
+
+@every_file
+def test_nothing_else_knows_the_name_of_a_method(path):
+  if _part(path) not in SPEAKS_OF_METHODS:
+    _assert_nothing_names(methods.names(), path)
+
+
+@pytest.mark.skipif(
+  not hasattr(encoders, "names"), reason="encoders are not found by name yet"
+)
+@every_file
+def test_nothing_else_knows_the_name_of_an_encoder_or_decoder(path):
+  if set(SPEAKS_OF_NETWORKS) & set(path.parents):
+    return
+  for package in (encoders, decoders):
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    _assert_nothing_names([*modules, *package.names()], path)
+
+
+@every_file
+def test_files_and_functions_stay_short(path):
+  lines = len(path.read_text().splitlines())
+  assert lines <= LINES_OF_A_FILE
+  for node in ast.walk(_tree(path)):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      lines = node.end_lineno - node.lineno + 1
+      assert lines <= LINES_OF_A_FUNCTION, f"{path}: {node.name} has {lines}"
+
+
+def test_few_modules_lie_at_the_top():
+  files = list(PACKAGE.glob("*.py"))
+  assert len(files) <= FILES_AT_THE_TOP, sorted(map(str, files))
+  folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+  modules = {path.stem for path in files} - {"__init__"}
+  assert folders | modules == set(ORDER)

@@ -1,119 +1,138 @@
-"""A network, batches and options small enough to compile in a test."""
+"""A network, batches and settings small enough to compile in a test."""
 
+import jax
 import numpy as np
 
-from configs import common
+from u2pl_jax import methods
 from u2pl_jax.losses import pixelwise
-from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.methods.u2pl import contrast
-from u2pl_jax.models.decoders import deeplab
-from u2pl_jax.training import optim, step_options, train_state, train_step
+from u2pl_jax.methods import method as method_lib
+from u2pl_jax.methods import timeline
+from u2pl_jax.models import network
+from u2pl_jax.training import optim, train_state, train_step
 
 NUM_CLASSES = 5
 SIZE = (33, 33)
 STEPS_PER_EPOCH = 2
 MAX_KEYS = 16
-OPTIONS = dict(
-  num_classes=NUM_CLASSES,
-  encoder="resnet18",
-  width=4,
-  output_stride=16,
-  multi_grid=False,
-  decoder_channels=8,
-  low_level_channels=4,
-  rep_channels=6,
-  aspp_rates=(1,),
-)
+# Of the network, as the config calls them.
+SETTINGS = {
+  "model.encoder": "resnet18",
+  "encoder.width": 4,
+  "encoder.output_stride": 16,
+  "encoder.multi_grid": False,
+  "decoder.channels": 8,
+  "decoder.low_level_channels": 4,
+  "decoder.rep_channels": 6,
+  "decoder.aspp_rates": (1,),
+}
+# Of U2PL.
+U2PL_SETTINGS = {
+  "contrast.num_anchors": 4,
+  "contrast.num_negatives": 7,
+  # An untrained network gives every class about 0.2.
+  "contrast.min_anchor_prob": 0.15,
+  "contrast.low_rank": 2,
+  "contrast.weight": 0.1,
+  "contrast.max_keys_per_class": MAX_KEYS,
+  "contrast.bank_capacity": 40,
+  "contrast.bank_capacity_class0": 40,
+}
+KEY = jax.random.key(0)
 
 
-def recipe_settings(recipe, section):
-  """What a shipped recipe sets in one section of the config."""
-  return {
-    key.removeprefix(f"{section}."): value
-    for key, value in common.RECIPES[recipe].items()
-    if key.startswith(f"{section}.")
-  }
+def make_sections(**changes):
+  """The config's sections of the network, with keys like "encoder.width"."""
+  settings = SETTINGS | changes
+  sections = network.sections(settings["model.encoder"])
+  for key, value in settings.items():
+    section, name = key.split(".")
+    assert name in sections[section], key
+    sections[section][name] = value
+  return sections
 
 
-def make_model(**changes):
-  return deeplab.create_model(**(OPTIONS | {"dropout_rate": 0.0} | changes))
+def make_model(num_classes=NUM_CLASSES, **changes):
+  changes = {"decoder.dropout_rate": 0.0} | changes
+  return network.create(make_sections(**changes), num_classes)
 
 
 def make_tx(learning_rate=0.01):
+  settings = optim.OptimOptions(learning_rate=learning_rate)
   return optim.create_optimizer(
-    learning_rate=learning_rate,
-    head_factor=10.0,
-    power=0.9,
-    momentum=0.9,
-    weight_decay=1e-4,
-    total_steps=100,
+    settings, learning_rate=learning_rate, total_steps=100
   )
 
 
-def make_timeline(supervised_epochs=1):
-  return timeline_lib.Timeline(
-    steps_per_epoch=STEPS_PER_EPOCH,
-    num_epochs=4,
-    supervised_epochs=supervised_epochs,
+def make_timeline():
+  return timeline.Timeline(steps_per_epoch=STEPS_PER_EPOCH, num_epochs=4)
+
+
+def make_parts(model, *, loss=None, accumulate_steps=1, batch_size=2):
+  return method_lib.Parts(
+    model=model,
+    supervised_loss=loss
+    or pixelwise.make_supervised_loss(pixelwise.LossOptions()),
+    timeline=make_timeline(),
+    batch_size_l=batch_size,
+    batch_size_u=batch_size,
+    accumulate_steps=accumulate_steps,
   )
 
 
-def make_contrast_options(recipe="paper", **changes):
-  """Options of a recipe, but for sizes that suit a tiny network."""
-  settings = recipe_settings(recipe, "contrast") | dict(
-    num_classes=NUM_CLASSES,
-    weight=0.1,
-    num_anchors=4,
-    num_negatives=7,
-    temperature=0.5,
-    # An untrained network gives every class about 0.2.
-    min_anchor_prob=0.15,
-    low_rank=2,
-    high_rank=20,
-    max_keys_per_class=MAX_KEYS,
-    label_stack={"paper": 1, "reference": 2}[recipe],
+def make_options(recipe="paper", **changes):
+  """U2PL's options of a recipe, but for sizes that suit a tiny network.
+
+  Args:
+    recipe: as shipped, of a run with two labelled images a GPU.
+    **changes: keys like "contrast.weight".
+  """
+  module = methods.find("u2pl")
+  published = method_lib.Published(num_gpus=4, batch_size_l=8)
+  settings = module.recipes(published)[recipe] | U2PL_SETTINGS | changes
+  made = []
+  for section in module.OPTIONS:
+    prefix = f"{section.SECTION}."
+    chosen = {
+      key.removeprefix(prefix): settings[key]
+      for key in settings
+      if key.startswith(prefix)
+    }
+    made.append(section.make(section.defaults() | chosen))
+  return made
+
+
+def make_phases(model, recipe="paper", *, parts=None, **changes):
+  """The supervised and the semi-supervised phase, of one and three epochs."""
+  module = methods.find("u2pl")
+  options = make_options(recipe, **changes)
+  return module.create(parts or make_parts(model), *options)
+
+
+def make_step(model, tx, phase, *, accumulate_steps=1):
+  """The step of a phase, compiled."""
+  return jax.jit(
+    train_step.make_step(
+      model, tx, phase.method, accumulate_steps=accumulate_steps
+    )
   )
-  return contrast.ContrastOptions(**(settings | changes))
 
 
-def make_step_options(recipe="paper", **changes):
-  """Options of a recipe, but for the contrastive ones of a tiny network."""
-  settings = recipe_settings(recipe, "semi") | dict(
-    loss=pixelwise.cross_entropy,
-    aux_weight=0.4,
-    strong_augment=dict(mode="cutmix", probability=0.5),
-    unsupervised_weight=1.0,
-    drop_percent=80.0,
-    unreliable_percent=20.0,
-    teacher_batch_stats="forward",
-    ema_decay=0.99,
-    contrast=make_contrast_options(recipe),
-    accumulate_steps=1,
-  )
-  del settings["teacher_init"]  # Of the state, not of the step.
-  return step_options.StepOptions(**(settings | changes))
+def make_state(model, tx, phases, phase=None):
+  """The state as a phase begins, the first one if none is named."""
+  state = train_state.create_train_state(KEY, model, tx, phases[0])
+  if phase is None or phase is phases[0]:
+    return state
+  state = train_state.begin_phase(state, phase, KEY)
+  return state.replace(step=state.step + phase.first_step)
 
 
-def make_steps(model, tx, recipe="paper", *, supervised_epochs=1, **changes):
-  """The supervised and the semi step of a run of four epochs of two steps."""
-  options = make_step_options(recipe, **changes)
-  supervised_step = train_step.make_supervised_step(model, tx, options)
-  timeline = make_timeline(supervised_epochs)
-  semi_step = train_step.make_semi_step(model, tx, timeline, options)
-  return supervised_step, semi_step
-
-
-def make_state(key, model, tx, *, teacher_init="student", bank_rows=40):
-  """With spare rows in the bank for two parts of a batch."""
-  return train_state.create_train_state(
-    key,
-    model,
-    tx,
-    image_size=SIZE,
-    teacher_init=teacher_init,
-    bank_capacity=(bank_rows,) * NUM_CLASSES,
-    bank_spare=2 * MAX_KEYS,
-  )
+def make_semi(model, tx, recipe="paper", *, parts=None, **changes):
+  """The semi-supervised step of a run without others, and its first state."""
+  changes = {"semi.supervised_epochs": 0} | changes
+  phases = make_phases(model, recipe, parts=parts, **changes)
+  count = 1 if parts is None else parts.accumulate_steps
+  step = make_step(model, tx, phases[0], accumulate_steps=count)
+  return step, make_state(model, tx, phases)
 
 
 def make_batch(seed=0, batch_size=2, num_classes=NUM_CLASSES):

@@ -14,20 +14,23 @@ SETTINGS = {
   "data.crop_size": (33, 33),
   "data.num_workers": 1,
   "data.split": "16",
-  "model.width": 4,
-  "model.decoder_channels": 8,
-  "model.low_level_channels": 4,
-  "model.rep_channels": 6,
-  "model.aspp_rates": (1,),
-  "contrast.bank_capacity": 64,
-  "contrast.bank_capacity_class0": 64,
+  "encoder.width": 4,
+  "decoder.channels": 8,
+  "decoder.low_level_channels": 4,
+  "decoder.rep_channels": 6,
+  "decoder.aspp_rates": (1,),
   "train.epochs": 3,
   "train.log_every_steps": 2,
-  "semi.supervised_epochs": 1,
   "eval.crop_size": (33, 33),
   "eval.batch_size": 8,
   "eval.every_epochs": 1,
   "eval.num_images": 2,
+}
+# Only where the method has them.
+U2PL_SETTINGS = {
+  "contrast.bank_capacity": 64,
+  "contrast.bank_capacity_class0": 64,
+  "semi.supervised_epochs": 1,
 }
 
 
@@ -45,16 +48,26 @@ def make_dataset(folder):
 
 def _settings(data_dir, method, changes):
   settings = SETTINGS | {"data.data_dir": str(data_dir)}
+  if method == "u2pl":
+    settings |= U2PL_SETTINGS
   if method == "suponly":
-    settings["model.rep_channels"] = 0
+    settings["decoder.rep_channels"] = 0
   return settings | changes
 
 
 def make_config(data_dir, arg="", **changes):
-  """`arg` stands after the colon of --config."""
+  """A config as the loop reads it, nested dicts.
+
+  `arg` stands after the colon of --config.
+  """
   config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
   config.update_from_flattened_dict(_settings(data_dir, config.method, changes))
-  return config
+  return config.to_dict()
+
+
+def create(data_dir, arg="", **changes):
+  """The experiment of `make_config`."""
+  return experiment.create_experiment(make_config(data_dir, arg, **changes))
 
 
 def make_flags(data_dir, method, **changes):
@@ -77,7 +90,7 @@ def make_steps(data_dir, count=5, **changes):
   """
   settings = {"semi.supervised_epochs": 0, "optim.learning_rate": 0.001}
   settings |= changes
-  exp = experiment.create_experiment(make_config(data_dir, **settings))
+  exp = create(data_dir, **settings)
   step = experiment.create_train_step(exp)
   state = experiment.create_state(exp)
   batches = experiment.train_batches(exp, 0)

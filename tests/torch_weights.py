@@ -5,46 +5,40 @@ import functools
 import jax
 import numpy as np
 
-from tests.parity import network
+from tests import networks
 from u2pl_jax.models import torch_names
-from u2pl_jax.models.decoders import deeplab
 
 SMALL = dict(
   num_classes=3,
-  width=4,
-  decoder_channels=4,
+  channels=4,
   low_level_channels=5,
   rep_channels=6,
   aux_head=True,
 )
 RESNETS = [
-  dict(encoder=f"resnet{depth}", stem=stem)
+  dict(encoder=f"resnet{depth}", stem=stem, width=4)
   for depth in (18, 34, 50, 101)
   for stem in ("deep", "conv7")
 ]
-LITE0 = dict(
-  encoder="efficientnet_lite0",
-  stem="conv3",
-  width=64,
-  multi_grid=False,
-  output_stride=16,
-)
+LITE0 = dict(encoder="efficientnet_lite0", output_stride=16)
 NETWORKS = [*RESNETS, LITE0]
 
 
 def name(options):
   """Names a case of a parameterized test."""
-  return "-".join([options["encoder"], options["stem"]])
+  return "-".join([options["encoder"], options.get("stem", "")])
 
 
 @functools.cache
 def _shapes(items):
-  return network.variable_shapes(deeplab.create_model(**dict(items)))
+  return networks.make(**dict(items)).variable_shapes()
 
 
 def shapes(**options):
   """Shapes of a network's variables; ResNet-18 unless told."""
-  options = SMALL | dict(encoder="resnet18") | options
+  if not options.get("encoder", "resnet18").startswith("eff"):
+    options = dict(encoder="resnet18", width=4) | options
+  options = SMALL | options
   return _shapes(tuple(sorted(options.items())))
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from tests import tiny_run
+from tests import finished_run, tiny_run
+from tests.finished_run import assert_bit_identical, state_of
 from u2pl_jax import evaluate, experiment, train
-from u2pl_jax.data import datasets
 from u2pl_jax.ops import normalize
-from u2pl_jax.runtime import checkpoint, distributed, sharding
+from u2pl_jax.runtime import distributed, sharding
 
 
 @pytest.fixture(scope="session")
@@ -40,28 +40,6 @@ def one_device(monkeypatch):
 @pytest.fixture
 def make_config(data_dir):
   return functools.partial(tiny_run.make_config, data_dir)
-
-
-def state_of(config, workdir, step):
-  exp = experiment.create_experiment(config)
-  with checkpoint.open_manager(
-    workdir / "checkpoints", keep_last=1, read_only=True
-  ) as manager:
-    state, _ = checkpoint.restore(
-      manager,
-      step or checkpoint.find_step(manager, "last"),
-      experiment.abstract_state(exp),
-      datasets.fingerprint(exp.dataset, exp.split),
-    )
-  return jax.device_get(state)
-
-
-def last_state(config, workdir):
-  return state_of(config, workdir, None)
-
-
-def assert_bit_identical(left, right):
-  jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +75,8 @@ def test_workdir_holds_config_events_checkpoints_and_result(whole_run):
   assert (result["method"], result["recipe"]) == ("u2pl", "paper")
 
 
-def read_tags(workdir):
-  from tensorboard.backend.event_processing import event_accumulator
-
-  events = event_accumulator.EventAccumulator(
-    str(workdir), size_guidance={"tensors": 0}
-  )
-  events.Reload()
-  tags = events.Tags()["tensors"]
-  return {tag: [e.step for e in events.Tensors(tag)] for tag in tags}
-
-
 def test_every_step_and_every_evaluation_is_logged(whole_run):
-  tags = read_tags(whole_run)
+  tags = finished_run.read_tags(whole_run)
   of_both_phases = [
     "loss/supervised", "loss/total", "learning_rate/encoder",
     "learning_rate/head",
@@ -146,9 +113,7 @@ def run(monkeypatch):
 
 def assert_same_run(workdir, whole_run, config):
   """The states are equal bit by bit, and so are the scores."""
-  assert_bit_identical(
-    last_state(config, workdir), last_state(config, whole_run)
-  )
+  assert_bit_identical(state_of(config, workdir), state_of(config, whole_run))
   scores = [
     json.loads((folder / "result.json").read_text())
     for folder in (workdir, whole_run)
@@ -167,6 +132,23 @@ def test_resumed_run_equals_the_uninterrupted_one(
     run(make_config(), tmp_path, die_at_step_5)
   _, lines = run(make_config(), tmp_path)
   assert "resuming at step 4" in lines
+  assert_same_run(tmp_path, whole_run, make_config())
+
+
+def test_a_run_killed_as_a_phase_begins_is_the_same(
+  whole_run, make_config, tmp_path, run
+):
+  """The checkpoint belongs to the phase before; its memory is made anew."""
+
+  def die_at_step_3(line):
+    if line.startswith("step 3/"):
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    run(make_config(), tmp_path, die_at_step_3)
+  assert state_of(make_config(), tmp_path, 2).memory is None
+  _, lines = run(make_config(), tmp_path)
+  assert "resuming at step 2" in lines
   assert_same_run(tmp_path, whole_run, make_config())
 
 
@@ -206,7 +188,8 @@ def test_sigterm_ends_a_run_that_the_same_command_goes_on_with(
   assert "resuming at step 3" in lines
   assert lines[-1].startswith("stopped by SIGTERM at step 4 of 6")
   assert_bit_identical(
-    last_state(make_config(), tmp_path), state_of(make_config(), whole_run, 4)
+    state_of(make_config(), tmp_path),
+    state_of(make_config(), whole_run, 4),
   )
 
 
@@ -259,10 +242,10 @@ def test_another_network_or_other_data_is_refused_by_name(
   text = path.read_text()
   path.write_text(text.replace('"width": 4', '"width": 8'))
   with pytest.raises(ValueError, match="batch_stats/encoder.* is float32"):
-    run(make_config(**{"model.width": 8}), copied_run)
+    run(make_config(**{"encoder.width": 8}), copied_run)
   path.write_text(text)
   config = make_config()
-  shutil.copytree(config.data.data_dir, tmp_path / "other")
+  shutil.copytree(config["data"]["data_dir"], tmp_path / "other")
   (lists,) = (tmp_path / "other").rglob("lists/16")
   for name in ("labeled.txt", "unlabeled.txt"):
     ids = (lists / name).read_text().splitlines()
@@ -300,9 +283,9 @@ def test_a_full_disk_is_named_and_with_room_again_the_run_is_the_same(
 def test_a_checkpoint_of_one_device_is_restored_on_eight(
   mesh, whole_run, make_config, monkeypatch
 ):
-  on_one = last_state(make_config(), whole_run)
+  on_one = state_of(make_config(), whole_run)
   monkeypatch.setattr(sharding, "create_mesh", _create_mesh)
-  assert_bit_identical(last_state(make_config(mesh=mesh), whole_run), on_one)
+  assert_bit_identical(state_of(make_config(mesh=mesh), whole_run), on_one)
 
 
 def test_a_finished_run_is_not_trained_again(whole_run, make_config, run):
@@ -331,8 +314,8 @@ def test_a_run_goes_on_on_other_devices_up_to_rounding(
   assert "resuming at step 4" in lines
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
-    last_state(config(mesh=(4, 2)), tmp_path / "two").student_variables,
-    last_state(config(mesh=(4, 2)), tmp_path / "one").student_variables,
+    state_of(config(mesh=(4, 2)), tmp_path / "two").student,
+    state_of(config(mesh=(4, 2)), tmp_path / "one").student,
   )
 
 
@@ -372,9 +355,9 @@ def poison_step(monkeypatch, step):
         batch["image_l"] = np.full_like(batch["image_l"], 77)
       yield batch
 
-  def poisoned_normalize(images):
+  def poisoned_normalize(images, *colors):
     is_poison = jnp.all(images == 77, axis=(1, 2, 3), keepdims=True)
-    return jnp.where(is_poison, jnp.nan, original(images))
+    return jnp.where(is_poison, jnp.nan, original(images, *colors))
 
   monkeypatch.setattr(experiment, "train_batches", poisoned_batches)
   monkeypatch.setattr(normalize, "normalize", poisoned_normalize)
@@ -440,7 +423,7 @@ def test_too_many_bad_steps_stop_the_run_with_a_report(make_config, tmp_path):
   assert second["step"] == first["step"] + 1
   assert set(first["metrics"]) >= {"loss/supervised", "grad/norm"}
   assert not np.isfinite([float(v) for v in first["metrics"].values()]).all()
-  assert len(set(first["labeled"])) == config.data.batch_size_l
+  assert len(set(first["labeled"])) == config["data"]["batch_size_l"]
   assert "unlabeled" not in first
 
 
@@ -460,7 +443,7 @@ def test_too_many_bad_steps_stop_the_run_with_a_report(make_config, tmp_path):
     ({"train.log_every_steps": 0}, "train.log_every_steps=0"),
     ({"contrast.positive": "all"}, "contrast.positive='all'"),
     ({"contrast.divide_by": "two"}, "contrast.divide_by='two'"),
-    ({"model.rep_channels": 0}, "model.rep_channels=0"),
+    ({"decoder.rep_channels": 0}, "decoder.rep_channels=0"),
   ],
 )
 def test_bad_values_are_refused_before_anything_is_written(

@@ -4,13 +4,13 @@ Nothing is allocated on the devices and nothing is written. MB are 10^6 bytes.
 """
 
 import collections
+import dataclasses
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from ml_collections import config_dict
 
 from u2pl_jax import experiment
 from u2pl_jax.runtime import collectives
@@ -20,7 +20,7 @@ PyTree = Any
 _LARGEST = 6  # Arrays shown of each sort.
 
 
-def report(config: config_dict.ConfigDict) -> None:
+def report(config: Mapping[str, Any]) -> None:
   """Prints what a run of this config would be, once for all processes.
 
   Raises:
@@ -33,7 +33,7 @@ def report(config: config_dict.ConfigDict) -> None:
 
 def describe(exp: experiment.Experiment) -> Iterator[str]:
   """Lines on the run, its state, and each program as soon as it is compiled."""
-  state = experiment.abstract_state(exp)
+  state = experiment.abstract_state(exp, exp.phases[-1])
   yield from describe_run(exp)
   yield from describe_state(state)
   shapes = parameter_dimensions(state.params)
@@ -43,24 +43,27 @@ def describe(exp: experiment.Experiment) -> Iterator[str]:
 
 def describe_run(exp: experiment.Experiment) -> Iterator[str]:
   """Lines on devices, data and steps."""
-  data, timeline = exp.config.data, exp.timeline
+  data, timeline = exp.data, exp.timeline
   axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
   yield (
     f"devices     {exp.mesh.size} x {exp.mesh.devices.flat[0].device_kind}"
     f" ({axes}) of {jax.process_count()} process(es)"
   )
-  each, supervised = str(data.batch_size_l), "all"
-  if exp.is_semi:
+  each = str(data.batch_size_l)
+  if exp.uses_unlabeled:
     each += f" + {data.batch_size_u}"
-    supervised = f"{timeline.first_semi_step:,}"
   yield (
     f"data        {len(exp.split.labeled):,} labelled,"
     f" {len(exp.split.unlabeled):,} unlabelled images; {each} a step"
   )
+  ends = [phase.first_step for phase in exp.phases[1:]]
+  phases = ", ".join(
+    f"{end - phase.first_step:,} {phase.name}"
+    for phase, end in zip(exp.phases, [*ends, timeline.total_steps])
+  )
   yield (
     f"steps       {timeline.steps_per_epoch:,} batches an epoch,"
-    f" {timeline.num_epochs:,} epochs: {timeline.total_steps:,},"
-    f" {supervised} of them supervised"
+    f" {timeline.num_epochs:,} epochs: {timeline.total_steps:,}, {phases}"
   )
 
 
@@ -75,12 +78,10 @@ def describe_state(state: train_state.TrainState) -> Iterator[str]:
   yield (
     f"parameters  {total:,}: encoder {encoder:,}, rest {total - encoder:,}"
   )
-  parts = {
-    "student": state.student_variables,
-    "teacher": state.teacher_variables,
-    "momentum": state.opt_state,
-    "bank": state.memory_bank,
-  }
+  parts = {"student": state.student, "optimizer": state.opt_state}
+  if state.memory is not None:
+    for field in dataclasses.fields(state.memory):
+      parts[field.name] = getattr(state.memory, field.name)
   each = ", ".join(
     f"{name} {_mb(bytes_per_device(part))}" for name, part in parts.items()
   )

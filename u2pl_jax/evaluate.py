@@ -1,20 +1,20 @@
 """Evaluation of what a run saved."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from etils import epath
-from ml_collections import config_dict
 
-from u2pl_jax import experiment
+from u2pl_jax import experiment, validation
 from u2pl_jax.data import datasets
-from u2pl_jax.evaluation import predictions, validation
+from u2pl_jax.evaluation import options, predictions
 from u2pl_jax.runtime import checkpoint, distributed
 from u2pl_jax.runtime import workdir as workdir_lib
 
 
 def evaluate(
-  config: config_dict.ConfigDict,
+  config: Mapping[str, Any],
   workdir: epath.PathLike,
   which: str,
   *,
@@ -38,22 +38,21 @@ def evaluate(
     ValueError, OSError: one line that names the key, file or value at fault.
   """
   workdir = epath.Path(workdir)
-  workdir_lib.check_same_config(workdir, config.to_dict(), ("eval.",))
+  workdir_lib.check_same_config(workdir, config, ("eval.",))
   exp = experiment.create_experiment(config, trains=False)
   formats = _parse_formats(exp, save_predictions)
   with checkpoint.open_manager(
     workdir / "checkpoints",
-    keep_last=config.checkpoint.keep_last,
+    keep_last=exp.checkpoint.keep_last,
     read_only=True,
   ) as manager:
     step = checkpoint.find_step(manager, which)
-    network = network or exp.evaluated_network(step)
-    if network == "teacher" and not exp.is_semi:
-      raise ValueError("--state=teacher: a run with method=suponly has none")
+    phase = exp.phase_of_state(step)
+    network = network or phase.network
     state, so_far = checkpoint.restore(
       manager,
       step,
-      experiment.abstract_state(exp),
+      experiment.abstract_state(exp, phase),
       datasets.fingerprint(exp.dataset, exp.split),
     )
     saver = None
@@ -64,6 +63,7 @@ def evaluate(
         folder, formats, exp.dataset.ids["val"], exp.dataset.palette
       )
     evaluation = validation.Evaluation(exp, distributed.show)
+    trained_with = options.EvalOptions.read(workdir_lib.read_config(workdir))
     scores = evaluation(step, state, network, saver)
     result = validation.make_result(
       exp,
@@ -71,7 +71,7 @@ def evaluate(
       network,
       scores,
       checkpoint.find_best(manager),
-      experiment.create_protocol(workdir_lib.read_config(workdir)["eval"]).name,
+      trained_with.create_protocol().name,
       so_far,
     )
   if saver is not None:

@@ -1,7 +1,7 @@
-"""From a config to the parts of a run: the one reader of `ConfigDict`.
+"""From a config to the parts of a run.
 
-Everything below takes plain keyword arguments; sections of the config are
-passed whole, so that a key nobody knows raises.
+Each part reads its own section, through its options class; nothing below this
+module sees the config as a whole.
 """
 
 import dataclasses
@@ -13,19 +13,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
-from ml_collections import config_dict
 
-from u2pl_jax import config_values
+from u2pl_jax import methods
 from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
-from u2pl_jax.evaluation import protocol
+from u2pl_jax.data import options as data_options
+from u2pl_jax.evaluation import options as eval_options
+from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.methods.u2pl import contrast
-from u2pl_jax.models import pretrained
-from u2pl_jax.models.decoders import deeplab
-from u2pl_jax.runtime import sharding
-from u2pl_jax.training import optim, step_options, train_state, train_step
+from u2pl_jax.models import network, pretrained
+from u2pl_jax.runtime import options, sharding
+from u2pl_jax.training import optim, train_state, train_step
+from u2pl_jax.training import options as training_options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(options.Options):
+  """Settings at the top level of the config."""
+
+  # A module of `methods`; a recipe is one of its presets over other keys.
+  method: str = "u2pl"
+  recipe: str = "paper"
+  # Fixes everything random.
+  seed: int = options.setting(0, minimum=0)
+  # Devices (data, fsdp): batches are split over both, the state over fsdp.
+  # -1 for all there are.
+  mesh: tuple[int, int] = options.setting((-1, 1), length=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,175 +47,156 @@ class Experiment:
   """What a run consists of, beside its state.
 
   Attributes:
-    config: the whole config, locked.
+    config: the whole config, nested, to be kept with what the run leaves.
+    run, data, optim, train, checkpoint, eval: its settings.
     mesh: of all devices.
     dataset: opened.
     split: its labelled and unlabelled images.
-    timeline: length of the run and of its parts.
+    timeline: length of the run.
     model: the network of student and teacher.
     tx: the optimiser.
-    protocol: of evaluation.
-    contrast_options: None without the contrastive loss.
+    phases: of the method, in order; the first begins at step 0.
+    weights_file: that student and teacher start from; "" for none.
   """
 
-  config: config_dict.ConfigDict
+  config: Mapping[str, Any]
+  run: RunOptions
+  data: data_options.DataOptions
+  optim: optim.OptimOptions
+  train: training_options.TrainOptions
+  checkpoint: training_options.CheckpointOptions
+  eval: eval_options.EvalOptions
   mesh: jax.sharding.Mesh
   dataset: datasets.Dataset
   split: datasets.Split
   timeline: timeline_lib.Timeline
-  model: nn.Module
+  model: network.Network
   tx: optax.GradientTransformation
-  protocol: protocol.Protocol
-  contrast_options: contrast.ContrastOptions | None
+  phases: tuple[method_lib.Phase, ...]
+  weights_file: str
 
   @property
-  def is_semi(self) -> bool:
-    return self.config.method == "u2pl"
+  def protocol(self) -> protocol_lib.Protocol:
+    """Of evaluation."""
+    return self.eval.create_protocol()
 
-  def is_semi_step(self, index: int) -> bool:
-    """Whether the update after `index` others uses unlabelled images."""
-    return self.is_semi and index >= self.timeline.first_semi_step
+  @property
+  def uses_unlabeled(self) -> bool:
+    """Whether any step trains on unlabelled images."""
+    return any(phase.uses_unlabeled for phase in self.phases)
+
+  def phase_at(self, index: int) -> method_lib.Phase:
+    """The phase of the update after `index` others."""
+    begun = [phase for phase in self.phases if phase.first_step <= index]
+    return begun[-1]
+
+  def phase_of_state(self, step: int) -> method_lib.Phase:
+    """The phase that a state after `step` updates belongs to."""
+    return self.phase_at(max(step - 1, 0))
+
+  def unlabeled_at_step(self, index: int) -> int:
+    """Unlabelled images of the global batch that this update trains on."""
+    return self.data.batch_size_u * self.phase_at(index).uses_unlabeled
 
   def images_at_step(self, index: int) -> int:
     """Images of the global batch that this update trains on."""
-    data = self.config.data
-    return data.batch_size_l + data.batch_size_u * self.is_semi_step(index)
-
-  def evaluated_network(self, step: int) -> str:
-    """Which one counts after `step` updates, "teacher" or "student"."""
-    is_taught = step > 0 and self.is_semi_step(step - 1)
-    return "teacher" if is_taught else "student"
+    return self.data.batch_size_l + self.unlabeled_at_step(index)
 
 
 def create_experiment(
-  config: config_dict.ConfigDict, *, trains: bool = True
+  config: Mapping[str, Any], *, trains: bool = True
 ) -> Experiment:
   """Builds and checks the parts; nothing is compiled or written yet.
 
   Args:
-    config: the whole config.
+    config: the whole config, nested.
     trains: whether its batches are to be trained on, and must hence divide
       among the devices.
 
   Raises:
     ValueError, FileNotFoundError: one line that names the key or file.
   """
-  config_values.check_values(config.to_dict())
-  is_semi = config.method == "u2pl"
-  mesh = sharding.create_mesh(tuple(config.mesh))
-  sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
-  if trains:
-    for name in ("batch_size_l",) + ("batch_size_u",) * is_semi:
-      sharding.check_divisible(
-        f"data.{name}", config.data[name], mesh, config.optim.accumulate_steps
-      )
-  dataset = datasets.open_dataset(config.data.name, config.data.data_dir)
-  split = datasets.read_split(dataset, config.data.split)
-  input_pipeline.check_batch_sizes(
-    split, config.data.batch_size_l, config.data.batch_size_u, 1
-  )
+  run = RunOptions.read(config)
+  data = data_options.DataOptions.read(config)
+  optimizer = optim.OptimOptions.read(config)
+  train = training_options.TrainOptions.read(config)
+  evaluation = eval_options.EvalOptions.read(config)
+  module = methods.find(run.method)
+  chosen = [section.read(config) for section in module.OPTIONS]
+  loss = pixelwise.LossOptions.read(config)
+  mesh = sharding.create_mesh(run.mesh)
+  dataset = datasets.open_dataset(data.name, data.data_dir)
+  split = datasets.read_split(dataset, data.split)
+  input_pipeline.check_batch_sizes(split, data.batch_size_l, data.batch_size_u)
   timeline = timeline_lib.Timeline(
-    steps_per_epoch=input_pipeline.steps_per_epoch(
-      split, config.data.batch_size_u
-    ),
-    num_epochs=config.train.epochs,
-    supervised_epochs=config.semi.supervised_epochs if is_semi else 0,
-    schedule_by=config.semi.schedule_by,
+    steps_per_epoch=input_pipeline.steps_per_epoch(split, data.batch_size_u),
+    num_epochs=train.epochs,
   )
-  options = None
-  if is_semi and config.contrast.weight:
-    if not config.model.rep_channels:
-      raise ValueError(
-        "model.rep_channels=0 leaves no representation to contrast; set it, or"
-        " contrast.weight=0"
-      )
-    options = _contrast_options(config, dataset.num_classes)
-  return Experiment(
+  model = network.create(config, dataset.num_classes)
+  _check_sides(model, data, evaluation)
+  optim.group_params(
+    model.variable_shapes()["params"], tuple(optimizer.factors)
+  )
+  parts = method_lib.Parts(
+    model=model,
+    supervised_loss=pixelwise.make_supervised_loss(loss),
+    timeline=timeline,
+    batch_size_l=data.batch_size_l,
+    batch_size_u=data.batch_size_u,
+    accumulate_steps=optimizer.accumulate_steps,
+  )
+  experiment = Experiment(
     config=config,
+    run=run,
+    data=data,
+    optim=optimizer,
+    train=train,
+    checkpoint=training_options.CheckpointOptions.read(config),
+    eval=evaluation,
     mesh=mesh,
     dataset=dataset,
     split=split,
     timeline=timeline,
-    model=_create_model(config, dataset.num_classes),
-    tx=_create_optimizer(config, timeline.total_steps),
-    protocol=create_protocol(config.eval),
-    contrast_options=options,
+    model=model,
+    tx=optim.create_optimizer(
+      optimizer,
+      learning_rate=optimizer.base_rate(data.batch_size_l),
+      total_steps=timeline.total_steps,
+    ),
+    phases=module.create(parts, *chosen),
+    weights_file=network.ModelOptions.read(config).pretrained,
   )
+  sharding.check_divisible("eval.batch_size", evaluation.batch_size, mesh)
+  if trains:
+    _check_batches(experiment)
+  return experiment
 
 
-def _create_optimizer(
-  config: config_dict.ConfigDict, total_steps: int
-) -> optax.GradientTransformation:
-  settings = config.optim.to_dict()
-  for key in ("lr_per_16", "accumulate_steps"):
-    del settings[key]
-  settings["learning_rate"] = learning_rate(config)
-  return optim.create_optimizer(total_steps=total_steps, **settings)
+def _check_batches(experiment: Experiment) -> None:
+  """Raises ValueError if a batch does not divide among the devices."""
+  names = ("batch_size_l",) + ("batch_size_u",) * experiment.uses_unlabeled
+  for name in names:
+    sharding.check_divisible(
+      f"data.{name}",
+      getattr(experiment.data, name),
+      experiment.mesh,
+      experiment.optim.accumulate_steps,
+    )
 
 
-def learning_rate(config: config_dict.ConfigDict) -> float:
-  """Of the encoder at the start, scaled by the batch if `lr_per_16` says so."""
-  scale = config.data.batch_size_l / 16 if config.optim.lr_per_16 else 1.0
-  return config.optim.learning_rate * scale
-
-
-def _create_model(
-  config: config_dict.ConfigDict, num_classes: int
-) -> deeplab.DeepLabV3Plus:
-  settings = config.model.to_dict()
-  del settings["pretrained"]
-  return deeplab.create_model(num_classes=num_classes, **settings)
-
-
-def create_protocol(settings: Mapping[str, Any]) -> protocol.Protocol:
-  """The protocol that a config's section `eval` describes."""
-  return protocol.Protocol(
-    kind=settings["protocol"],
-    window=tuple(settings["crop_size"]),
-    scales=tuple(settings["scales"]),
-    flip=settings["flip"],
-    base_size=settings["base_size"],
-    stride_rate=settings["stride_rate"],
-  )
-
-
-def _contrast_options(
-  config: config_dict.ConfigDict, num_classes: int
-) -> contrast.ContrastOptions:
-  settings = config.contrast.to_dict()
-  for key in ("bank_capacity", "bank_capacity_class0", "bank_dtype"):
-    del settings[key]
-  options = contrast.ContrastOptions(num_classes=num_classes, **settings)
-  for name in ("batch_size_l", "batch_size_u"):
-    part = config.data[name] // config.optim.accumulate_steps
-    if part % options.label_stack:
+def _check_sides(
+  model: network.Network,
+  data: data_options.DataOptions,
+  evaluation: eval_options.EvalOptions,
+) -> None:
+  """Raises ValueError if the encoder cannot take the crops as they are."""
+  for settings in (data, evaluation):
+    size, multiple = settings.crop_size, model.multiple
+    if any(side % multiple for side in size):
       raise ValueError(
-        f"contrast.label_stack={options.label_stack} does not divide"
-        f" data.{name}/optim.accumulate_steps={part}"
+        f"{settings.key('crop_size')}={size}: the sides must be multiples of"
+        f" {multiple} with this encoder"
       )
-  return options
-
-
-def _initialize(
-  experiment: Experiment, key: jax.Array
-) -> train_state.TrainState:
-  config = experiment.config
-  capacity = ()
-  if experiment.contrast_options is not None:
-    others = experiment.dataset.num_classes - 1
-    capacity = (config.contrast.bank_capacity_class0,)
-    capacity += (config.contrast.bank_capacity,) * others
-  return train_state.create_train_state(
-    key,
-    experiment.model,
-    experiment.tx,
-    image_size=tuple(config.data.crop_size),
-    teacher_init=config.semi.teacher_init if experiment.is_semi else None,
-    bank_capacity=capacity,
-    bank_dtype=jnp.dtype(config.contrast.bank_dtype),
-    bank_spare=config.contrast.max_keys_per_class
-    * config.optim.accumulate_steps,
-  )
 
 
 def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
@@ -211,11 +206,20 @@ def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
     ValueError, FileNotFoundError: one line that names the file, and lists what
       does not fit.
   """
-  path = experiment.config.model.pretrained
-  if not path:
+  if not experiment.weights_file:
     return None
-  state = abstract_state(experiment)
-  return pretrained.load_pretrained(path, state.student_variables)
+  return pretrained.load_pretrained(
+    experiment.weights_file, experiment.model.variable_shapes()
+  )
+
+
+def learning_rates(experiment: Experiment) -> dict[str, optax.Schedule]:
+  """The schedule of each group of parameters, by its name."""
+  return optim.learning_rates(
+    experiment.optim,
+    learning_rate=experiment.optim.base_rate(experiment.data.batch_size_l),
+    total_steps=experiment.timeline.total_steps,
+  )
 
 
 def create_state(experiment: Experiment) -> train_state.TrainState:
@@ -224,136 +228,138 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
   Raises:
     ValueError, FileNotFoundError: see `load_pretrained`.
   """
+  first = experiment.phases[0]
   initialize = jax.jit(
     functools.partial(_initialize, experiment),
-    out_shardings=_state_sharding(experiment),
+    out_shardings=_sharding(experiment, first),
   )
-  state = initialize(jax.random.key(experiment.config.seed))
-  # A copy of the student must not share its buffers: the step donates both.
-  state = jax.tree.map(jnp.copy, state)
+  state = initialize(_state_key(experiment))
   weights = load_pretrained(experiment)
   if weights is not None:
     state = train_state.start_from(state, weights.variables)
   return state
 
 
-def abstract_state(experiment: Experiment) -> train_state.TrainState:
-  """Shapes, dtypes and shardings of the state; nothing is computed."""
-  shapes = jax.eval_shape(
-    functools.partial(_initialize, experiment), jax.random.key(0)
+def _initialize(
+  experiment: Experiment, key: jax.Array
+) -> train_state.TrainState:
+  return train_state.create_train_state(
+    key, experiment.model, experiment.tx, experiment.phases[0]
   )
+
+
+def abstract_state(
+  experiment: Experiment, phase: method_lib.Phase
+) -> train_state.TrainState:
+  """Shapes, dtypes and shardings of a phase's state; nothing is computed."""
+  key = jax.random.key(0)
+  state = jax.eval_shape(functools.partial(_initialize, experiment), key)
+  for later in experiment.phases[1 : experiment.phases.index(phase) + 1]:
+    begin = functools.partial(train_state.begin_phase, phase=later)
+    state = jax.eval_shape(begin, state, key=key)
   return jax.tree.map(
     lambda leaf, where: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=where
     ),
-    shapes,
-    train_state.state_sharding(shapes, experiment.mesh),
+    state,
+    train_state.lay_out(state, phase, experiment.mesh),
   )
 
 
-def _state_sharding(experiment: Experiment) -> train_state.TrainState:
-  return jax.tree.map(lambda leaf: leaf.sharding, abstract_state(experiment))
+def _sharding(
+  experiment: Experiment, phase: method_lib.Phase
+) -> train_state.TrainState:
+  state = abstract_state(experiment, phase)
+  return jax.tree.map(lambda leaf: leaf.sharding, state)
 
 
 def create_train_step(experiment: Experiment) -> Callable:
   """step(index, state, batch) -> (state, metrics) with `state` donated.
 
-  `index` is the number of updates made before, on the host. It picks one of
-  two programs, each compiled once: the supervised step before the first
-  semi-supervised epoch, the semi step from it on. (A `lax.cond` around both
-  would run its branches on a single core on CPUs.)
+  `index` is the number of updates made before, on the host. It picks the
+  program of its phase, each compiled once, and as a phase begins has the
+  method's memory made for it. (A `lax.cond` around both would run its branches
+  on a single core on CPUs.)
   """
-  programs = _jit_steps(experiment)
+  programs = {
+    phase.name: _jit_step(experiment, phase) for phase in experiment.phases
+  }
   base_rng = jax.jit(
     functools.partial(_base_rng, experiment),
     out_shardings=sharding.replicate(experiment.mesh),
   )()
 
   def step(index, state, batch):
-    name = "semi" if experiment.is_semi_step(index) else "supervised"
+    phase = experiment.phase_at(index)
     with jax.set_mesh(experiment.mesh):
-      return programs[name](state, batch, base_rng)
+      if index == phase.first_step > 0:
+        state = _begin(experiment, phase, state)
+      return programs[phase.name](state, batch, base_rng)
 
   return step
 
 
+def _begin(
+  experiment: Experiment,
+  phase: method_lib.Phase,
+  state: train_state.TrainState,
+) -> train_state.TrainState:
+  """The state with the memory that a phase begins with."""
+  begin = jax.jit(
+    functools.partial(train_state.begin_phase, phase=phase),
+    out_shardings=_sharding(experiment, phase),
+    donate_argnums=0,
+  )
+  return begin(state, key=_state_key(experiment))
+
+
 def lower_steps(experiment: Experiment) -> dict[str, jax.stages.Lowered]:
-  """The programs of the run, to be compiled ahead of time; nothing is computed.
+  """The program of each phase, by its name, to be compiled ahead of time.
 
-  Returns:
-    "supervised", unless every step is a semi step, and "semi" with U2PL.
+  Nothing is computed.
   """
-  config = experiment.config.data
   split = sharding.split_batch(experiment.mesh)
-
-  def images(batch_size, *channels):
-    shape = (batch_size, *config.crop_size, *channels)
-    return jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
-
+  shapes = experiment.data.batch_shapes(
+    uses_unlabeled=experiment.uses_unlabeled
+  )
   batch = {
-    "image_l": images(config.batch_size_l, 3),
-    "label_l": images(config.batch_size_l),
+    name: jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
+    for name, shape in shapes.items()
   }
-  if experiment.is_semi:
-    batch["image_u"] = images(config.batch_size_u, 3)
   rng = jax.eval_shape(functools.partial(_base_rng, experiment))
-  programs = _jit_steps(experiment)
-  if experiment.is_semi_step(0):
-    del programs["supervised"]
   with jax.set_mesh(experiment.mesh):
     return {
-      name: program.lower(abstract_state(experiment), batch, rng)
-      for name, program in programs.items()
+      phase.name: _jit_step(experiment, phase).lower(
+        abstract_state(experiment, phase), batch, rng
+      )
+      for phase in experiment.phases
     }
 
 
+def _state_key(experiment: Experiment) -> jax.Array:
+  return jax.random.key(experiment.run.seed)
+
+
 def _base_rng(experiment: Experiment) -> jax.Array:
-  return jax.random.fold_in(jax.random.key(experiment.config.seed), 1)
+  return jax.random.fold_in(_state_key(experiment), 1)
 
 
-def _jit_steps(experiment: Experiment) -> dict[str, Callable]:
-  """step(state, batch, base_rng) by name, for the mesh, `state` donated."""
-  model, tx = experiment.model, experiment.tx
-  options = _step_options(experiment)
-  steps = {"supervised": train_step.make_supervised_step(model, tx, options)}
-  if experiment.is_semi:
-    steps["semi"] = train_step.make_semi_step(
-      model, tx, experiment.timeline, options
-    )
+def _jit_step(experiment: Experiment, phase: method_lib.Phase) -> Callable:
+  """step(state, batch, base_rng) for the mesh, `state` donated."""
+  step = train_step.make_step(
+    experiment.model,
+    experiment.tx,
+    phase.method,
+    accumulate_steps=experiment.optim.accumulate_steps,
+  )
   whole = sharding.replicate(experiment.mesh)
   split = sharding.split_batch(experiment.mesh)
-  of_state = _state_sharding(experiment)
-  return {
-    name: jax.jit(
-      step,
-      in_shardings=(of_state, split, whole),
-      out_shardings=(of_state, whole),
-      donate_argnums=0,
-    )
-    for name, step in steps.items()
-  }
-
-
-def _step_options(experiment: Experiment) -> step_options.StepOptions:
-  config, semi = experiment.config, experiment.config.semi
-  return step_options.StepOptions(
-    loss=pixelwise.make_supervised_loss(
-      kind=config.loss.kind,
-      ohem_threshold=config.loss.ohem_threshold,
-      ohem_min_kept=config.loss.ohem_min_kept,
-    ),
-    aux_weight=config.loss.aux_weight,
-    strong_augment=config.augment.to_dict(),
-    unsupervised_weight=semi.unsupervised_weight,
-    drop_percent=semi.drop_percent,
-    unreliable_percent=semi.unreliable_percent,
-    reliable=semi.reliable,
-    teacher_dropout=semi.teacher_dropout,
-    teacher_batch_stats=semi.teacher_batch_stats,
-    teacher_first_epoch=semi.teacher_first_epoch,
-    ema_decay=semi.ema_decay,
-    contrast=experiment.contrast_options,
-    accumulate_steps=config.optim.accumulate_steps,
+  of_state = _sharding(experiment, phase)
+  return jax.jit(
+    step,
+    in_shardings=(of_state, split, whole),
+    out_shardings=(of_state, whole),
+    donate_argnums=0,
   )
 
 
@@ -361,34 +367,28 @@ def train_batches(
   experiment: Experiment, start_step: int
 ) -> Iterator[dict[str, np.ndarray]]:
   """This process's part of every batch from `start_step` on."""
-  data = experiment.config.data
   return input_pipeline.make_train_iterator(
     experiment.dataset,
     experiment.split,
-    batch_size_l=data.batch_size_l,
-    batch_size_u=data.batch_size_u if experiment.is_semi else 0,
-    crop_size=tuple(data.crop_size),
-    scale_range=tuple(data.scale_range),
-    flip_prob=data.flip_prob,
-    pad_label=data.pad_label,
-    seed=experiment.config.seed,
+    experiment.data,
+    uses_unlabeled=experiment.uses_unlabeled,
+    seed=experiment.run.seed,
     start_step=start_step,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
-    num_workers=data.num_workers or None,
   )
 
 
 def eval_batches(experiment: Experiment) -> eval_pipeline.EvalBatches:
   """This process's part of the validation set, re-iterable."""
-  config = experiment.config
+  evaluation = experiment.eval
   return eval_pipeline.make_eval_batches(
     experiment.dataset,
-    batch_size=config.eval.batch_size,
+    batch_size=evaluation.batch_size,
     crop_size=experiment.protocol.crop_size,
-    max_shapes=config.eval.max_shapes,
-    may_pad=not config.eval.base_size,
+    max_shapes=evaluation.max_shapes,
+    may_pad=not evaluation.base_size,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
-    num_workers=config.data.num_workers or None,
+    num_workers=experiment.data.num_workers or None,
   )

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,11 +11,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from clu import asynclib, metric_writers
 from etils import epath
-from ml_collections import config_dict
 
-from u2pl_jax import experiment
+from u2pl_jax import experiment, validation
 from u2pl_jax.data import datasets, streams
-from u2pl_jax.evaluation import metrics, validation
+from u2pl_jax.evaluation import metrics
 from u2pl_jax.runtime import (
   checkpoint,
   damage,
@@ -25,7 +24,7 @@ from u2pl_jax.runtime import (
   sharding,
 )
 from u2pl_jax.runtime import workdir as workdir_lib
-from u2pl_jax.training import bad_steps, optim, step_log, train_state
+from u2pl_jax.training import bad_steps, step_log, train_state
 
 
 def _prefetch(
@@ -39,7 +38,7 @@ def _prefetch(
 
 
 def train_and_evaluate(
-  config: config_dict.ConfigDict,
+  config: Mapping[str, Any],
   workdir: epath.PathLike,
   *,
   profile_steps: tuple[int, int] | None = None,
@@ -72,14 +71,14 @@ def train_and_evaluate(
     if jax.process_index() == 0:
       workdir_lib.claim(
         workdir,
-        config.to_dict(),
+        config,
         exp.dataset.class_names,
         exp.dataset.palette,
       )
     folder = workdir / "checkpoints"
     damage.set_aside(folder, distributed.show)
     with checkpoint.open_manager(
-      folder, keep_last=config.checkpoint.keep_last
+      folder, keep_last=exp.checkpoint.keep_last
     ) as manager:
       run = _Run(exp, workdir, manager, should_stop, profile_steps)
       with _naming_the_last_checkpoint(manager):
@@ -118,10 +117,10 @@ def _announce_start(exp: experiment.Experiment) -> None:
       "starting from random weights (model.pretrained names no file)"
     )
     return
-  parts = ", ".join(weights.parts)
+  path, parts = exp.weights_file, ", ".join(weights.parts)
   left_out = ", ".join(weights.left_out)
   distributed.show(
-    f"starting from {exp.config.model.pretrained}: {parts}"
+    f"starting from {path}: {parts}"
     + (f" (not in this network: {left_out})" if left_out else "")
   )
 
@@ -163,7 +162,7 @@ class _Run:
     state, saved = checkpoint.restore(
       self._manager,
       latest,
-      experiment.abstract_state(self._exp),
+      experiment.abstract_state(self._exp, self._exp.phase_of_state(latest)),
       self._data,
     )
     self._started -= saved["seconds"]
@@ -173,34 +172,31 @@ class _Run:
     return latest, state
 
   def _start_log(self, records: Sequence[bad_steps.Record]) -> None:
-    config, total_steps = self._exp.config, self._exp.timeline.total_steps
-    encoder = experiment.learning_rate(config)
-    rates = {"encoder": encoder, "head": encoder * config.optim.head_factor}
-    self._bad_steps = bad_steps.BadSteps(config.train.max_bad_steps, records)
+    exp = self._exp
+    self._bad_steps = bad_steps.BadSteps(exp.train.max_bad_steps, records)
     self._log = step_log.StepLog(
       self._writer,
-      total_steps=total_steps,
-      learning_rates={
-        group: optim.poly_schedule(rate, total_steps, config.optim.power)
-        for group, rate in rates.items()
-      },
-      class_names=self._exp.dataset.class_names,
+      total_steps=exp.timeline.total_steps,
+      learning_rates=experiment.learning_rates(exp),
+      class_names=exp.dataset.class_names,
       bad_steps=self._bad_steps,
       show=distributed.show,
     )
 
   def _progress(self, step: int) -> dict[str, Any]:
     """Where the run is; stands beside the state in each checkpoint."""
-    data = self._exp.config.data
+    exp, data = self._exp, self._exp.data
+    phase = exp.phase_of_state(step)
     speed = self._log.images_per_second
     if math.isnan(speed):  # No step was made since the start.
       speed = self._speed_before
     return {
       "step": step,
-      "network": self._exp.evaluated_network(step),
-      "epoch": step // self._exp.timeline.steps_per_epoch,
+      "phase": phase.name,
+      "network": phase.network,
+      "epoch": step // exp.timeline.steps_per_epoch,
       "labeled_images": step * data.batch_size_l,
-      "unlabeled_images": step * data.batch_size_u if self._exp.is_semi else 0,
+      "unlabeled_images": step * data.batch_size_u * exp.uses_unlabeled,
       "seconds": time.monotonic() - self._started,
       "images_per_second": speed,
       "data": self._data,
@@ -245,7 +241,7 @@ class _Run:
     return validation.make_result(
       exp,
       total_steps,
-      exp.evaluated_network(total_steps),
+      exp.phase_of_state(total_steps).network,
       scores,
       checkpoint.find_best(self._manager),
       exp.protocol.name,
@@ -259,10 +255,10 @@ class _Run:
     trace: profiling.StepTrace,
   ) -> tuple[int, train_state.TrainState, metrics.Scores | None]:
     """Updates made, the state then, and its scores if it was evaluated."""
-    exp, config = self._exp, self._exp.config
+    exp = self._exp
     total_steps = exp.timeline.total_steps
-    eval_every = exp.timeline.steps_per_epoch * config.eval.every_epochs
-    save_every = config.checkpoint.every_steps
+    eval_every = exp.timeline.steps_per_epoch * exp.eval.every_epochs
+    save_every = exp.checkpoint.every_steps
     self._announce(start_step)
     step_fn = experiment.create_train_step(exp)
     batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
@@ -275,7 +271,7 @@ class _Run:
       self._log.add(step, step_metrics, exp.images_at_step(step - 1))
       evaluates = step == total_steps or step % eval_every == 0
       saves = evaluates or (save_every and step % save_every == 0)
-      if saves or step % config.train.log_every_steps == 0:
+      if saves or step % exp.train.log_every_steps == 0:
         self._log.flush()
       scores = self._evaluation(step, state) if evaluates else None
       if saves:
@@ -294,31 +290,29 @@ class _Run:
 
   def _report_bad_steps(self) -> epath.Path:
     """Writes what there is to know about the bad steps at the end."""
-    exp, data = self._exp, self._exp.config.data
+    exp = self._exp
     steps = [
       record
       | streams.ids_at_step(
         exp.dataset,
         exp.split,
         record["step"] - 1,
-        batch_size_l=data.batch_size_l,
-        batch_size_u=data.batch_size_u
-        if exp.is_semi_step(record["step"] - 1)
-        else 0,
-        seed=exp.config.seed,
+        batch_size_l=exp.data.batch_size_l,
+        batch_size_u=exp.unlabeled_at_step(record["step"] - 1),
+        seed=exp.run.seed,
       )
       for record in self._bad_steps.records
     ]
     path = self._workdir / "bad_steps.json"
     if jax.process_index() == 0:
-      report = {"config": exp.config.to_dict(), "steps": steps}
+      report = {"config": exp.config, "steps": steps}
       workdir_lib.write_json(path, report)
     return path
 
   def _announce(self, start_step: int) -> None:
     exp, split = self._exp, self._exp.split
     distributed.show(
-      f"{exp.config.method}, recipe {exp.config.recipe}: {exp.dataset.name}"
+      f"{exp.run.method}, recipe {exp.run.recipe}: {exp.dataset.name}"
       f" with {len(split.labeled)} labelled and {len(split.unlabeled)}"
       f" unlabelled images, {exp.timeline.num_epochs} epochs of"
       f" {exp.timeline.steps_per_epoch} steps on {exp.mesh.size}"

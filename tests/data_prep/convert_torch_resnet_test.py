@@ -5,14 +5,12 @@ import os
 import pathlib
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
 from data_prep import convert_torch_resnet
-from tests import saved_progress, tiny, torch_weights
+from tests import tiny_network, torch_weights
 from u2pl_jax.models import pretrained, torch_names
-from u2pl_jax.runtime import checkpoint
 
 torch = pytest.importorskip("torch")
 
@@ -110,7 +108,8 @@ def test_imagenet_files_are_converted(options, legacy, source, target, capsys):
   loaded = pretrained.load_pretrained(target, shapes)
   torch_weights.assert_same(loaded.variables, expected)
   printed = capsys.readouterr().out
-  assert f"{options['encoder']}, {options['stem']} stem" in printed
+  stem = f"stem={options['stem']}" if "stem" in options else ""
+  assert options["encoder"] in printed and stem in printed
   assert "encoder alone" in printed and "fc.bias" in printed
 
 
@@ -125,7 +124,7 @@ def test_checkpoints_hold_two_networks(
   loaded = pretrained.load_pretrained(target, shapes)
   expected = torch_weights.random(shapes, seed)
   torch_weights.assert_same(loaded.variables, expected)
-  assert f"{state or 'teacher'}, resnet18" in capsys.readouterr().out
+  assert f"{state or 'teacher'}, resnet18 (" in capsys.readouterr().out
 
 
 def test_a_checkpoint_without_teacher_gives_its_student(source, target, capsys):
@@ -240,7 +239,7 @@ def test_truncated_files_are_refused(kept, legacy, source, target, capsys):
     ({}, "holds no state dict"),
     ({1: 2}, "no state dict of named tensors"),
     ({"model_state": 3}, "no state dict of named tensors"),
-    ({"weight": torch.ones(2)}, "neither a ResNet nor an EfficientNet"),
+    ({"weight": torch.ones(2)}, "holds no known encoder (efficientnet_lite0"),
   ],
 )
 def test_files_without_a_network_are_refused(
@@ -297,50 +296,32 @@ def test_arguments_that_do_not_go_together_are_refused(arguments, capsys):
   assert "error: give " in capsys.readouterr().err
 
 
-def make_run(workdir, *, teacher=True):
-  """A run with checkpoints of steps 1 (the best) and 2; returns states."""
-  model, tx = tiny.make_model(aux_head=True), tiny.make_tx()
-  teacher_init = "student" if teacher else None
-  shapes = jax.eval_shape(
-    lambda key: tiny.make_state(key, model, tx, teacher_init=teacher_init),
-    jax.random.key(0),
-  )
-  states = {}
-  with checkpoint.open_manager(workdir / "checkpoints", keep_last=1) as manager:
-    for step, miou in ((1, 50.0), (2, 40.0)):
-      states[step] = jax.device_put(torch_weights.random(shapes, seed=step))
-      network = "teacher" if teacher else "student"
-      progress = saved_progress.make(step, network=network)
-      checkpoint.save(manager, step, states[step], progress, miou)
-  return states
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-  workdir = tmp_path_factory.mktemp("run")
-  return workdir, make_run(workdir)
+  """Checkpoints of steps 1 (the best) and 2, and their variables."""
+  workdir = tmp_path_factory.mktemp("runs") / "run"
+  config = tiny_network.make_sections(aux_head=True)
+  config |= {"eval": {"crop_size": tiny_network.WINDOW}}
+  return workdir, tiny_network.save_run(workdir, config=config)
 
 
 @pytest.mark.parametrize(
-  "options,step,key",
+  "options,step,kind,key",
   [
-    ([], 1, "teacher_state"),
-    (["--checkpoint=last"], 2, "teacher_state"),
-    (["--state=student"], 1, "model_state"),
+    ([], 1, "teacher", "teacher_state"),
+    (["--checkpoint=last"], 2, "teacher", "teacher_state"),
+    (["--state=student"], 1, "student", "model_state"),
   ],
 )
-def test_runs_are_written_with_published_names(options, step, key, run, source):
-  workdir, states = run
+def test_runs_are_written_with_published_names(
+  options, step, kind, key, run, source
+):
+  workdir, variables = run
   arguments = [f"--workdir={workdir}", str(source), *options]
   assert convert_torch_resnet.main(arguments) == 0
   content = torch.load(source, weights_only=True)
   assert list(content) == [key]
-  state = states[step]
-  expected = torch_names.to_torch(
-    state.teacher_variables
-    if key == "teacher_state"
-    else state.student_variables
-  )
+  expected = torch_names.to_torch(variables[step, kind])
   assert content[key].keys() == expected.keys()
   for name, value in content[key].items():
     is_counter = name.endswith("num_batches_tracked")
@@ -349,17 +330,17 @@ def test_runs_are_written_with_published_names(options, step, key, run, source):
 
 
 def test_an_exported_run_can_be_loaded_again(run, source, target):
-  workdir, states = run
+  workdir, variables = run
   assert convert_torch_resnet.main([f"--workdir={workdir}", str(source)]) == 0
   convert(source, target)
-  variables = states[1].teacher_variables
-  loaded = pretrained.load_pretrained(target, variables)
-  torch_weights.assert_same(loaded.variables, variables)
+  expected = variables[1, "teacher"]
+  loaded = pretrained.load_pretrained(target, expected)
+  torch_weights.assert_same(loaded.variables, expected)
 
 
 def test_a_run_without_teacher_gives_its_student(tmp_path, source, capsys):
   workdir = tmp_path / "run"
-  make_run(workdir, teacher=False)
+  tiny_network.save_run(workdir, has_teacher=False)
   arguments = [f"--workdir={workdir}", str(source)]
   assert "has no teacher" in fail(capsys, *arguments, "--state=teacher")
   assert convert_torch_resnet.main(arguments) == 0
@@ -367,12 +348,14 @@ def test_a_run_without_teacher_gives_its_student(tmp_path, source, capsys):
   assert list(torch.load(source, weights_only=True)) == ["model_state"]
 
 
-def test_folders_without_a_run_are_refused(tmp_path, source, capsys):
+def test_folders_without_a_run_are_refused(run, tmp_path, source, capsys):
   message = fail(capsys, source, f"--workdir={tmp_path}")
   assert f"{tmp_path} holds no run" in message
-  with checkpoint.open_manager(tmp_path / "checkpoints", keep_last=1):
-    pass
-  message = fail(capsys, source, f"--workdir={tmp_path}", "--checkpoint=last")
+  workdir = tmp_path / "run"
+  shutil.copytree(run[0], workdir)
+  for step in ("1", "2"):
+    shutil.rmtree(workdir / "checkpoints" / step)
+  message = fail(capsys, source, f"--workdir={workdir}", "--checkpoint=last")
   assert "holds no last checkpoint" in message
 
 

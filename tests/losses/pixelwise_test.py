@@ -1,4 +1,4 @@
-"""Cross entropy and OHEM against hand-worked values and numpy."""
+"""Losses of single pixels against hand-worked values and numpy."""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ _ohem = jax.jit(
   static_argnames="min_kept",
 )
 _cross_entropy = jax.jit(jax.value_and_grad(pixelwise.cross_entropy))
+_unsupervised_loss = jax.jit(jax.value_and_grad(pixelwise.unsupervised_loss))
 
 
 def _logits_of(probs):
@@ -149,6 +150,45 @@ class TestOhem:
     loss, gradient = _ohem(logits, labels, threshold=0.7, min_kept=min_kept)
     assert loss == 0
     np.testing.assert_array_equal(gradient, np.zeros_like(logits))
+
+
+class TestUnsupervisedLoss:
+  def test_worked_by_hand(self):
+    # Of four pixels two are kept, one of the others is ignored: mean of the
+    # two times 4 / 2.
+    probs = jnp.asarray([[[0.5, 0.5], [0.25, 0.75]], [[0.9, 0.1], [0.4, 0.6]]])
+    labels = jnp.asarray([[[0, 0], [1, 255]]])
+    kept = jnp.asarray([[[True, True], [False, False]]])
+    loss, gradient = _unsupervised_loss(jnp.log(probs)[None], labels, kept)
+    np.testing.assert_allclose(loss, 1.5 * np.log(2) * 2, rtol=1e-6)
+    expected = [[[[-0.5, 0.5], [-0.75, 0.75]], [[0, 0], [0, 0]]]]
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+  @pytest.mark.parametrize("label", [255, 2])
+  def test_nothing_kept_is_zero_with_zero_gradient(self, label):
+    logits = np.random.default_rng(0).normal(size=(2, 5, 7, 3))
+    loss, gradient = _unsupervised_loss(
+      logits.astype(np.float32),
+      np.full((2, 5, 7), label, np.int32),
+      np.zeros((2, 5, 7), bool),
+    )
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, np.zeros((2, 5, 7, 3)))
+
+  @pytest.mark.parametrize("seed", range(4))
+  def test_equals_numpy(self, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(2, 8, 9, 5)).astype(np.float32)
+    labels = rng.integers(0, 5, (2, 8, 9)).astype(np.int32)
+    labels[rng.random(labels.shape) < 0.3] = 255
+    kept = (rng.random(labels.shape) < 0.6) & (labels != 255)
+    log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    losses = -log_probs[kept, labels[kept]]
+    expected = losses.mean() * kept.size / kept.sum()
+    loss, gradient = _unsupervised_loss(logits, labels, kept)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    has_gradient = np.any(np.asarray(gradient) != 0, axis=-1)
+    np.testing.assert_array_equal(has_gradient, kept)
 
 
 def test_unknown_kind_is_named_in_the_error():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests import torch_weights
+from tests import networks, torch_weights
 from u2pl_jax.models import torch_names, torch_networks
 
 
@@ -14,15 +14,20 @@ def test_resnets_are_recognised(options):
   state_dict = torch_weights.state_dict(**options)
   network = torch_networks.recognize(state_dict)
   assert network.is_whole
-  expected = torch_weights.SMALL | options | dict(aspp_rates=(1, 1, 1))
-  assert network.options == expected
+  small = {k: v for k, v in torch_weights.SMALL.items() if k != "num_classes"}
+  assert network.sections == networks.make_sections(**(small | options))
+  assert network.num_classes == torch_weights.SMALL["num_classes"]
+  assert not network.guessed
   assert not torch_names.find_problems(state_dict, network.variable_shapes())
 
 
 def test_sizes_are_read_from_the_shapes():
-  sizes = dict(num_classes=7, width=6, decoder_channels=8, rep_channels=3)
-  network = torch_networks.recognize(torch_weights.state_dict(**sizes))
-  assert {key: network.options[key] for key in sizes} == sizes
+  sizes = dict(channels=8, rep_channels=3)
+  state_dict = torch_weights.state_dict(num_classes=7, width=6, **sizes)
+  network = torch_networks.recognize(state_dict)
+  assert network.num_classes == 7
+  assert network.sections["encoder"]["width"] == 6
+  assert sizes.items() <= network.sections["decoder"].items()
 
 
 @pytest.mark.parametrize(
@@ -36,16 +41,18 @@ def test_sizes_are_read_from_the_shapes():
 def test_heads_are_told_by_their_entries(heads):
   state_dict = torch_weights.state_dict(**heads)
   network = torch_networks.recognize(state_dict)
-  assert network.options["aux_head"] == heads["aux_head"]
-  assert network.options["rep_channels"] == heads["rep_channels"]
+  decoder = network.sections["decoder"]
+  assert decoder["aux_head"] == heads["aux_head"]
+  assert decoder["rep_channels"] == heads["rep_channels"]
+  assert network.guessed == ("decoder.aspp_rates",) * ("aspp_rates" in heads)
   assert not torch_names.find_problems(state_dict, network.variable_shapes())
 
 
 def test_a_network_is_described_in_a_line():
   network = torch_networks.recognize(torch_weights.state_dict())
   assert str(network) == (
-    "resnet18, deep stem, width 4, 3 classes, representation head, "
-    "auxiliary head"
+    "resnet18 (stem=deep, width=4), deeplab (channels=4, low_level_channels=5,"
+    " rep_channels=6, aux_head=True), 3 classes"
   )
 
 
@@ -61,7 +68,7 @@ def test_imagenet_files_become_encoders_without_classifier(options):
   assert dropped and not any("fc" in name for name in entries)
   network = torch_networks.recognize(entries)
   assert not network.is_whole and "encoder alone" in str(network)
-  assert network.options["encoder"] == options["encoder"]
+  assert network.sections["model"]["encoder"] == options["encoder"]
   assert not torch_names.find_problems(entries, network.variable_shapes())
 
 
@@ -100,8 +107,12 @@ def test_single_faulty_entries_are_outvoted():
 @pytest.mark.parametrize(
   "entries,message",
   [
-    ({}, "neither a ResNet nor"),
+    ({}, "no known encoder .efficientnet_lite0, resnet18"),
     ({"encoder.a": 1, "encoder.b": 2}, "entries are encoder.a, encoder.b"),
+    (
+      {"encoder._blocks.0._bn1.weight": 1, "decoder.a": 1},
+      r"no known decoder \(deeplab\); its entries are decoder.a, encoder._bl",
+    ),
     (
       {f"encoder.layer{i}.7.bn1.weight": np.ones(4) for i in (1, 2, 3, 4)},
       r"\[8, 8, 8, 8\] basic blocks; known depths: 18, 34, 50, 101",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from u2pl_jax.ops import mixing, normalize
+from u2pl_jax.ops import mixing
 
 NUM_CLASSES = 8
 
@@ -17,12 +17,11 @@ _augment = jax.jit(
 )
 
 
-def _run(key, images, labels, confidence, mode, probability=1.0):
+def _run(key, images, labels, mode, probability=1.0):
   outputs = _augment(
     key,
     images,
     labels,
-    confidence,
     mode=mode,
     probability=probability,
     num_classes=NUM_CLASSES,
@@ -38,8 +37,7 @@ def _batch(seed=0, batch=4, size=(12, 17)):
   images[..., 0] = 1 + np.arange(batch)[:, None, None]
   images[..., 1] = np.arange(size[0])[:, None]
   images[..., 2] = np.arange(size[1])
-  confidence = rng.uniform(0.1, 1, labels.shape).astype(np.float32)
-  return images, labels, confidence
+  return images, labels
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -80,19 +78,6 @@ def _assert_uniform(values, low, high):
   assert values.min() >= low and hits.size == high - low + 1
   mean = values.size / hits.size
   assert np.abs(hits - mean).max() < 5 * np.sqrt(mean)
-
-
-class TestNormalize:
-  def test_worked_by_hand(self):
-    images = np.array([[0, 0, 0], [255, 255, 255], [124, 116, 104]], np.uint8)
-    expected = [
-      [-123.675 / 58.395, -116.28 / 57.12, -103.53 / 57.375],
-      [131.325 / 58.395, 138.72 / 57.12, 151.47 / 57.375],
-      [0.325 / 58.395, -0.28 / 57.12, 0.47 / 57.375],
-    ]
-    normalized = jax.jit(normalize.normalize)(images)
-    assert normalized.dtype == jnp.float32
-    np.testing.assert_allclose(normalized, expected, rtol=1e-5, atol=1e-6)
 
 
 class TestBox:
@@ -168,32 +153,30 @@ class TestClassMask:
 class TestStrongAugment:
   @pytest.mark.parametrize("mode", ["cutmix", "classmix"])
   def test_partner_is_the_next_image_and_the_last_ones_the_first(self, mode):
-    images, labels, confidence = _batch()
-    mixed = _run(jax.random.key(0), images, labels, confidence, mode)
+    images, labels = _batch()
+    mixed = _run(jax.random.key(0), images, labels, mode)
     for i in range(4):
       partner = (i + 1) % 4
       from_partner = mixed[0][i, ..., 0] == images[partner, ..., 0]
       own = mixed[0][i, ..., 0] == images[i, ..., 0]
       np.testing.assert_array_equal(own, ~from_partner)
       assert own.any() and from_partner.any()
-      for inputs, output in zip(
-        (images, labels, confidence), mixed, strict=True
-      ):
+      for inputs, output in zip((images, labels), mixed, strict=True):
         np.testing.assert_array_equal(output[i][own], inputs[i][own])
         np.testing.assert_array_equal(
           output[i][from_partner], inputs[partner][from_partner]
         )
 
   def test_cutmix_pastes_a_box_and_classmix_whole_classes(self):
-    images, labels, confidence = _batch()
-    boxed = _run(jax.random.key(1), images, labels, confidence, "cutmix")
+    images, labels = _batch()
+    boxed = _run(jax.random.key(1), images, labels, "cutmix")
     own = boxed[0][..., 0] == images[..., 0]
     for mask in ~own:
       rows, columns = np.nonzero(mask)
       assert mask[rows.min() : rows.max() + 1].sum() == mask.sum()
       area = np.ptp(rows) + 1, np.ptp(columns) + 1
       assert mask.sum() == np.prod(area)
-    by_class = _run(jax.random.key(1), images, labels, confidence, "classmix")
+    by_class = _run(jax.random.key(1), images, labels, "classmix")
     own = by_class[0][..., 0] == images[..., 0]
     for mask, label in zip(own, labels, strict=True):
       kept = set(np.unique(label[mask]))
@@ -201,35 +184,33 @@ class TestStrongAugment:
       assert not kept & set(np.unique(label[~mask]))
 
   def test_classmix_of_one_class_is_the_whole_partner(self):
-    images, labels, confidence = _batch()
+    images, labels = _batch()
     labels[0] = 3
-    mixed = _run(jax.random.key(0), images, labels, confidence, "classmix")
+    mixed = _run(jax.random.key(0), images, labels, "classmix")
     np.testing.assert_array_equal(mixed[0][0], images[1])
     np.testing.assert_array_equal(mixed[1][0], labels[1])
-    np.testing.assert_array_equal(mixed[2][0], confidence[1])
 
-  def test_cutout_blanks_image_confidence_and_label_in_the_box(self):
-    images, labels, confidence = _batch()
-    cut = _run(jax.random.key(0), images, labels, confidence, "cutout")
+  def test_cutout_blanks_image_and_label_in_the_box(self):
+    images, labels = _batch()
+    cut = _run(jax.random.key(0), images, labels, "cutout")
     box = cut[1] == 255
     assert np.all(np.abs(box.mean(axis=(1, 2)) - 0.5) < 0.06)
     np.testing.assert_array_equal(cut[0], np.where(box[..., None], 0, images))
     np.testing.assert_array_equal(cut[1], np.where(box, 255, labels))
-    np.testing.assert_array_equal(cut[2], np.where(box, 0, confidence))
 
   @pytest.mark.parametrize("mode", ["cutout", "cutmix", "classmix"])
   def test_every_image_gets_its_own_mask(self, mode):
-    images, labels, confidence = _batch()
+    images, labels = _batch()
     labels[:] = labels[0]
-    output = _run(jax.random.key(0), images, labels, confidence, mode)[0]
+    output = _run(jax.random.key(0), images, labels, mode)[0]
     own = output[..., 0] == images[..., 0]
     assert len(np.unique(own.reshape(4, -1), axis=0)) > 1
 
   @pytest.mark.parametrize("mode", ["cutmix", "classmix"])
   def test_ignored_pixels_of_the_partner_come_along(self, mode):
-    images, labels, confidence = _batch()
+    images, labels = _batch()
     labels[1] = 255
-    mixed = _run(jax.random.key(0), images, labels, confidence, mode)
+    mixed = _run(jax.random.key(0), images, labels, mode)
     from_partner = mixed[0][0, ..., 0] == images[1, 0, 0, 0]
     expected = np.where(from_partner, 255, labels[0])
     np.testing.assert_array_equal(mixed[1][0], expected)

@@ -13,8 +13,8 @@ from u2pl_jax.methods.u2pl import contrast
 def _make_draws(options):
   """losses(keys, bank, rep, ...): corrected and published pairing, compiled."""
 
-  def draw(bank, rep, teacher_probs, pixels, key):
-    _, plan = contrast_replay.prepare(key, bank, teacher_probs, pixels, options)
+  def draw(bank, rep, teacher, pixels, key):
+    _, plan, _ = contrast.prepare(key, bank, *teacher, pixels, options)
     _, original_plan = contrast_replay.pair_by_position(plan)
     return {
       "corrected": contrast.compute_loss(rep, plan, options),
@@ -29,21 +29,21 @@ def _make_draws(options):
 
 
 @golden.once_per_input
-def _draw(config_json, num_classes, queue_size, count, *inputs):
+def _draw(config_json, queue_size, count, *inputs):
   """`count` losses of either pairing, all from an empty bank."""
-  rep, teacher_probs, pixels = contrast_replay.make_inputs(*inputs)
+  rep, teacher, pixels = contrast_replay.make_inputs(*inputs)
   max_keys = pixels.is_labeled.size
-  options = contrast_replay.make_options(config_json, num_classes, max_keys)
+  options = contrast_replay.make_options(config_json, max_keys)
   bank = contrast_replay.make_bank(queue_size, rep.shape[-1], max_keys)
   keys = jax.random.split(jax.random.key(0), int(count))
-  losses = _make_draws(options)(keys, bank, rep, teacher_probs, pixels)
+  losses = _make_draws(options)(keys, bank, rep, teacher, pixels)
   return jax.tree.map(np.float64, losses)
 
 
 @golden.every_file("contra_stat")
 def test_mean_and_spread_of_the_draws(path):
   arrays = golden.load(path)
-  settings = "config_json", "num_classes", "queue_size", "n_seeds"
+  settings = "config_json", "queue_size", "n_seeds"
   names = settings + contrast_replay.INPUTS
   for pairing, losses in _draw(*(arrays[name] for name in names)).items():
     mean, deviation, error_of_mean = (

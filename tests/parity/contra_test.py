@@ -1,28 +1,29 @@
 """Calls of the published contrastive loss, the bank carried on."""
 
 import functools
+import json
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests import held_keys
-from tests.parity import contrast_replay, golden
+from tests.parity import contra_oracle, contrast_replay, golden
 from u2pl_jax.methods.u2pl import contrast, memory_bank
 
 
-def _count_keys(teacher_probs, pixels, options):
+def _count_keys(teacher, pixels, options):
   """[K] int32, the keys of one call: of labelled pixels, and all."""
-  width = teacher_probs["rep"].shape[-1]
-  roomy = [pixels.is_labeled.size] * options.num_classes
+  _, rep = teacher
+  roomy = [pixels.is_labeled.size] * pixels.is_class.shape[-1]
   nothing = jnp.zeros_like(pixels.unreliable)
   counts = []
   for chosen in (pixels.replace(unreliable=nothing), pixels):
-    bank, _ = contrast_replay.prepare(
-      jax.random.key(0),
-      memory_bank.create_memory_bank(roomy, width),
-      teacher_probs,
+    bank, _, _ = contrast_replay.prepare(
+      memory_bank.create_memory_bank(roomy, rep.shape[-1]),
+      teacher,
       chosen,
       options,
     )
@@ -36,12 +37,11 @@ def _make_call(options):
   loss_and_gradient = jax.value_and_grad(contrast.compute_loss)
 
   @jax.jit
-  def call(bank, rep, teacher_probs, pixels):
-    with contrast_replay.arange_sampler():
-      bank, plan = contrast_replay.prepare(
-        jax.random.key(0), bank, teacher_probs, pixels, options
-      )
-      labeled_keys, keys = _count_keys(teacher_probs, pixels, options)
+  def call(bank, rep, teacher, pixels):
+    bank, plan, metrics = contrast_replay.prepare(
+      bank, teacher, pixels, options
+    )
+    labeled_keys, keys = _count_keys(teacher, pixels, options)
     partner, original_plan = contrast_replay.pair_by_position(plan)
     return bank, {
       "corrected": loss_and_gradient(rep, plan, options),
@@ -56,13 +56,14 @@ def _make_call(options):
       "labeled_keys": labeled_keys,
       "keys": keys,
       "plan": plan,
+      "metrics": metrics,
     }
 
   return call
 
 
 @golden.once_per_input
-def _replay(recipe, config_json, num_classes, queue_size, *inputs):
+def _replay(keys, config_json, queue_size, *inputs):
   """A pair (bank, results) for each call of `inputs`, seven arrays each."""
   size = len(contrast_replay.INPUTS)
   calls = [
@@ -70,9 +71,7 @@ def _replay(recipe, config_json, num_classes, queue_size, *inputs):
     for i in range(0, len(inputs), size)
   ]
   pixels = max(call[2].is_labeled.size for call in calls)
-  options = contrast_replay.make_options(
-    config_json, num_classes, pixels, recipe
-  )
+  options = contrast_replay.make_options(config_json, pixels, keys)
   width = calls[0][0].shape[-1]
   # One row more: a queue that the published code calls full is full here.
   bank = contrast_replay.make_bank(queue_size, width, pixels * len(calls) + 1)
@@ -83,27 +82,31 @@ def _replay(recipe, config_json, num_classes, queue_size, *inputs):
   return results
 
 
-def _calls(path, recipe="reference"):
-  """Yields a call's recorded arrays, our bank after it and our results."""
-  arrays = golden.load(path)
+def _recorded_calls(arrays):
+  """A recording's arrays of each call, by their names within it."""
   found = (re.fullmatch(r"call(\d+)/rep", name) for name in arrays)
   numbers = sorted(int(match[1]) for match in found if match)
-  assert numbers == list(range(1, len(numbers) + 1))
   assert numbers
-  inputs = [
-    arrays[f"call{i}/{name}"]
-    for i in numbers
-    for name in contrast_replay.INPUTS
-  ]
-  settings = (arrays[k] for k in ("config_json", "num_classes", "queue_size"))
-  results = _replay(recipe, *settings, *inputs)
-  for i, (bank, result) in zip(numbers, results, strict=True):
-    prefix = f"call{i}/"
-    recorded = {
+  assert numbers == list(range(1, len(numbers) + 1))
+  prefixes = [f"call{i}/" for i in numbers]
+  return [
+    {
       name.removeprefix(prefix): array
       for name, array in arrays.items()
       if name.startswith(prefix)
     }
+    for prefix in prefixes
+  ]
+
+
+def _calls(path, keys="reference"):
+  """Yields a call's recorded arrays, our bank after it and our results."""
+  arrays = golden.load(path)
+  calls = _recorded_calls(arrays)
+  inputs = [call[name] for call in calls for name in contrast_replay.INPUTS]
+  settings = (arrays[k] for k in ("config_json", "queue_size"))
+  results = _replay(keys, *settings, *inputs)
+  for recorded, (bank, result) in zip(calls, results, strict=True):
     yield recorded, bank, result
 
 
@@ -159,7 +162,7 @@ def test_anchors_and_prototypes(path):
     np.testing.assert_array_equal(ours["members"], members)
     anchors = recorded["anchor_count"]
     np.testing.assert_array_equal(plan.anchors.sum(axis=(0, 1)), anchors)
-    np.testing.assert_array_equal(plan.metrics["contrast/anchors"], anchors)
+    np.testing.assert_array_equal(ours["metrics"]["contrast/anchors"], anchors)
     # The mean of nothing is NaN there and 0 here.
     expected = np.where(present[:, None], recorded["prototype"], 0)
     np.testing.assert_array_equal(
@@ -176,7 +179,7 @@ def test_number_of_new_keys(path):
     np.testing.assert_array_equal(ours["keys"], expected)
     expected = recorded["negative_count_labeled"]
     np.testing.assert_array_equal(ours["labeled_keys"], expected)
-    new_keys = ours["plan"].metrics["contrast/new_keys"]
+    new_keys = ours["metrics"]["contrast/new_keys"]
     assert new_keys == recorded["negative_count"].sum()
 
 
@@ -208,3 +211,45 @@ def test_bank(path):
       np.testing.assert_array_equal(np.concatenate(held), expected)
       compared += 1
   assert compared
+
+
+@golden.every_file("contra")
+def test_the_oracle_agrees_with_what_was_recorded(path):
+  arrays = golden.load(path)
+  config = json.loads(str(arrays["config_json"]))
+  calls = _recorded_calls(arrays)
+  results = contra_oracle.compute(calls, config, arrays["queue_size"])
+  for recorded, result in zip(calls, results, strict=True):
+    for name, value in result.items():
+      np.testing.assert_allclose(value, recorded[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"current_class_negative_threshold": 0.15},
+    {"current_class_negative_threshold": 0.05},
+    {"current_class_threshold": 0.6, "low_rank": 1, "high_rank": 4},
+    {"num_queries": 5, "num_negatives": 9, "temperature": 0.2},
+  ],
+)
+def test_all_settings_are_read_from_the_file(changes, tmp_path):
+  config = dict(
+    num_queries=16,
+    num_negatives=6,
+    low_rank=2,
+    high_rank=20,
+    temperature=0.5,
+    current_class_threshold=0.3,
+    current_class_negative_threshold=1,
+  )
+  path = tmp_path / "contra_oracle.npz"
+  others = contra_oracle.record(path, config)
+  results = contra_oracle.record(path, config | changes)
+  for name in ("loss_corrected", "loss_corrected_paper_negatives"):
+    is_other = results[0][name] != others[0][name]
+    assert is_other == bool(changes), name  # Each of them counts.
+  test_loss_with_the_papers_keys(path)
+  test_number_of_new_keys(path)
+  test_number_of_new_keys_by_the_papers_rules(path)

@@ -1,12 +1,10 @@
 """The contrastive term on inputs recorded from the published code.
 
-Recorded are the teacher's probabilities, not its logits; so that rounding
-moves no pixel across a threshold, they take the place of the softmax here.
+Recorded are the teacher's probabilities, not its logits.
 """
 
 import json
 import math
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,6 @@ import numpy as np
 from tests import tiny
 from tests.parity import golden
 from u2pl_jax.methods.u2pl import contrast, memory_bank
-from u2pl_jax.ops import sampling
 
 # What a recorded call starts from; the last ones of `replay`'s arguments.
 INPUTS = (
@@ -36,24 +33,33 @@ def recorded_settings(config):
   )
 
 
-def make_options(config_json, num_classes, max_keys, recipe="reference"):
-  """The published code's, but for which pixels are keys: by `recipe`."""
+# Which pixels are keys by the published code, and by the paper.
+KEY_RULES = {
+  "reference": dict(labeled_negatives=False, own_pseudo_label=True),
+  "paper": dict(labeled_negatives=True, own_pseudo_label=False),
+}
+
+
+def make_options(config_json, max_keys, keys="reference"):
+  """The published code's, all numbers as recorded; the keys by `KEY_RULES`."""
   config = json.loads(str(config_json))
-  settings = recorded_settings(config) | dict(
-    num_classes=int(num_classes), weight=1.0, max_keys_per_class=max_keys
+  settings = (
+    recorded_settings(config)
+    | KEY_RULES[keys]
+    | {
+      "max_negative_prob": config["current_class_negative_threshold"],
+      "weight": 1.0,
+      "max_keys_per_class": max_keys,
+      "label_stack": 1,
+    }
   )
-  if recipe == "reference":
-    limit = config["current_class_negative_threshold"]
-    settings["max_negative_prob"] = limit
-  else:
-    rules = tiny.recipe_settings(recipe, "contrast")
-    names = "labeled_negatives", "own_pseudo_label", "max_negative_prob"
-    settings |= {name: rules[name] for name in names}
-  return tiny.make_contrast_options("reference", **settings)
+  changes = {f"contrast.{name}": value for name, value in settings.items()}
+  _, options, _ = tiny.make_options("reference", **changes)
+  return options
 
 
 def make_inputs(rep, rep_teacher, prob, label_small, *masks_and_count):
-  """rep [B, h, w, D], teacher_outputs and pixels of one recorded call."""
+  """rep [B, h, w, D], the teacher's (probs, rep), pixels of a recorded call."""
   low_mask, high_mask, num_labeled = masks_and_count
   rep, rep_teacher, prob = map(golden.channels_last, (rep, rep_teacher, prob))
   shape = (len(label_small), label_small[0].size)
@@ -64,7 +70,7 @@ def make_inputs(rep, rep_teacher, prob, label_small, *masks_and_count):
     reliable=low_mask.reshape(shape) > 0,
     unreliable=high_mask.reshape(shape) > 0,
   )
-  return rep, {"logits": prob, "rep": rep_teacher}, pixels
+  return rep, (prob, rep_teacher), pixels
 
 
 def make_bank(queue_size, width, max_keys):
@@ -79,15 +85,11 @@ def first_ones(key, count, shape):
   return ranks % jnp.maximum(count, 1).reshape(-1, *(1 for _ in shape))
 
 
-def arange_sampler():
-  """Replaces the draws in what is traced within it."""
-  return mock.patch.object(sampling, "draw_ranks", first_ones)
-
-
-def prepare(key, bank, teacher_probs, pixels, options):
-  """`contrast.prepare` with probabilities instead of logits."""
-  with mock.patch.object(jax.nn, "softmax", lambda probs, axis: probs):
-    return contrast.prepare(key, bank, teacher_probs, pixels, options)
+def prepare(bank, teacher, pixels, options):
+  """`contrast.prepare` with the first ranks in the place of draws."""
+  return contrast.prepare(
+    jax.random.key(0), bank, *teacher, pixels, options, first_ones
+  )
 
 
 def pair_by_position(plan):

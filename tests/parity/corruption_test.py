@@ -13,12 +13,8 @@ from tests.parity import golden
 
 @pytest.mark.parametrize("name", sorted(golden.recordings()))
 def test_every_file_is_claimed_by_one_kind(name):
-  kinds = [
-    kind
-    for kind, settings in golden.KINDS.items()
-    if fnmatch.fnmatchcase(name, settings.pattern)
-  ]
-  assert len(kinds) == 1, f"{name} is claimed by {kinds or 'no test'}"
+  claims = golden.claims(name)
+  assert len(claims) == 1, f"{name} is claimed by {claims or 'no test'}"
 
 
 def _spoil(array: np.ndarray) -> np.ndarray:

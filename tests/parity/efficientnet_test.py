@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from data_prep import convert_torch_resnet
+from tests import networks
 from tests.parity import golden
 from u2pl_jax.models import pretrained
-from u2pl_jax.models.encoders import efficientnet_lite0
-from u2pl_jax.ops import normalize
 
 WEIGHTS = "efficientnet-lite0-57934424.pth"
 NUM_BLOCKS = 16
@@ -35,30 +34,23 @@ def _weights_beside(path):
 
 @functools.cache
 def _load_encoder(weights):
-  """The encoder and its variables from a PyTorch file."""
-  encoder = efficientnet_lite0.EfficientNetLite0()
-  shapes = jax.eval_shape(
-    lambda: encoder.init(
-      jax.random.key(0), jnp.zeros((1, 33, 33, 3)), train=False
-    )
-  )
+  """A network, and its encoder's variables from a PyTorch file."""
+  model = networks.make(encoder="efficientnet_lite0", num_classes=2)
   with tempfile.TemporaryDirectory() as folder:
     converted = f"{folder}/weights.npz"
     convert_torch_resnet.convert(weights, converted)
-    loaded = pretrained.load_pretrained(
-      converted, {kind: {"encoder": tree} for kind, tree in shapes.items()}
-    )
-  return encoder, {k: v["encoder"] for k, v in loaded.variables.items()}
+    loaded = pretrained.load_pretrained(converted, model.variable_shapes())
+  return model, {k: v["encoder"] for k, v in loaded.variables.items()}
 
 
 @golden.once_per_input
 def _outputs(weights, images):
   """Features, and the outputs of the stem and of all blocks by name."""
-  encoder, variables = _load_encoder(str(weights))
+  model, variables = _load_encoder(str(weights))
   with jax.default_matmul_precision("highest"):
     features, captured = jax.jit(
-      lambda v, x: encoder.apply(
-        v, normalize.normalize(x), train=False, capture_intermediates=True
+      lambda v, x: model.encoder.apply(
+        v, model.normalize(x), train=False, capture_intermediates=True
       )
     )(variables, images)
   inner = captured["intermediates"]

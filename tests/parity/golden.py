@@ -1,7 +1,8 @@
 """Recorded arrays: where they lie, what kinds there are, who checks them.
 
 Each kind of file has a module KIND_test.py in this folder, which compares
-this project with every file of that kind. Files are looked for in the folder
+this project with every file of that kind; LATER lists what was recorded for
+work that the project does not hold yet. Files are looked for in the folder
 that the environment variable U2PL_GOLDEN_DIR names; without it in
 tests/golden, compact copies, and beside the project in ../shared/weights and
 ../shared/golden, whole recordings, which replace copies of the same name.
@@ -52,7 +53,7 @@ KINDS = {
     "model_train_*.npz",
     ("pred", "loss_total", "rm/*", "rv/*", "grad_l2_float64", "grad64/*"),
   ),
-  "state_dict": Kind("state_dict_*.json", ("*",)),
+  "state_dict": Kind("state_dict_resnet*.json", ("*",)),
   "pretrained_encoder": Kind("pretrained_encoder_*.json", ("*",)),
   "interp": Kind(
     "interp*.npz", ("bilinear_*/out", "nearest_index/*", "nearest_mask/*/out")
@@ -113,7 +114,14 @@ KINDS = {
   ),
   "optimizer": Kind("optimizer*.npz", ("step*/value/*", "lr")),
   "trajectory": Kind(
-    "trajectory_*.npz", ("loss_sup", "student_param/*", "pseudo_label")
+    "trajectory_*.npz",
+    (
+      "loss_sup",
+      "student_param/*",
+      "student_delta_norm/all",
+      "teacher_delta_norm/all",
+      "pseudo_label",
+    ),
   ),
   "eval_iou": Kind("eval_iou*.npz", ("*iou",)),
   "eval_slide": Kind(
@@ -147,8 +155,19 @@ KINDS = {
   "paper_info_nce": Kind("paper_info_nce_*.npz", ("loss", "per_class")),
   "paper_queue": Kind("paper_queue_*.npz", ("held*",)),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
-  "ael": Kind("ael*.npz", ()),
 }
+
+# Name patterns of what is not part of the project yet. Work that adds it moves
+# its patterns to KINDS.
+LATER = (
+  "ael*.npz",
+  "dinov2_*.npz",
+  "dpt_*.npz",
+  "state_dict_dinov2_*.json",
+  "state_dict_unimatch_*.json",
+  "unimatch_*.npz",
+  "unimatch_*.json",
+)
 
 
 def folders() -> list[pathlib.Path]:
@@ -179,6 +198,12 @@ def find(kind: str) -> list[pathlib.Path]:
     for name, path in sorted(recordings().items())
     if fnmatch.fnmatchcase(name, pattern)
   ]
+
+
+def claims(name: str) -> list[str]:
+  """The patterns that a recording's file name matches; there must be one."""
+  patterns = [kind.pattern for kind in KINDS.values()] + list(LATER)
+  return [p for p in patterns if fnmatch.fnmatchcase(name, p)]
 
 
 def every_file(kind: str) -> pytest.MarkDecorator:

@@ -10,11 +10,10 @@ import re
 import zlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from u2pl_jax.models import torch_names, torch_networks
-from u2pl_jax.models.decoders import deeplab
+from tests import networks
+from u2pl_jax.models import network, torch_names, torch_networks
 
 
 def make_entry(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
@@ -42,10 +41,10 @@ def make_entry(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
   return np.float32(scale * 0.2 if is_last else scale)
 
 
-def build(config: dict) -> tuple[deeplab.DeepLabV3Plus, dict]:
+def build(config: dict) -> tuple[network.Network, dict]:
   """Returns the network and variables that a file's `config_json` describes."""
   output_stride = 32 // 2 ** sum(config["replace_stride_with_dilation"])
-  model = deeplab.create_model(
+  model = networks.make(
     num_classes=config["num_classes"],
     encoder=f"resnet{config['depth']}",
     stem=config["stem"],
@@ -54,23 +53,14 @@ def build(config: dict) -> tuple[deeplab.DeepLabV3Plus, dict]:
     rep_channels=256 if config["rep_head"] else 0,
     aux_head=config["aux_head"],
     aspp_rates=config["aspp_rates"],
+    dropout_rate=config.get("dropout_rate", 0.1),
   )
-  shapes = variable_shapes(model)
+  shapes = model.variable_shapes()
   state_dict = {
     name: make_entry(name, shape, config["salt"])
     for name, (shape, _) in describe_entries(shapes).items()
   }
   return model, torch_names.from_torch(state_dict, shapes)
-
-
-def variable_shapes(model: deeplab.DeepLabV3Plus) -> dict:
-  """Shapes and dtypes of a network's variables, without computing any."""
-  return jax.eval_shape(
-    lambda key: model.init(
-      key, jnp.zeros((1, 33, 33, 3)), train=False, dropout=False
-    ),
-    jax.random.key(0),
-  )
 
 
 def read_entries(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -79,7 +69,7 @@ def read_entries(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
   return {name: (tuple(shape), dtype) for name, shape, dtype in entries}
 
 
-def recognize(entries: dict) -> torch_networks.Network:
+def recognize(entries: dict) -> torch_networks.Recognized:
   """The network that has these entries, as the project recognises it."""
   arrays = {n: np.zeros(shape, dtype) for n, (shape, dtype) in entries.items()}
   return torch_networks.recognize(torch_networks.canonicalize(arrays)[0])

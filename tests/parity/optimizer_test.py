@@ -23,12 +23,15 @@ def _tree(arrays, prefix):
 def _run(path):
   """Recorded arrays, and the parameters after each step."""
   arrays = golden.load(path)
-  tx = optim.create_optimizer(
-    learning_rate=float(arrays["base_lr"]),
-    head_factor=float(arrays["head_factor"]),
+  options = optim.OptimOptions(
+    factors={"encoder": 1.0, "head": float(arrays["head_factor"])},
     power=_POWER,
     momentum=float(arrays["momentum"]),
     weight_decay=float(arrays["weight_decay"]),
+  )
+  tx = optim.create_optimizer(
+    options,
+    learning_rate=float(arrays["base_lr"]),
     total_steps=int(arrays["max_iter"]),
   )
 

@@ -7,12 +7,16 @@ import numpy as np
 
 from tests import held_keys, tiny
 from tests.parity import contrast_replay, golden
+from u2pl_jax import methods
 from u2pl_jax.losses import contrastive
+from u2pl_jax.methods import method
 from u2pl_jax.methods.u2pl import contrast, memory_bank, partition, selection
 from u2pl_jax.ops import percentile
 
 # Small sizes of our own; the files give none.
 NUM_ANCHORS, NUM_NEGATIVES, TEMPERATURE = 7, 9, 0.5
+
+RULES = methods.find("u2pl").recipes(method.Published())["paper"]
 
 _entropy = jax.jit(percentile.compute_entropy)
 _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
@@ -46,7 +50,7 @@ def test_reliable_and_unreliable_pixels(path):
     valid & ~is_labeled,
     drop_percent=100 - arrays["alpha_t"],
     unreliable_percent=arrays["alpha_t"],
-    reliable=tiny.recipe_settings("paper", "semi")["reliable"],
+    reliable=RULES["semi.reliable"],
   )
   np.testing.assert_allclose(split.unreliable_threshold, gamma, atol=1e-5)
   np.testing.assert_allclose(split.reliable_threshold, gamma, atol=1e-5)
@@ -62,7 +66,6 @@ def test_anchors_keys_and_prototypes(path):
   is_class, delta = _is_class(arrays), arrays["delta_p"]
   anchors = _anchors(probs, is_class, arrays["reliable"], min_prob=delta)
   _assert_equal_but_near(anchors, arrays["anchor"], probs, delta)
-  rules = tiny.recipe_settings("paper", "contrast")
   negatives = _negatives(
     probs,
     is_class,
@@ -70,9 +73,9 @@ def test_anchors_keys_and_prototypes(path):
     arrays["unreliable"],
     low_rank=arrays["r_l"],
     high_rank=arrays["r_h"],
-    max_prob=rules["max_negative_prob"],
-    labeled_negatives=rules["labeled_negatives"],
-    own_pseudo_label=rules["own_pseudo_label"],
+    max_prob=RULES["contrast.max_negative_prob"],
+    labeled_negatives=RULES["contrast.labeled_negatives"],
+    own_pseudo_label=RULES["contrast.own_pseudo_label"],
   )
   np.testing.assert_array_equal(negatives, arrays["negative"])
   means = _means(arrays["rep_teacher"], arrays["anchor"])
@@ -80,10 +83,7 @@ def test_anchors_keys_and_prototypes(path):
 
 
 def _make_options(arrays):
-  count, num_classes = arrays["logits"].shape
-  return tiny.make_contrast_options(
-    "paper",
-    num_classes=num_classes,
+  settings = dict(
     weight=1.0,
     num_anchors=NUM_ANCHORS,
     num_negatives=NUM_NEGATIVES,
@@ -91,17 +91,17 @@ def _make_options(arrays):
     low_rank=int(arrays["r_l"]),
     high_rank=int(arrays["r_h"]),
     min_anchor_prob=float(arrays["delta_p"]),
-    max_keys_per_class=count,
+    max_keys_per_class=len(arrays["logits"]),
   )
+  changes = {f"contrast.{name}": value for name, value in settings.items()}
+  _, options, _ = tiny.make_options("paper", **changes)
+  return options
 
 
 @functools.partial(jax.jit, static_argnames="options")
-def _run(bank, rep, teacher_outputs, pixels, options):
+def _run(bank, rep, teacher, pixels, options):
   """Loss, gradient with respect to `rep` and bank, with the first draws."""
-  with contrast_replay.arange_sampler():
-    bank, plan = contrast.prepare(
-      jax.random.key(0), bank, teacher_outputs, pixels, options
-    )
+  bank, plan, _ = contrast_replay.prepare(bank, teacher, pixels, options)
   loss_and_gradient = jax.value_and_grad(contrast.compute_loss)
   return *loss_and_gradient(rep, plan, options), bank
 
@@ -141,7 +141,8 @@ def test_bank_loss_and_gradient(path):
   pixels = jax.tree.map(lambda x: x[None], pixels)  # Of one image.
   rep, teacher = arrays["rep"], arrays["rep_teacher"]
   bank = memory_bank.create_memory_bank([count] * num_classes, rep.shape[1])
-  outputs = {"logits": arrays["logits"][None, None], "rep": teacher[None, None]}
+  probs = jax.nn.softmax(arrays["logits"][None, None])
+  outputs = probs, teacher[None, None]
   loss, gradient, bank = _run(
     bank, rep[None, None], outputs, pixels, _make_options(arrays)
   )

@@ -7,11 +7,9 @@ threshold, on whose side of it no agreement is asked for.
 import jax
 import numpy as np
 
-from tests import tiny
 from tests.parity import golden
 from u2pl_jax.losses import pixelwise
-from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.methods.u2pl import contrast, partition, selection
+from u2pl_jax.methods.u2pl import contrast, partition, schedule, selection
 from u2pl_jax.ops import interleave, percentile, resize
 
 _TOLERANCE = 1e-5
@@ -20,7 +18,11 @@ _entropy = jax.jit(percentile.compute_entropy)
 _bilinear = jax.jit(resize.resize_bilinear, static_argnums=1)
 _nearest = jax.jit(resize.resize_nearest, static_argnums=1)
 _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
-_label_pixels = jax.jit(contrast.label_pixels, static_argnums=(3, 4))
+_label_pixels = jax.jit(
+  contrast.label_pixels,
+  static_argnums=3,
+  static_argnames=("num_classes", "label_stack"),
+)
 _membership = jax.jit(selection.class_membership, static_argnums=(1, 2))
 _loss = jax.jit(pixelwise.unsupervised_loss)
 
@@ -98,10 +100,10 @@ def test_percents(path):
   arrays = golden.load(path)
   for epoch, recorded in _epochs(arrays):
     progress = epoch / int(arrays["epochs"])
-    percent = timeline_lib.drop_percent(progress, float(arrays["drop_percent"]))
+    percent = schedule.drop_percent(progress, float(arrays["drop_percent"]))
     np.testing.assert_allclose(percent, recorded["percent_unsup"], rtol=1e-9)
     start = float(arrays["low_entropy_threshold"])
-    alpha = timeline_lib.unreliable_percent(progress, start)
+    alpha = schedule.unreliable_percent(progress, start)
     np.testing.assert_allclose(alpha, recorded["alpha_t"], rtol=1e-9)
 
 
@@ -147,11 +149,10 @@ def _pixels_of_feature_size(arrays, recorded):
   """
   labels = arrays["label_l"], arrays["label_u_aug"]
   num_classes, *size = arrays["teacher_train_logits_small"].shape[1:]
-  options = tiny.make_contrast_options(
-    "reference", num_classes=num_classes, label_stack=1
-  )
   split = _partition(arrays, recorded)
-  pixels = _label_pixels(*labels, split, tuple(size), options)
+  pixels = _label_pixels(
+    *labels, split, tuple(size), num_classes=num_classes, label_stack=1
+  )
 
   def gap(name):
     entropy = _nearest(arrays["entropy_u_large"], tuple(size)).ravel()

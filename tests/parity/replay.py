@@ -1,39 +1,51 @@
 """Replays a recorded run of the published training loop with our own steps.
 
 Random choices of the recorded run were fixed: no dropout, no strong
-augmentation, anchors and negatives taken in order instead of drawn.
+augmentation, anchors and negatives taken in order instead of drawn. All this is
+asked of the method from outside, none of it is patched.
 """
 
-import contextlib
+import dataclasses
 import json
+import types
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests import tiny
 from tests.parity import contrast_replay, golden, network
+from u2pl_jax import methods
 from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.methods.u2pl import contrast, memory_bank, partition
 from u2pl_jax.models import torch_names
-from u2pl_jax.ops import interleave, mixing
 from u2pl_jax.training import optim, train_state, train_step
 
+U2PL = methods.find("u2pl")
 # Images are int8 in the files, in steps of 1 / 32.
 IMAGE_SCALE = 32
 # Stands in recordings for the pseudo-labels of a supervised step.
 NO_PSEUDO_LABEL = 254
+# The images of a recorded batch stand one behind the other; their order decides
+# which pixels are the first ones.
+ONE_BEHIND_THE_OTHER = types.SimpleNamespace(
+  join=lambda labeled, unlabeled: jnp.concatenate([labeled, unlabeled]),
+  part=lambda batch, count: (batch[:count], batch[count:]),
+)
 
 
 def timeline_of(config: dict[str, Any]) -> timeline_lib.Timeline:
-  return timeline_lib.Timeline(config["n"], config["epochs"], config["soe"])
+  return timeline_lib.Timeline(config["n"], config["epochs"])
 
 
-def head_factor_of(config: dict[str, Any]) -> float:
-  return 10.0 if "pascal" in config["dtype_name"] else 1.0
+def optimizer_of(config: dict[str, Any]) -> optim.OptimOptions:
+  head = 10.0 if "pascal" in config["dtype_name"] else 1.0
+  return optim.OptimOptions(
+    learning_rate=config["lr"],
+    factors={"encoder": 1.0, "head": head},
+    weight_decay=config["wd"],
+  )
 
 
 def _networks(config: dict[str, Any]) -> tuple[Any, dict, dict]:
@@ -43,6 +55,7 @@ def _networks(config: dict[str, Any]) -> tuple[Any, dict, dict]:
     "stem": "deep",
     "aux_head": config["aux"],
     "rep_head": True,
+    "dropout_rate": 0.0,
   }
   for key in (
     "depth", "replace_stride_with_dilation", "multi_grid", "aspp_rates"
@@ -52,159 +65,138 @@ def _networks(config: dict[str, Any]) -> tuple[Any, dict, dict]:
     architecture | {"salt": config["student_salt"]}
   )
   _, teacher = network.build(architecture | {"salt": config["teacher_salt"]})
-  return model.clone(dropout_rate=0.0), student, teacher
+  # The recorded images are normalised already.
+  model = model.clone(mean_rgb=(0.0,) * 3, std_rgb=(1.0,) * 3)
+  return model, student, teacher
 
 
-def _contrast_options(
+def _options(
   config: dict[str, Any], batch_size: int, num_labeled: int
-) -> contrast.ContrastOptions:
-  given = config["contra"]
-  # What the steps do always.
-  assert given["negative_high_entropy"] and given["low_entropy_threshold"] == 20
-  feature_pixels = np.prod([(side - 1) // 4 + 1 for side in config["hw"]])
-  return tiny.make_contrast_options(
-    "reference",
-    **contrast_replay.recorded_settings(given),
-    num_classes=config["C"],
-    weight=given["loss_weight"],
-    max_negative_prob=given["current_class_negative_threshold"],
-    label_stack=num_labeled,
-    max_keys_per_class=batch_size * int(feature_pixels),
-  )
+) -> list[Any]:
+  """The options of the `reference` recipe with what a recording says."""
+  published = method_lib.Published(num_gpus=1, batch_size_l=num_labeled)
+  settings = dict(U2PL.recipes(published)["reference"])
+  settings["semi.supervised_epochs"] = config["soe"]
+  settings["augment.mode"] = "none"
+  settings["contrast.weight"] = 0.0
+  if config["contra"]:
+    given = config["contra"]
+    # What the steps do always.
+    assert given["negative_high_entropy"]
+    assert given["low_entropy_threshold"] == 20
+    others, class0 = config["q"]
+    pixels = np.prod([(side - 1) // 4 + 1 for side in config["hw"]])
+    settings |= {
+      f"contrast.{name}": value
+      for name, value in contrast_replay.recorded_settings(given).items()
+    }
+    settings |= {
+      "contrast.weight": given["loss_weight"],
+      "contrast.max_negative_prob": given["current_class_negative_threshold"],
+      "contrast.max_keys_per_class": batch_size * int(pixels),
+      "contrast.bank_capacity": others,
+      "contrast.bank_capacity_class0": class0,
+    }
+  return [
+    section.make(
+      section.defaults()
+      | {
+        key.partition(".")[2]: value
+        for key, value in settings.items()
+        if key.startswith(f"{section.SECTION}.")
+      }
+    )
+    for section in U2PL.OPTIONS
+  ]
 
 
 def _loss_of(criterion: dict[str, Any]) -> pixelwise.SupervisedLoss:
   settings = criterion["kwargs"]
   if criterion["type"] == "ohem":
-    return pixelwise.make_supervised_loss(
+    options = pixelwise.LossOptions(
       kind="ohem",
       ohem_threshold=settings["thresh"],
       ohem_min_kept=settings["min_kept"],
     )
-  assert not settings["use_weight"]
-  return pixelwise.make_supervised_loss(
-    kind="ce", ohem_threshold=0.0, ohem_min_kept=0
+  else:
+    assert not settings["use_weight"]
+    options = pixelwise.LossOptions()
+  return pixelwise.make_supervised_loss(options)
+
+
+def _make_phases(model, config, batch_size, num_labeled):
+  parts = method_lib.Parts(
+    model=model,
+    supervised_loss=_loss_of(config["crit"]),
+    timeline=timeline_of(config),
+    batch_size_l=num_labeled,
+    batch_size_u=batch_size - num_labeled,
+    accumulate_steps=1,
   )
-
-
-def _make_steps(model, tx, config, batch_size, num_labeled):
-  contrast_options = None
-  if config["contra"]:
-    contrast_options = _contrast_options(config, batch_size, num_labeled)
-  options = tiny.make_step_options(
-    "reference",
-    loss=_loss_of(config["crit"]),
-    strong_augment=dict(mode="none", probability=0.0),
-    contrast=contrast_options,
+  phases = U2PL.create(
+    parts,
+    *_options(config, batch_size, num_labeled),
+    draw=contrast_replay.first_ones,
+    halves=ONE_BEHIND_THE_OTHER,
   )
-  return (
-    train_step.make_supervised_step(model, tx, options),
-    train_step.make_semi_step(model, tx, timeline_of(config), options),
-  )
+  return [
+    dataclasses.replace(phase, method=_observed(phase.method, config))
+    for phase in phases
+  ]
 
 
-def _pairing_of(config):
-  """Replaces the loss where a run used the published pairing."""
-  if not config["contra"] or config.get("corrected"):
-    return contextlib.nullcontext()
-  compute_loss = contrast.compute_loss
+def _observed(
+  method: method_lib.Method, config: dict[str, Any]
+) -> method_lib.Method:
+  """The method, with what a recording holds of a step among its metrics.
 
-  def loss_by_position(rep, plan, options):
-    _, plan = contrast_replay.pair_by_position(plan)
-    return compute_loss(rep, plan, options)
+  Where a run used the published pairing of anchors and banks, so does this.
+  """
 
-  return mock.patch.object(contrast, "compute_loss", loss_by_position)
+  def teach(memory, *arguments):
+    lesson, after, metrics = method.teach(memory, *arguments)
+    if hasattr(lesson.targets, "split"):
+      metrics = metrics | _observe(memory, after, lesson.targets)
+    return lesson, after, metrics
 
+  def losses(outputs, lesson):
+    targets = lesson.targets
+    if getattr(targets, "plan", None) and not config.get("corrected"):
+      _, plan = contrast_replay.pair_by_position(targets.plan)
+      lesson = lesson.replace(targets=targets.replace(plan=plan))
+    return method.losses(outputs, lesson)
 
-# Function of a step -> what a recording holds of its arguments and results.
-_OBSERVED = (
-  (mixing, "strong_augment", lambda _, mixed: {"pseudo_label": mixed[1]}),
-  (
-    partition,
-    "partition_by_entropy",
-    lambda _, split: {
-      "unsup_kept": jnp.sum(split.kept),
-      "percentile_values": jnp.stack(
-        [
-          split.drop_threshold,
-          split.reliable_threshold,
-          split.unreliable_threshold,
-        ]
-      ),
-    },
-  ),
-  (
-    contrast,
-    "label_pixels",
-    lambda _, pixels: {
-      "contra_low_valid": jnp.sum(
-        pixels.is_class & pixels.reliable[..., None], axis=(0, 1)
-      )
-    },
-  ),
-  (
-    memory_bank,
-    "push",
-    lambda arguments, _: {"contra_new_negatives": jnp.sum(arguments[2], 1)},
-  ),
-)
+  return method._replace(teach=teach, losses=losses)
 
 
-def _one_behind_the_other(labeled, unlabeled):
-  return jnp.concatenate([labeled, unlabeled])
+def _observe(before, after, targets) -> dict[str, jax.Array]:
+  split = targets.split
+  observed = {
+    "pseudo_label": targets.labels_u,
+    "unsup_kept": jnp.sum(split.kept),
+    "percentile_values": jnp.stack(
+      [
+        split.drop_threshold,
+        split.reliable_threshold,
+        split.unreliable_threshold,
+      ]
+    ),
+  }
+  if targets.plan is not None:
+    moved = after.bank.cursor - before.bank.cursor
+    observed["contra_low_valid"] = targets.plan.members
+    observed["contra_new_negatives"] = moved % after.bank.rows
+  return {f"observed/{name}": value for name, value in observed.items()}
 
 
-def _part(batch, num_labeled):
-  return batch[:num_labeled], batch[num_labeled:]
-
-
-def _observe(step, config):
-  """step(state, batch) -> (state, metrics, observed) with nothing random."""
-
-  def spy(observed, module, name, look):
-    original = getattr(module, name)
-
-    def spied(*arguments, **settings):
-      result = original(*arguments, **settings)
-      observed.update(look(arguments, result))
-      return result
-
-    return mock.patch.object(module, name, spied)
-
-  def observing(state, batch):
-    observed = {}
-    with contextlib.ExitStack() as patches:
-      for place in _OBSERVED:
-        patches.enter_context(spy(observed, *place))
-      patches.enter_context(
-        mock.patch.object(mixing, "normalize", lambda images: images)
-      )
-      patches.enter_context(contrast_replay.arange_sampler())
-      # In which order images come decides which pixels are the first ones.
-      patches.enter_context(
-        mock.patch.multiple(interleave, join=_one_behind_the_other, part=_part)
-      )
-      patches.enter_context(_pairing_of(config))
-      new_state, metrics = step(state, batch, jax.random.key(0))
-    return new_state, metrics, observed
-
-  return jax.jit(observing)
-
-
-def _initial_state(model, tx, student, teacher, config):
-  bank = None
-  if config["contra"]:
-    others, class0 = config["q"]
-    capacity = [class0] + [others] * (config["C"] - 1)
-    bank = memory_bank.create_memory_bank(capacity, model.rep_channels)
-  return train_state.TrainState(
-    step=jnp.int32(0),
+def _initial_state(model, tx, student, teacher, phase):
+  """The published networks in the place of drawn ones."""
+  state = train_state.create_train_state(jax.random.key(0), model, tx, phase)
+  return state.replace(
     params=student["params"],
     batch_stats=student["batch_stats"],
     opt_state=tx.init(student["params"]),
-    teacher_params=teacher["params"],
-    teacher_batch_stats=teacher["batch_stats"],
-    memory_bank=bank,
+    memory=state.memory.replace(teacher=teacher),
   )
 
 
@@ -239,7 +231,7 @@ def _difference(state: train_state.TrainState) -> float:
   return _norm(
     np.asarray(t, "f8") - s
     for t, s in zip(
-      jax.tree.leaves(state.teacher_params),
+      jax.tree.leaves(state.memory.teacher["params"]),
       jax.tree.leaves(state.params),
       strict=True,
     )
@@ -263,21 +255,18 @@ def run(
   """
   config = json.loads(config_json)
   num_labeled = labels.shape[1]
-  timeline = timeline_of(config)
+  settings, timeline = optimizer_of(config), timeline_of(config)
   model, student, teacher = _networks(config)
   tx = optim.create_optimizer(
-    learning_rate=config["lr"],
-    head_factor=head_factor_of(config),
-    power=0.9,
-    momentum=0.9,
-    weight_decay=config["wd"],
+    settings,
+    learning_rate=settings.learning_rate,
     total_steps=timeline.total_steps,
   )
-  supervised_step, semi_step = (
-    _observe(step, config)
-    for step in _make_steps(model, tx, config, images.shape[1], num_labeled)
-  )
-  state = _initial_state(model, tx, student, teacher, config)
+  phases = _make_phases(model, config, images.shape[1], num_labeled)
+  steps = [
+    jax.jit(train_step.make_step(model, tx, phase.method)) for phase in phases
+  ]
+  state = _initial_state(model, tx, student, teacher, phases[0])
   initial = torch_names.to_torch(student)
   records = []
   for index in range(len(labels)):
@@ -287,11 +276,14 @@ def run(
       "label_l": labels[index],
       "image_u": pixels[num_labeled:],
     }
-    is_semi = index >= timeline.first_semi_step
-    step = semi_step if is_semi else supervised_step
+    place = sum(phase.first_step <= index for phase in phases) - 1
+    if phases[place].first_step == index:
+      state = train_state.begin_phase(state, phases[place], jax.random.key(0))
     with jax.default_matmul_precision("highest"):
-      state, metrics, observed = jax.device_get(step(state, batch))
-    records.append(_record(state, metrics, observed, initial, names))
+      state, metrics = jax.device_get(
+        steps[place](state, batch, jax.random.key(1))
+      )
+    records.append(_record(state, metrics, initial, names))
   return {
     name: np.array([_value(record, name, records) for record in records])
     for name in {name for record in records for name in record}
@@ -306,19 +298,24 @@ def _value(record, name, records):
   return np.full(shape, np.nan)
 
 
-def _record(state, metrics, observed, initial, names):
+def _record(state, metrics, initial, names):
   record = {
     "loss_sup": metrics["loss/supervised"],
     "loss_unsup": metrics.get("loss/unsupervised", 0.0),
     "loss_contra": metrics.get("loss/contrastive", 0.0),
     "teacher_minus_student_norm/all": _difference(state),
   }
-  record |= _describe("student", state.student_variables, initial, names)
-  record |= _describe("teacher", state.teacher_variables, initial, names)
-  if state.memory_bank is not None:
-    record["queue_length"] = state.memory_bank.count
-  if observed:
+  teacher = state.memory.teacher
+  record |= _describe("student", state.student, initial, names)
+  record |= _describe("teacher", teacher, initial, names)
+  if state.memory.bank is not None:
+    record["queue_length"] = state.memory.bank.count
+  if "semi/drop_percent" in metrics:
     alpha = metrics["semi/unreliable_percent"]
     percents = [metrics["semi/drop_percent"], alpha, 100 - alpha]
-    record |= observed | {"percentile_args": percents}
-  return record
+    record["percentile_args"] = percents
+  return record | {
+    name.removeprefix("observed/"): value
+    for name, value in metrics.items()
+    if name.startswith("observed/")
+  }

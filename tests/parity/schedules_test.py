@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.parity import golden
 from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.methods.u2pl import schedule
 from u2pl_jax.training import optim
 
 _HEAD_FACTORS = {"voc": 10, "city": 1}
@@ -59,35 +60,31 @@ def test_percents(path):
     assert len(drop) == len(alpha)
     steps_per_epoch = int(recorded["iters_per_epoch"])
     timeline = timeline_lib.Timeline(
-      steps_per_epoch=steps_per_epoch,
-      num_epochs=len(drop),
-      supervised_epochs=0,
+      steps_per_epoch=steps_per_epoch, num_epochs=len(drop)
     )
     assert timeline.total_steps == recorded["max_iter"]
     first_steps = np.arange(len(drop)) * steps_per_epoch
     for steps in (first_steps, first_steps + steps_per_epoch - 1):
-      progress = timeline.progress(steps)
-      actual = timeline_lib.drop_percent(progress, drop[0])
+      progress = timeline.progress(steps, "epoch")
+      actual = schedule.drop_percent(progress, drop[0])
       np.testing.assert_allclose(actual, drop, rtol=1e-9)
-      actual = timeline_lib.unreliable_percent(progress, alpha[0])
+      actual = schedule.unreliable_percent(progress, alpha[0])
       np.testing.assert_allclose(actual, alpha, rtol=1e-9)
 
 
-def _timeline(recorded):
+def _semi_steps(recorded):
+  """The first semi-supervised step, and steps of an epoch."""
   steps_per_epoch = int(recorded["iters_per_epoch"])
-  return timeline_lib.Timeline(
-    steps_per_epoch=steps_per_epoch,
-    num_epochs=int(recorded["iteration"].max()) // steps_per_epoch + 1,
-    supervised_epochs=int(recorded["sup_only_epoch"]),
-  )
+  return int(recorded["sup_only_epoch"]) * steps_per_epoch, steps_per_epoch
 
 
 @golden.every_file("schedules")
 def test_phases(path):
   for _, recorded in _groups(path, "phase"):
-    timeline, steps = _timeline(recorded), recorded["iteration"]
-    is_semi = steps >= timeline.first_semi_step
-    is_later = ~timeline.in_first_semi_epoch(steps)
+    steps = recorded["iteration"]
+    first_step, steps_per_epoch = _semi_steps(recorded)
+    is_semi = steps >= first_step
+    is_later = steps >= first_step + steps_per_epoch
     phase = is_semi.astype(int) + is_later
     np.testing.assert_array_equal(phase, recorded["phase"])
     # Before that the teacher is left alone, and no decay is computed.
@@ -100,17 +97,18 @@ def test_phases(path):
 def test_ema_decays(path):
   """Recipe `reference` copies through the first semi epoch."""
   for _, recorded in _groups(path, "decay_measured"):
-    timeline = _timeline(recorded)
     steps = recorded["iteration"]
-    is_semi = steps >= timeline.first_semi_step
+    first_step, steps_per_epoch = _semi_steps(recorded)
+    is_semi = steps >= first_step
     for first_epoch, field in (
       ("average", "decay_formula"),
       ("copy", "decay_measured"),
     ):
       with jax.enable_x64(True):
-        actual = timeline_lib.ema_decay(
+        actual = schedule.ema_decay(
           jnp.asarray(steps[is_semi], jnp.int64),
-          timeline,
+          first_step=first_step,
+          steps_per_epoch=steps_per_epoch,
           max_decay=_MAX_DECAY,
           first_epoch=first_epoch,
         )

@@ -2,11 +2,11 @@
 
 import jax
 
-from u2pl_jax.evaluation import inference
+from u2pl_jax.models import forward
 from u2pl_jax.ops import resize
 
 
-def create(arrays: dict) -> inference.Net:
+def create(arrays: dict) -> forward.Net:
   """Conv 3x3 (strided, padding 1), ReLU, conv 1x1, resized to the input."""
   weights = {
     name: arrays[f"net/{name}.weight"].transpose(2, 3, 1, 0)

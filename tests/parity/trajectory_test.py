@@ -4,6 +4,15 @@ A recording holds a run in float32, and some of its quantities in float64 too.
 The run is mildly chaotic, so at each step a quantity may be off by ten times
 the gap between those two, at least 1e-4. The gap of a step is the largest of
 all its quantities: that of a single one is small by chance at times.
+
+How far a network moved has a floor of its own, from the same gap. Such a norm
+errs to either side, and where the error changes sign from one step to the
+next, the gap of the step between is far too small: in one recording 2e-5 at
+the second step, a seventh of what it is at the third, while replays of ours
+are off by 2e-4 here and by a little more on another CPU. So for these norms
+the steps insisted on share one tolerance, ten times the largest of their gaps,
+and none may be off by more than the last of them could be anyway. Losses,
+thresholds, statistics and labels keep the tolerance of their step.
 """
 
 import json
@@ -16,6 +25,7 @@ from u2pl_jax.training import optim
 
 pytestmark = golden.SLOW
 
+# Both as the description of the recordings has them.
 FLOOR = 1e-4
 GAPS = 10
 # However large the gap, the first three steps are insisted on.
@@ -74,6 +84,12 @@ def _allowed(arrays):
   return np.clip(GAPS * gap, FLOOR, np.where(is_late, LATE_LIMIT, LIMIT))
 
 
+def _allowed_movement(arrays):
+  """As `_allowed`, but the steps insisted on share that of the last one."""
+  allowed = _allowed(arrays)
+  return np.maximum(allowed, allowed[:INSISTED_STEPS].max())
+
+
 def _assert_close(name, actual, expected, allowed):
   error = _relative(actual, expected)
   assert np.all(error <= allowed), f"{name}: off by {error}, allowed {allowed}"
@@ -97,9 +113,10 @@ def test_learning_rates(path):
   arrays = golden.load(path)
   config = json.loads(str(arrays["config_json"]))
   total_steps = replay.timeline_of(config).total_steps
+  factors = replay.optimizer_of(config).factors
   steps = np.arange(len(arrays["lr"]))
   for group, recorded in enumerate(arrays["lr"].T):
-    factor = replay.head_factor_of(config) if group else 1.0
+    factor = factors["head" if group else "encoder"]
     schedule = optim.poly_schedule(config["lr"] * factor, total_steps, 0.9)
     np.testing.assert_allclose(schedule(steps), recorded, rtol=1e-6)
 
@@ -109,8 +126,8 @@ def test_parameters_and_how_far_they_moved(path):
   arrays, ours = _replayed(path)
   for name in arrays:
     if name.startswith(MOVEMENTS):
-      floor = FLOOR if name.endswith("/all") else GROUP_FLOOR
-      allowed = np.maximum(_allowed(arrays), floor)
+      floor = 0.0 if name.endswith("/all") else GROUP_FLOOR
+      allowed = np.maximum(_allowed_movement(arrays), floor)
       _assert_close(name, ours[name], arrays[name], allowed)
 
 

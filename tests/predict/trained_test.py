@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests import tiny_network, tiny_run, torch_weights
+from tests import networks, tiny_network, tiny_run, torch_weights
+from u2pl_jax.models import network as network_lib
 from u2pl_jax.models import torch_networks
-from u2pl_jax.models.decoders import deeplab
 from u2pl_jax.predict import trained
 
 
@@ -56,7 +56,8 @@ def test_a_run_gives_network_classes_and_window(
   folder, variables = finished
   network = trained.load_run(folder, *arguments)
   torch_weights.assert_same(network.variables, variables[step, state])
-  assert network.model == deeplab.create_model(**tiny_network.OPTIONS)
+  sections = tiny_network.make_sections()
+  assert network.model == network_lib.create(sections, network.num_classes)
   assert network.class_names == tiny_network.NAMES
   assert network.num_classes == len(tiny_network.NAMES)
   assert network.palette == tiny_network.PALETTE
@@ -78,7 +79,8 @@ def test_every_key_of_a_real_config_is_known(tmp_path):
   config = tiny_run.make_config(tmp_path).to_dict()
   tiny_network.save_run(tmp_path / "run", config=config)
   network = trained.load_run(tmp_path / "run")
-  assert network.model.backbone == config["model"]["encoder"]
+  for section in ("model", "encoder", "decoder"):
+    assert network.options[section] == json.loads(json.dumps(config[section]))
   assert network.window == (33, 33)
 
 
@@ -110,20 +112,26 @@ def change(path, edit):
   "edit, words",
   [
     (
-      lambda c: c["model"].update(width=8),
-      "batch_stats/encoder/layer1_0/bn1/mean is (4,), expected (8,)",
+      lambda c: c["encoder"].update(width=8),
+      "batch_stats/encoder/layer1_0/bn1/mean is float32[4], expected"
+      " float32[8]",
     ),
     (
       lambda c: c["model"].update(encoder="resnet34"),
-      "batch_stats/encoder/layer1_2/bn1/mean is missing, expected (4,)",
+      "batch_stats/encoder/layer1_2/bn1/mean is missing, expected float32[4]",
     ),
     (
-      lambda c: c["model"].update(rep_channels=0),
-      "batch_stats/decoder/representation/block1/bn/mean is (8,), expected"
-      " none",
+      lambda c: c["decoder"].update(rep_channels=0),
+      "batch_stats/decoder/representation/block1/bn/mean is float32[8],"
+      " expected none",
     ),
-    (lambda c: c["model"].update(width=0), "model.width must be at least 1"),
-    (lambda c: c["model"].update(color=3), "'color'"),
+    (lambda c: c["encoder"].update(width=0), "encoder.width=0: must be >= 1"),
+    (lambda c: c["model"].update(color=3), "'model.color'"),
+    (lambda c: c.pop("decoder"), "decoder is missing from the config"),
+    (
+      lambda c: [c.pop("encoder"), c.pop("decoder")],
+      "was made by version 0.1 of u2pl_jax",
+    ),
   ],
 )
 def test_a_config_of_another_network_is_refused(edit, words, run):
@@ -135,7 +143,8 @@ def test_other_classes_are_refused_by_the_first_leaf(run):
   change(run / "classes.json", lambda classes: classes["names"].pop())
   message = refusal(trained.load_run, run)
   assert (
-    "params/decoder/classifier/output/bias is (5,), expected (4,)" in message
+    "params/decoder/classifier/output/bias is float32[5], expected float32[4]"
+    in message
   )
 
 
@@ -178,8 +187,25 @@ def test_other_programs_can_read_the_file(path):
   )
   with safetensors.safe_open(path, framework="numpy") as file:
     about = json.loads(file.metadata()["u2pl_jax"])
-  assert about["options"] == tiny_network.OPTIONS
+  assert about["options"] == tiny_network.make_options()
   assert about["origin"] == "a test"
+
+
+def test_a_network_without_statistics_survives_the_way(path):
+  sections = networks.make_sections(
+    encoder="tests.toy_encoder", decoder="tests.toy_decoder"
+  )
+  options = {"num_classes": 5, **sections}
+  model = network_lib.create(options, 5)
+  network = dataclasses.replace(
+    tiny_network.make_trained(),
+    options=options,
+    variables=torch_weights.random(model.variable_shapes()),
+  )
+  trained.save_safetensors(network, path)
+  loaded = trained.load_file(path)
+  assert loaded.model == model and loaded.variables["batch_stats"] == {}
+  torch_weights.assert_same(loaded.variables, network.variables)
 
 
 def test_a_folder_that_takes_no_file_is_named(tmp_path):
@@ -207,8 +233,10 @@ def test_files_of_other_writers_are_refused(about, path):
   assert "was not written by u2pl_jax.tools.export" in message
 
 
+# As version 0.1 described a network.
+OLD = {"num_classes": 5, "encoder": "resnet18", "width": 4, "aspp_rates": [1]}
 ABOUT = {
-  "options": tiny_network.OPTIONS,
+  "options": tiny_network.make_options(),
   "names": tiny_network.NAMES,
   "palette": tiny_network.PALETTE,
   "window": tiny_network.WINDOW,
@@ -222,9 +250,14 @@ ABOUT = {
     ('{"options": ', "damaged .safetensors file"),
     ("[]", "description of its network is faulty"),
     ("{}", "faulty (KeyError('options'))"),
-    (json.dumps(ABOUT | {"options": {"colour": 1}}), "'colour'"),
+    (json.dumps(ABOUT | {"options": {}}), "KeyError('num_classes')"),
+    (json.dumps(ABOUT | {"options": {"num_classes": 5}}), "model is missing"),
+    (
+      json.dumps(ABOUT | {"options": OLD}),
+      "net.safetensors was made by version 0.1 of u2pl_jax",
+    ),
     (json.dumps(ABOUT | {"window": 3}), "description of its network is faulty"),
-    (json.dumps(ABOUT), "is missing, expected (8,)"),
+    (json.dumps(ABOUT), "is missing, expected float32[8]"),
   ],
 )
 def test_descriptions_that_do_not_fit_are_refused(about, words, path):
@@ -239,8 +272,8 @@ def test_a_published_file_gives_options_and_guessed_classes(tmp_path):
   network = trained.load_file(path)
   shapes = torch_weights.shapes(**published)
   torch_weights.assert_same(network.variables, torch_weights.random(shapes))
-  assert network.model.output_stride == 8
-  assert network.model.aspp_rates == (12, 24, 36)
+  assert network.model.encoder.output_stride == 8
+  assert network.model.decoder.aspp_rates == (12, 24, 36)
   assert network.class_names[1] == "aeroplane"
   assert (network.window, network.state) == ((513, 513), "teacher")
   assert network.origin == str(path)

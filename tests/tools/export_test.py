@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from tests import tiny_network, torch_weights
-from u2pl_jax.evaluation import inference, protocol
 from u2pl_jax.evaluation import outputs as outputs_lib
-from u2pl_jax.models import torch_names
+from u2pl_jax.evaluation import protocol
+from u2pl_jax.models import forward, torch_names
 from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
 from u2pl_jax.tools import export
@@ -61,7 +61,7 @@ def assert_same_masks(network, images, outputs):
     network.model, protocol.Protocol("whole", network.window), ("labels",)
   )
   labels = predict(network.variables, images)["labels"]
-  net = inference.make_net(network.model, network.variables)
+  net = forward.make_net(network.model, network.variables)
   logits = np.asarray(jax.jit(net)(normalize.normalize(images)))
   ranked = np.sort(logits, axis=-1)
   is_clear = ranked[..., -1] - ranked[..., -2] > MARGIN

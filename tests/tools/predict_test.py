@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests import tiny_network
 from u2pl_jax.data import preprocess
-from u2pl_jax.evaluation import inference, outputs, protocol
+from u2pl_jax.evaluation import outputs, protocol
+from u2pl_jax.models import forward
 from u2pl_jax.ops import crop, normalize, percentile
 from u2pl_jax.predict import photographs, stream, trained
 from u2pl_jax.runtime import sharding
@@ -137,7 +138,7 @@ def test_padded_images_are_cut_back(run, network, tmp_path):
 def test_maps_are_probability_and_entropy_in_grey(run, network, tmp_path):
   images = save(tmp_path / "in")
   assert run(tmp_path / "in", "--maps=probability,entropy") == 0
-  net = inference.make_net(network.model, network.variables)
+  net = forward.make_net(network.model, network.variables)
   logits = jax.jit(net)(normalize.normalize(images))[0]
   for name, expected in (
     ("probability", jax.nn.softmax(logits).max(-1)),

@@ -57,12 +57,13 @@ def test_means_over_the_parts(num_parts):
 def test_a_step_in_parts_is_the_mean_of_steps_on_the_parts():
   """Supervised; where nothing but the gradient looks at the whole batch."""
   model, tx = tiny.make_model(), tiny.make_tx()
-  state = tiny.make_state(jax.random.key(0), model, tx)
+  phases = tiny.make_phases(model)
+  state = tiny.make_state(model, tx, phases)
   batch = tiny.make_batch(batch_size=4)
   losses = []
-  whole, _ = tiny.make_steps(model, tx, accumulate_steps=2)
-  _, metrics = jax.jit(whole)(state, batch, jax.random.key(1))
-  part_step = jax.jit(tiny.make_steps(model, tx)[0])
+  whole = tiny.make_step(model, tx, phases[0], accumulate_steps=2)
+  _, metrics = whole(state, batch, jax.random.key(1))
+  part_step = tiny.make_step(model, tx, phases[0])
   for index in range(2):
     part = jax.tree.map(lambda x: x[index::2], batch)  # noqa: B023
     state_after, part_metrics = part_step(state, part, jax.random.key(1))
@@ -76,11 +77,12 @@ def test_a_step_in_parts_is_the_mean_of_steps_on_the_parts():
 
 def test_a_semi_step_in_parts_pushes_keys_of_every_part():
   model, tx = tiny.make_model(), tiny.make_tx()
-  state = tiny.make_state(jax.random.key(0), model, tx)
+  parts = tiny.make_parts(model, accumulate_steps=2, batch_size=4)
+  semi, state = tiny.make_semi(model, tx, parts=parts)
   batch = tiny.make_batch(batch_size=4)
-  _, semi = tiny.make_steps(model, tx, supervised_epochs=0, accumulate_steps=2)
-  after, metrics = jax.jit(semi)(state, batch, jax.random.key(1))
-  assert np.all(after.memory_bank.count <= 2 * tiny.MAX_KEYS)
-  assert np.any(after.memory_bank.count > tiny.MAX_KEYS)
+  after, metrics = semi(state, batch, jax.random.key(1))
+  count = after.memory.bank.count
+  assert np.all(count <= 2 * tiny.MAX_KEYS)
+  assert np.any(count > tiny.MAX_KEYS)
   assert np.isfinite(metrics["loss/total"])
   assert after.step == 1

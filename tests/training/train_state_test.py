@@ -1,12 +1,19 @@
 """Parts of a state are replaced without touching the others."""
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from u2pl_jax.methods import method
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import train_state
+
+
+@flax.struct.dataclass
+class Memory:
+  teacher: dict
 
 
 def _make_state(has_teacher):
@@ -24,9 +31,9 @@ def _make_state(has_teacher):
     params=params(1.0),
     batch_stats=statistics(2.0),
     opt_state=(),
-    teacher_params=params(3.0) if has_teacher else None,
-    teacher_batch_stats=statistics(4.0) if has_teacher else None,
-    memory_bank=None,
+    memory=Memory({"params": params(3.0), "batch_stats": statistics(4.0)})
+    if has_teacher
+    else None,
   )
 
 
@@ -39,8 +46,8 @@ GIVEN = {
 def test_student_and_teacher_start_from_the_given_part():
   state = train_state.start_from(_make_state(has_teacher=True), GIVEN)
   for variables, kept in (
-    (state.student_variables, 1.0),
-    (state.teacher_variables, 3.0),
+    (state.student, 1.0),
+    (state.network("teacher"), 3.0),
   ):
     np.testing.assert_array_equal(
       variables["params"]["encoder"]["kernel"],
@@ -54,7 +61,9 @@ def test_student_and_teacher_start_from_the_given_part():
 
 def test_a_state_without_teacher_stays_without():
   state = train_state.start_from(_make_state(has_teacher=False), GIVEN)
-  assert state.teacher_params is None and state.teacher_batch_stats is None
+  assert state.memory is None
+  with pytest.raises(ValueError, match="there is no teacher"):
+    state.network("teacher")
 
 
 @pytest.mark.parametrize("devices", [1, 8])
@@ -65,3 +74,18 @@ def test_given_leaves_lie_where_the_old_ones_lay(devices):
   assert jax.tree.map(lambda x: x.sharding, started) == jax.tree.map(
     lambda x: x.sharding, state
   )
+
+
+def test_the_memory_is_made_anew_or_carried_on():
+  made = method.Method(
+    None,
+    None,
+    init=lambda key, student: student["params"]["decoder"]["kernel"],
+    start=lambda memory, student: memory + 1,
+  )
+  phase = method.Phase("made", 1, made, uses_unlabeled=False)
+  state = _make_state(has_teacher=False)
+  begun = train_state.begin_phase(state, phase, jax.random.key(0))
+  np.testing.assert_array_equal(begun.memory, [2, 2, 2, 2])
+  begun = train_state.begin_phase(begun, phase, jax.random.key(0))
+  np.testing.assert_array_equal(begun.memory, [3, 3, 3, 3])

@@ -1,3 +1,5 @@
+"""The step of any method: its views, and how it ends, above all a wrong one."""
+
 import functools
 
 import jax
@@ -5,247 +7,229 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import tiny
-from u2pl_jax.ops import normalize, resize
+from tests import held_keys, tiny
+from u2pl_jax.methods import method
+from u2pl_jax.ops import normalize
 
 KEY = jax.random.key(7)
+MODEL, TX = tiny.make_model(), tiny.make_tx()
+LOSSES = {
+  "usual": None,
+  "infinite": lambda outputs, labels: jnp.mean(outputs["logits"]) + jnp.inf,
+  "huge": lambda outputs, labels: 1e12 * jnp.mean(outputs["logits"] ** 2),
+}
 
 
 @functools.cache
-def model_and_tx():
-  return tiny.make_model(), tiny.make_tx()
-
-
-@functools.cache
-def jitted_steps(kind):
-  """Both steps, jitted; each kind is compiled once for the module."""
-  model, tx = model_and_tx()
-  options = {
-    "paper": {},
-    "reference": {"recipe": "reference"},
-    "ema": {"teacher_batch_stats": "ema"},
-    "plain": {
-      "supervised_epochs": 0,
-      "strong_augment": dict(mode="none", probability=0.0),
+def make_phases(loss="usual", parts=1):
+  return tiny.make_phases(
+    MODEL,
+    parts=tiny.make_parts(
+      MODEL, loss=LOSSES[loss], accumulate_steps=parts, batch_size=4
+    ),
+    **{
+      "semi.teacher_init": "independent",
+      "contrast.bank_capacity": 24,
+      "contrast.bank_capacity_class0": 24,
     },
-  }[kind]
-  return tuple(map(jax.jit, tiny.make_steps(model, tx, **options)))
-
-
-def make_state(**options):
-  model, tx = model_and_tx()
-  return tiny.make_state(jax.random.key(0), model, tx, **options)
-
-
-def run(kind, num_steps, state=None, batch=None):
-  """States after 0, 1, ... steps and the metrics of each step."""
-  states, metrics = [make_state() if state is None else state], []
-  supervised_step, semi_step = jitted_steps(kind)
-  first_semi_step = 0 if kind == "plain" else tiny.STEPS_PER_EPOCH
-  for index in range(num_steps):
-    is_semi = int(states[-1].step) >= first_semi_step
-    state, found = (semi_step if is_semi else supervised_step)(
-      states[-1], tiny.make_batch(index) if batch is None else batch, KEY
-    )
-    states.append(state)
-    metrics.append(jax.device_get(found))
-  return states, metrics
-
-
-def assert_trees_close(left, right, **tolerance):
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, **tolerance), left, right
   )
 
 
-def trees_differ(left, right):
-  pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-  return any(not np.array_equal(a, b) for a, b in pairs)
+def make_state(kind="semi", parts=1):
+  """As a phase begins, the teacher with statistics of its own."""
+  phases = make_phases(parts=parts)
+  return tiny.make_state(MODEL, TX, phases, phases[kind == "semi"])
 
 
-def assert_finite(tree):
-  for leaf in jax.tree.leaves(tree):
-    assert np.isfinite(leaf).all()
+def assert_equal(left, right):
+  jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-def test_supervised_phase_leaves_the_teacher_but_for_its_statistics():
-  states, metrics = run("paper", 1, make_state(teacher_init="independent"))
-  assert_trees_close(states[0].teacher_params, states[1].teacher_params)
-  assert trees_differ(
-    states[0].teacher_batch_stats, states[1].teacher_batch_stats
-  )
-  assert trees_differ(states[0].params, states[1].params)
-  assert set(metrics[0]) == {"loss/supervised", "loss/total", "grad/norm"}
-  assert not states[1].memory_bank.count.any()
+def is_counter(leaf):
+  return jnp.issubdtype(leaf.dtype, jnp.integer)
 
 
-def test_supervised_loss_equals_numpy():
-  (state, _), (metrics,) = run("paper", 1)
-  batch = tiny.make_batch(0)
-  model, _ = model_and_tx()
-  outputs, _ = model.apply(
-    state.student_variables,
-    normalize.normalize(batch["image_l"]),
-    train=True,
-    dropout=False,
-    mutable=["batch_stats"],
-  )
-  logits = resize.resize_bilinear(outputs["logits"], tiny.SIZE)
-  log_probs = np.asarray(jax.nn.log_softmax(logits), np.float64)
-  valid = batch["label_l"] != 255
-  picked = np.take_along_axis(
-    log_probs, np.where(valid, batch["label_l"], 0)[..., None].astype(int), -1
-  )[..., 0]
-  expected = -picked[valid].mean()
-  assert metrics["loss/supervised"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_teacher_becomes_the_student_as_the_first_semi_step_begins():
-  start = make_state(teacher_init="independent")
-  states, _ = run("paper", 3, start)
-  # Two supervised steps; the third is the first semi step, with d = 0.
-  assert trees_differ(states[2].teacher_params, states[2].params)
-  assert_trees_close(states[3].teacher_params, states[3].params)
-
-
-def test_paper_teacher_averages_from_the_second_semi_step_on():
-  states, metrics = run("paper", 5)
-  assert [m["semi/ema_decay"] for m in metrics[2:]] == [
-    0,
-    0.5,
-    pytest.approx(2 / 3),
+def without_counters(state):
+  """All that a step which is not applied must leave alone."""
+  bank = state.memory.bank
+  leaves = [
+    leaf
+    for leaf in jax.tree.leaves(state.replace(memory=state.memory.teacher))
+    if not is_counter(leaf)
   ]
-  expected = jax.tree.map(
-    lambda t, s: t / 2 + s / 2, states[3].teacher_params, states[4].params
+  return leaves, bank.cursor, bank.count, held_keys.of_each_class(bank)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def black_images_are_nan():
+  original = normalize.normalize
+
+  def normalize_or_spoil(images, *colors):
+    is_black = jnp.all(images == 0, axis=(1, 2, 3), keepdims=True)
+    return jnp.where(is_black, jnp.nan, original(images, *colors))
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(normalize, "normalize", normalize_or_spoil)
+    yield
+
+
+@functools.cache
+def make_step(kind, loss="usual", parts=1):
+  """The compiled step of one kind."""
+  phase = make_phases(loss, parts)[kind == "semi"]
+  return tiny.make_step(MODEL, TX, phase, accumulate_steps=parts)
+
+
+def make_batch(seed=0):
+  return tiny.make_batch(seed, batch_size=4)
+
+
+def spoil(batch, name):
+  images = batch[name].copy()
+  images[0] = 0
+  return batch | {name: images}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("name", ["image_l", "image_u"])
+def test_a_step_on_nan_changes_nothing_but_counters(name, parts):
+  step = make_step("semi", parts=parts)
+  good = make_batch()
+  state, _ = step(make_state(parts=parts), good, KEY)
+  after, metrics = step(state, spoil(good, name), KEY)
+  assert not np.isfinite(metrics["loss/total"])
+  assert_equal(without_counters(after), without_counters(state))
+  assert after.step == state.step + 1
+  # The next step is that of a state which only counted on.
+  counters = jax.tree.map(
+    lambda old, new: new if is_counter(old) else old, state, after
+  ).replace(memory=state.memory)
+  (left, left_metrics), (right, right_metrics) = (
+    step(start, good, KEY) for start in (after, counters)
   )
-  assert_trees_close(states[4].teacher_params, expected, rtol=1e-5, atol=1e-7)
+  assert_equal(left_metrics, right_metrics)
+  assert_equal(without_counters(left), without_counters(right))
 
 
-def test_reference_teacher_is_the_student_for_the_first_semi_epoch():
-  states, _ = run("reference", 5)
-  assert_trees_close(states[3].teacher_params, states[3].params)
-  assert_trees_close(states[4].teacher_params, states[4].params)
-  assert trees_differ(states[5].teacher_params, states[5].params)
-
-
-def test_forward_policy_updates_the_teachers_own_statistics():
-  states, _ = run("paper", 4)
-  model, _ = model_and_tx()
-  # The mean colour's statistics of the first BN are those of the batch: only
-  # a forward pass of the teacher gives them, no average of the student's.
-  teacher, student = states[4].teacher_batch_stats, states[4].batch_stats
-  assert trees_differ(teacher, student)
-
-
-def test_ema_policy_averages_statistics_like_parameters():
-  states, _ = run("ema", 4)
-  assert_trees_close(
-    states[3].teacher_batch_stats, states[3].batch_stats, rtol=1e-6
+def test_keys_of_a_healthy_teacher_are_taken_back_too():
+  """Only the student's loss overflows, after the keys entered the bank."""
+  finite, overflowing = (
+    make_step("semi", loss) for loss in ("usual", "infinite")
   )
-  expected = jax.tree.map(
-    lambda t, s: t / 2 + s / 2,
-    states[3].teacher_batch_stats,
-    states[4].batch_stats,
-  )
-  assert_trees_close(
-    states[4].teacher_batch_stats, expected, rtol=1e-5, atol=1e-7
-  )
+  state = make_state()
+  # Full rings, so that every new key replaces an old one.
+  for index in range(4):
+    state, _ = finite(state, make_batch(index), KEY)
+  assert np.any(state.memory.bank.count == 24)
+  after, metrics = overflowing(state, make_batch(9), KEY)
+  assert metrics["contrast/new_keys"] > 0
+  assert_equal(without_counters(after), without_counters(state))
+  np.testing.assert_array_equal(metrics["bank/fill"], state.memory.bank.fill)
 
 
-def test_unsupervised_loss_equals_numpy():
-  (state, _), (metrics,) = run("plain", 1)
-  batch = tiny.make_batch(0)
-  model, _ = model_and_tx()
-  images = normalize.normalize(
-    np.concatenate([batch["image_l"], batch["image_u"]])
-  )
-  train_outputs, _ = model.apply(
-    state.student_variables,
-    images,
-    train=True,
-    dropout=False,
-    mutable=["batch_stats"],
-  )
-  eval_outputs = model.apply(
-    state.teacher_variables, images[2:], train=False, dropout=False
-  )
-
-  def full_size(outputs):
-    logits = resize.resize_bilinear(outputs["logits"], tiny.SIZE)
-    return np.asarray(logits[-2:], np.float64)
-
-  pseudo = full_size(eval_outputs).argmax(-1)
-  # Teacher and student are the same network at this step.
-  logits = full_size(train_outputs)
-  log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-  probs = np.exp(log_probs)
-  entropy = -(probs * np.log(probs + 1e-10)).sum(-1)
-  kept = entropy < np.percentile(entropy, 80)
-  picked = np.take_along_axis(log_probs, pseudo[..., None], -1)[..., 0]
-  expected = -picked[kept].mean() * kept.size / kept.sum()
-  assert metrics["loss/unsupervised"] == pytest.approx(expected, rel=1e-4)
-  assert metrics["semi/drop_threshold"] == pytest.approx(
-    np.percentile(entropy, 80), rel=1e-5
-  )
+def test_a_first_semi_step_that_goes_wrong_leaves_the_teacher_a_copy():
+  state = make_state()
+  step = make_step("semi")
+  after, _ = step(state, spoil(make_batch(), "image_l"), KEY)
+  assert_equal(after.memory.teacher["params"], state.params)
+  assert_equal(after.params, state.params)
 
 
-def test_percentages_move_with_the_epoch():
-  _, metrics = run("paper", 5)
-  assert [m["semi/drop_percent"] for m in metrics[2:]] == [85, 85, 90]
-  assert [m["semi/unreliable_percent"] for m in metrics[2:]] == [15, 15, 10]
+def test_a_supervised_step_on_nan_changes_nothing_but_counters():
+  state = make_state("supervised")
+  step = make_step("supervised")
+  after, metrics = step(state, spoil(make_batch(), "image_l"), KEY)
+  assert not np.isfinite(metrics["loss/supervised"])
+  assert_equal(without_counters(after), without_counters(state))
+  assert after.step == state.step + 1
 
 
-def test_paper_recipe_fires_and_fills_the_bank_of_every_class():
-  states, metrics = run("paper", 5)
-  assert all(m["loss/contrastive"] > 0 for m in metrics[2:])
-  assert (states[-1].memory_bank.count > 0).all()
-  assert (metrics[-1]["bank/fill"] <= 1).all()
+def test_the_learning_rate_goes_on_after_a_skipped_step():
+  step = make_step("supervised")
+  state = make_state("supervised")
+  after, _ = step(state, spoil(make_batch(), "image_l"), KEY)
+  counts = [
+    (int(old), int(new))
+    for old, new in zip(
+      jax.tree.leaves(state.opt_state), jax.tree.leaves(after.opt_state)
+    )
+    if is_counter(old)
+  ]
+  assert counts and all(new == old + 1 for old, new in counts)
 
 
-def test_total_is_the_sum_of_the_terms():
-  _, metrics = run("paper", 3)
-  terms = ("supervised", "unsupervised", "contrastive")
-  assert metrics[2]["loss/total"] == pytest.approx(
-    sum(metrics[2][f"loss/{term}"] for term in terms), rel=1e-6
-  )
+def test_a_finite_spike_is_applied():
+  state = make_state("supervised")
+  step = make_step("supervised", "huge")
+  after, metrics = step(state, make_batch(), KEY)
+  assert metrics["loss/total"] > 1e9
+  moved = jax.tree.map(lambda a, b: np.any(a != b), after.params, state.params)
+  assert any(jax.tree.leaves(moved))
 
 
-def test_each_phase_is_compiled_once_over_all_epochs():
-  states, _ = run("paper", 7)
-  assert int(states[-1].step) == 7
-  assert [step._cache_size() for step in jitted_steps("paper")] == [1, 1]
+class TestViews:
+  """A method may show the student several views, one pass after the other."""
 
+  def make_method(self, **changes):
+    def teach(memory, student, batch, keys, step):
+      del keys, step
+      images = MODEL.normalize(batch["image_l"])
+      views = (method.View(images), method.View(images[:2]))
+      return method.Lesson(views, batch["label_l"]), memory, {}
 
-def test_same_state_and_batch_give_the_same_step():
-  left, right = run("paper", 3), run("paper", 3)
-  assert_trees_close(left[0][-1], right[0][-1], rtol=0, atol=0)
+    def losses(outputs, lesson):
+      return {
+        "first": jnp.mean(outputs[0]["logits"] ** 2),
+        "second": 2 * jnp.mean(outputs[1]["logits"] ** 2),
+      }
 
+    return method.Method(teach, losses)._replace(**changes)
 
-def changed(batch, **changes):
-  return batch | {
-    name: np.full_like(batch[name], value) for name, value in changes.items()
-  }
+  def run(self, chosen):
+    phase = method.Phase("views", 0, chosen, uses_unlabeled=False)
+    state = tiny.make_state(MODEL, TX, (phase,))
+    return state, *tiny.make_step(MODEL, TX, phase)(state, make_batch(), KEY)
 
+  def test_losses_of_all_views_add_up(self):
+    _, _, metrics = self.run(self.make_method())
+    total = metrics["loss/first"] + metrics["loss/second"]
+    assert metrics["loss/total"] == pytest.approx(float(total))
 
-@pytest.mark.parametrize("kind", ["paper", "reference"])
-@pytest.mark.parametrize(
-  "changes",
-  [
-    {"label_l": 255},
-    {"label_l": 0},
-    {"image_u": 0},
-    {"label_l": 255, "image_l": 0, "image_u": 0},
-  ],
-  ids=["all ignored", "one class", "black images", "nothing to see"],
-)
-def test_poor_batches_keep_everything_finite(kind, changes):
-  state = make_state().replace(step=jnp.int32(2))
-  batch = changed(tiny.make_batch(0), **changes)
-  states, metrics = run(kind, 2, state, batch)
-  assert_finite(states[-1])
-  assert_finite(metrics)
+  def test_statistics_go_from_one_view_to_the_next(self):
+    before, after, _ = self.run(self.make_method())
+    expected = before.batch_stats
+    images = MODEL.normalize(make_batch()["image_l"])
+    for seen in (images, images[:2]):
+      _, updates = MODEL.apply(
+        {"params": before.params, "batch_stats": expected},
+        seen,
+        train=True,
+        dropout=False,
+        mutable=["batch_stats"],
+      )
+      expected = updates["batch_stats"]
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+      after.batch_stats,
+      expected,
+    )
 
+  def test_statistics_of_passes_while_teaching_count(self):
+    usual = self.make_method()
 
-def test_unknown_statistics_policy_is_refused():
-  with pytest.raises(ValueError, match="teacher_batch_stats='frozen'"):
-    tiny.make_steps(*model_and_tx(), teacher_batch_stats="frozen")
+    def teach(*arguments):
+      lesson, memory, metrics = usual.teach(*arguments)
+      doubled = jax.tree.map(lambda x: 2 * x, arguments[1]["batch_stats"])
+      return lesson.replace(batch_stats=doubled), memory, metrics
+
+    _, plain, _ = self.run(usual)
+    before, after, _ = self.run(usual._replace(teach=teach))
+    # Two passes leave 0.81 of what was there before.
+    jax.tree.map(
+      lambda a, b, old: np.testing.assert_allclose(
+        a - b, 0.81 * old, rtol=1e-4, atol=1e-5
+      ),
+      after.batch_stats,
+      plain.batch_stats,
+      before.batch_stats,
+    )

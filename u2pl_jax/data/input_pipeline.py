@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-import u2pl_jax
-from u2pl_jax.data import datasets, preprocess, reading, streams
+from u2pl_jax.data import datasets, options, preprocess, reading, streams
 from u2pl_jax.ops import normalize
 
 Batch = dict[str, np.ndarray]
@@ -22,18 +21,13 @@ Batch = dict[str, np.ndarray]
 def make_train_iterator(
   dataset: datasets.Dataset,
   split: datasets.Split,
+  settings: options.DataOptions,
   *,
-  batch_size_l: int,
-  batch_size_u: int,
-  crop_size: tuple[int, int],
-  scale_range: tuple[float, float] = (0.5, 2.0),
-  flip_prob: float = 0.5,
-  pad_label: int = u2pl_jax.IGNORE_LABEL,
+  uses_unlabeled: bool = True,
   seed: int,
   start_step: int = 0,
   process_index: int = 0,
   process_count: int = 1,
-  num_workers: int | None = None,
 ) -> Iterator[Batch]:
   """Makes the endless stream of training batches, from `start_step` on.
 
@@ -44,39 +38,32 @@ def make_train_iterator(
   Args:
     dataset: where the images are.
     split: which of them are labelled and unlabelled.
-    batch_size_l: labelled images a step, over all processes.
-    batch_size_u: unlabelled images a step, over all processes; 0 for none.
-    crop_size: (height, width) of the crops.
-    scale_range: smallest and greatest random scale.
-    flip_prob: probability of mirroring an image.
-    pad_label: label of the pixels beyond the image.
+    settings: sizes of batches and crops, and how these are drawn.
+    uses_unlabeled: whether batches hold unlabelled images.
     seed: non-negative; the stream depends on nothing else that is random.
     start_step: step of the first batch.
     process_index: which part of each batch to make.
     process_count: number of processes that share a batch.
-    num_workers: threads to decode and resample with; default: one a CPU.
 
   Returns:
-    Iterator of dicts of uint8 arrays: image_l [B_l, H, W, 3] RGB, label_l
-    [B_l, H, W] and, if batch_size_u > 0, image_u [B_u, H, W, 3] RGB; B_l and
-    B_u count this process's part.
+    Iterator of dicts of uint8 arrays, as `settings.batch_shapes` names them,
+    of which the first axis counts this process's part.
 
   Raises:
     ValueError: a batch is larger than its list or does not divide by
-      process_count, or an argument is out of range.
+      process_count, or a number is negative.
   """
+  batch_size_l = settings.batch_size_l
+  batch_size_u = settings.batch_size_u if uses_unlabeled else 0
   check_batch_sizes(split, batch_size_l, batch_size_u, process_count)
-  _check_augmentation(scale_range, flip_prob, seed, start_step)
+  if seed < 0 or start_step < 0:
+    raise ValueError(
+      f"seed {seed} and start_step {start_step} must not be negative"
+    )
   reading.hide_gpus()
-  num_workers = num_workers or reading.count_cpus()
+  num_workers = settings.num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["train"])
-  make_crops = functools.partial(
-    _crop_randomly,
-    crop_size=crop_size,
-    scale_range=scale_range,
-    flip_prob=flip_prob,
-    pad_label=pad_label,
-  )
+  make_crops = functools.partial(_crop_randomly, settings=settings)
 
   def batches(stream, batch_size, *names):
     rows = reading.process_rows(batch_size, process_index, process_count)
@@ -86,7 +73,7 @@ def make_train_iterator(
       pixels = preprocess.decode_example(serialized, with_label=with_label)
       inputs = [draws, *pixels]
       crops = reading.map_crops(
-        make_crops, inputs, crop_size, with_label=with_label
+        make_crops, inputs, settings.crop_size, with_label=with_label
       )
       return dict(zip(names, crops, strict=True))
 
@@ -132,25 +119,6 @@ def check_batch_sizes(
     reading.check_divides(f"the {kind} batch", batch_size, process_count)
 
 
-def _check_augmentation(
-  scale_range: tuple[float, float],
-  flip_prob: float,
-  seed: int,
-  start_step: int,
-):
-  low, high = scale_range
-  if not 0 < low <= 1 <= high:
-    raise ValueError(
-      f"scale_range must hold 1 and be above 0, not {low} to {high}"
-    )
-  if not 0 <= flip_prob <= 1:
-    raise ValueError(f"flip_prob must be within [0, 1], not {flip_prob}")
-  if seed < 0 or start_step < 0:
-    raise ValueError(
-      f"seed {seed} and start_step {start_step} must not be negative"
-    )
-
-
 def _read_stream(
   stream: streams.Stream,
   read: Callable[[np.ndarray], np.ndarray],
@@ -175,24 +143,22 @@ def _crop_randomly(
   image: np.ndarray,
   label: np.ndarray | None = None,
   *,
-  crop_size: tuple[int, int],
-  scale_range: tuple[float, float],
-  flip_prob: float,
-  pad_label: int,
+  settings: options.DataOptions,
 ) -> list[np.ndarray]:
   """Returns a random crop of an image and of its mask, where there is one."""
   window = preprocess.random_window(
     image.shape[:2],
     draws,
-    crop_size=crop_size,
-    scale_range=scale_range,
-    flip_prob=flip_prob,
+    crop_size=settings.crop_size,
+    scale_range=settings.scale_range,
+    flip_prob=settings.flip_prob,
   )
   image = preprocess.resize_image(image, window)
-  crops = [preprocess.pad_to_crop(image, crop_size, normalize.MEAN_COLOR)]
+  size = settings.crop_size
+  crops = [preprocess.pad_to_crop(image, size, normalize.MEAN_COLOR)]
   if label is not None:
     label = preprocess.resize_label(label, window)
-    crops.append(preprocess.pad_to_crop(label, crop_size, pad_label))
+    crops.append(preprocess.pad_to_crop(label, size, settings.pad_label))
   return crops
 
 

@@ -6,30 +6,16 @@ for each image size.
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
+from u2pl_jax.models import forward
 from u2pl_jax.ops import resize
 
 STRIDE_RATE = 2 / 3  # Published: stride of windows divided by their side.
-
-# Normalised images [B, H, W, 3] to logits [B, H, W, K] of the same size.
-Net = Callable[[jax.Array], jax.Array]
-
-
-def make_net(model: nn.Module, variables: Mapping[str, Any]) -> Net:
-  """The network in eval mode, its logits resized to the images' size."""
-
-  def net(images):
-    outputs = model.apply(variables, images, train=False, dropout=False)
-    return resize.resize_bilinear(outputs["logits"], images.shape[1:3])
-
-  return net
 
 
 def window_starts(side: int, window: int, stride_rate: float) -> list[int]:
@@ -55,7 +41,7 @@ def window_starts(side: int, window: int, stride_rate: float) -> list[int]:
 
 
 def slide(
-  net: Net,
+  net: forward.Net,
   images: jax.Array,
   window: tuple[int, int],
   *,
@@ -165,7 +151,7 @@ def _grouped_corners(
 
 
 def sum_scales(
-  logits_of: Net, images: jax.Array, sizes: Sequence[tuple[int, int]]
+  logits_of: forward.Net, images: jax.Array, sizes: Sequence[tuple[int, int]]
 ) -> jax.Array:
   """Adds up the logits of images resized to several sizes.
 

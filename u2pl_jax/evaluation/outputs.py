@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from u2pl_jax.evaluation import inference
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.ops import normalize, percentile
+from u2pl_jax.models import forward
+from u2pl_jax.ops import percentile
 
 Variables = Mapping[str, Any]
 Predict = Callable[[Variables, jax.Array], dict[str, jax.Array]]
@@ -49,8 +49,8 @@ def make_predict(
   """
 
   def predict(variables, images):
-    net = inference.make_net(model, variables)
-    logits = protocol.compute_logits(net, normalize.normalize(images))
+    net = forward.make_net(model, variables)
+    logits = protocol.compute_logits(net, model.normalize(images))
     return {name: _COMPUTE[name](logits) for name in names}
 
   return jax.jit(predict)

@@ -10,6 +10,7 @@ import dataclasses
 import jax
 
 from u2pl_jax.evaluation import inference
+from u2pl_jax.models import forward
 
 KINDS = ("crop", "whole", "slide")
 
@@ -84,11 +85,11 @@ class Protocol:
       for scale in self.scales
     ]
 
-  def compute_logits(self, net: inference.Net, images: jax.Array) -> jax.Array:
+  def compute_logits(self, net: forward.Net, images: jax.Array) -> jax.Array:
     """The mean of the logits at all scales, mirrored ones too if asked for.
 
     Args:
-      net: see `inference.Net`.
+      net: see `forward.Net`.
       images: [B, H, W, 3] float, normalised; cropped already.
 
     Returns:

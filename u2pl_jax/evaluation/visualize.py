@@ -70,16 +70,14 @@ def entropy_image(entropy: np.ndarray, num_classes: int) -> np.ndarray:
   return np.repeat(np.round(grey)[..., None], 3, axis=-1).astype(np.uint8)
 
 
-def partition_image(entropy: np.ndarray, drop_percent: float) -> np.ndarray:
-  """Green where the entropy is below its percentile, else red.
+def partition_image(taught: np.ndarray) -> np.ndarray:
+  """Green where a pixel would be taught, else red.
 
   Args:
-    entropy: [B, H, W], nats; the percentile is over all of it.
-    drop_percent: in [0, 100].
+    taught: [B, H, W] bool.
   """
-  reliable = entropy < np.percentile(entropy, drop_percent)
   colors = np.asarray([_UNRELIABLE_COLOR, _RELIABLE_COLOR], np.uint8)
-  return colors[reliable.astype(int)]
+  return colors[taught.astype(int)]
 
 
 def summary_rows(
@@ -89,9 +87,9 @@ def summary_rows(
   entropy: np.ndarray,
   *,
   palette: Sequence[Sequence[int]],
-  drop_percent: float,
+  taught: np.ndarray | None = None,
 ) -> np.ndarray:
-  """One row for each image: image, label, prediction, entropy, partition.
+  """One row for each image: image, label, prediction, entropy, taught pixels.
 
   Args:
     images: uint8 [B, H, W, 3].
@@ -99,10 +97,10 @@ def summary_rows(
     predictions: [B, H, W] in [0, K).
     entropy: [B, H, W], nats.
     palette: [K][3] RGB.
-    drop_percent: as in training now.
+    taught: [B, H, W] bool, pixels that would be taught; None for no picture.
 
   Returns:
-    uint8 [B, H, 5 W + 4 gaps, 3].
+    uint8 [B, H, n W + (n - 1) gaps, 3] of n pictures.
   """
   predictions = np.where(labels == IGNORE_LABEL, IGNORE_LABEL, predictions)
   pictures = [
@@ -110,8 +108,9 @@ def summary_rows(
     colorize(labels, palette),
     colorize(predictions, palette),
     entropy_image(entropy, len(palette)),
-    partition_image(entropy, drop_percent),
   ]
+  if taught is not None:
+    pictures.append(partition_image(taught))
   gap = np.full((*images.shape[:2], _GAP, 3), 255, np.uint8)
   parts = [part for picture in pictures for part in (picture, gap)]
   return np.concatenate(parts[:-1], axis=2)

@@ -1,17 +1,35 @@
 """Losses of single pixels: cross entropy, OHEM, and pseudo-labels."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from u2pl_jax import IGNORE_LABEL
-from u2pl_jax.ops import percentile
+from u2pl_jax.ops import percentile, resize
+from u2pl_jax.runtime import options
 
-KINDS = ("ce", "ohem")
+# (outputs of a network, labels [B, H, W]) -> [] float32.
+SupervisedLoss = Callable[[Mapping[str, jax.Array], jax.Array], jax.Array]
 
-SupervisedLoss = Callable[[jax.Array, jax.Array], jax.Array]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossOptions(options.Options):
+  """Settings of the supervised loss."""
+
+  SECTION: ClassVar[str] = "loss"
+
+  # Cross entropy, or online hard example mining.
+  kind: str = options.setting("ce", choices=("ce", "ohem"))
+  ohem_threshold: float = options.setting(0.7, minimum=0, maximum=1)
+  # Pixels of the global batch.
+  ohem_min_kept: int = options.setting(100_000, minimum=0)
+  # Where the decoder has the auxiliary head.
+  aux_weight: float = options.setting(0.4, minimum=0)
 
 
 def pixel_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -113,22 +131,34 @@ def unsupervised_loss(
   return masked_mean(losses, kept) * (kept.size / count)
 
 
-def make_supervised_loss(
-  *, kind: str, ohem_threshold: float, ohem_min_kept: int
-) -> SupervisedLoss:
-  """The configured loss of logits [B, H, W, K] and labels [B, H, W].
+def make_supervised_loss(settings: LossOptions) -> SupervisedLoss:
+  """The loss that the config asks for, of a network's outputs and labels."""
+  if settings.kind == "ce":
+    pixel_loss = cross_entropy
+  else:
+    pixel_loss = functools.partial(
+      ohem_cross_entropy,
+      threshold=settings.ohem_threshold,
+      min_kept=settings.ohem_min_kept,
+    )
 
-  Raises:
-    ValueError: `kind` is neither "ce" nor "ohem".
-  """
-  if kind == "ce":
-    return cross_entropy
-  if kind == "ohem":
+  def supervised_loss(
+    outputs: Mapping[str, jax.Array], labels: jax.Array
+  ) -> jax.Array:
+    """Of the main and, where there is one, the auxiliary prediction.
 
-    def ohem(logits: jax.Array, labels: jax.Array) -> jax.Array:
-      return ohem_cross_entropy(
-        logits, labels, threshold=ohem_threshold, min_kept=ohem_min_kept
-      )
+    Args:
+      outputs: float32 `logits` and perhaps `aux`, each [B, h, w, K].
+      labels: [B, H, W] int32, 255 ignored.
 
-    return ohem
-  raise ValueError(f"loss.kind={kind!r}: expected one of {KINDS}")
+    Returns:
+      [] float32.
+    """
+    size = labels.shape[1:]
+    total = pixel_loss(resize.resize_bilinear(outputs["logits"], size), labels)
+    if "aux" in outputs:
+      aux = resize.resize_bilinear(outputs["aux"], size)
+      total += settings.aux_weight * pixel_loss(aux, labels)
+    return total
+
+  return supervised_loss

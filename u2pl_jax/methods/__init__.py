@@ -14,12 +14,20 @@ _PARTS = ("method", "teacher", "timeline")
 
 def names() -> tuple[str, ...]:
   """The methods of this package."""
-  found = (module.name for module in pkgutil.iter_modules(__path__))
-  return tuple(sorted(name for name in found if name not in _PARTS))
+  return tuple(sorted(_packages()))
+
+
+def _packages() -> dict[str, bool]:
+  """Name of each method -> whether it is a package."""
+  return {
+    module.name: module.ispkg
+    for module in pkgutil.iter_modules(__path__)
+    if module.name not in _PARTS
+  }
 
 
 def find(name: str) -> types.ModuleType:
-  """The module of a method.
+  """The module of a method; of a package its module `method`.
 
   Args:
     name: one of `names()`, or the full name of a module elsewhere, such as
@@ -28,8 +36,10 @@ def find(name: str) -> types.ModuleType:
   Raises:
     ValueError: there is none; one line with the names there are.
   """
-  if name in names():
-    return importlib.import_module(f"{__name__}.{name}")
+  packages = _packages()
+  if name in packages:
+    place = f"{__name__}.{name}" + (".method" if packages[name] else "")
+    return importlib.import_module(place)
   if "." in name:
     try:
       return importlib.import_module(name)

@@ -4,6 +4,7 @@ A module of `u2pl_jax.methods` is a method if it has these:
 
   TITLE               its name in words, for people.
   OPTIONS             options classes, each a section of the config.
+  USES_REPRESENTATION whether it reads the representation head, if there is one.
   recipes(published)  {"paper": {key: value}, ...}, presets over config keys.
   create(parts, *options)  -> tuple[Phase, ...], given its options in order.
 
@@ -19,8 +20,8 @@ keeps. `training.train_step` calls them in this order, once for all methods:
   restore where the step turned out bad                     (each step)
 
 A memory is a pytree of arrays, or None. The variables of a teacher, where
-there is one, stand in it under the name `teacher`, {"params", "batch_stats"}:
-from then on the teacher is what evaluation, export and prediction take.
+there is one, stand in it under the name `teacher`, {"params", "batch_stats"};
+a phase says whether it is the one that counts.
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ import numpy as np
 from flax import linen as nn
 
 from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.runtime import sharding
 
 PyTree = Any
 Memory = PyTree  # None for a method that keeps nothing.
@@ -116,6 +118,8 @@ class Method(NamedTuple):
       updated by the step number `step`.
     restore: (old memory, new memory, is_bad) -> memory; `is_bad` is [] bool.
       The default keeps both until the end of the step, which costs memory.
+    lay_out: (memory, mesh) -> how its arrays, given by their shapes, lie on
+      the devices.
     taught: (entropy, step) -> bool; which pixels of a prediction, by its
       entropy (numpy [B, H, W], nats), would be taught now. For pictures; None
       where nothing is to be shown.
@@ -127,6 +131,7 @@ class Method(NamedTuple):
   start: Callable[[Memory, Variables], Memory] = _keep
   follow: Callable[..., tuple[Memory, Metrics]] = _stay
   restore: Callable[[Memory, Memory, jax.Array], Memory] = choose
+  lay_out: Callable[[Memory, jax.sharding.Mesh], Memory] = sharding.split_tree
   taught: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
@@ -139,12 +144,14 @@ class Phase:
     first_step: updates made before it begins.
     method: what it runs.
     uses_unlabeled: whether its steps train on unlabelled images.
+    network: the one that counts in it, "student" or "teacher".
   """
 
   name: str
   first_step: int
   method: Method
   uses_unlabeled: bool
+  network: str = "student"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +186,11 @@ class Published:
 
   num_gpus: int = 4
   batch_size_l: int = 16
+
+  @property
+  def images_per_gpu(self) -> int:
+    """Labelled images that one GPU had, at least 1."""
+    return max(1, self.batch_size_l // self.num_gpus)
 
 
 def begin(

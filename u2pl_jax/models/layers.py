@@ -148,6 +148,11 @@ def layer_strides(output_stride: int) -> list[tuple[int, int, int]]:
   return plan
 
 
+def feature_strides(output_stride: int) -> tuple[int, ...]:
+  """Input pixels per pixel of the features of layers 1-4."""
+  return tuple(min(4 * 2**layer, output_stride) for layer in range(4))
+
+
 class BatchNorm(nn.Module):
   """Batch normalisation over all axes but the last, PyTorch's rules.
 

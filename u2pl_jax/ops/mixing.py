@@ -62,36 +62,42 @@ def _masks(
   return jax.vmap(lambda k: keep_outside_box(k, height, width))(keys)
 
 
-def mix(
-  keep: jax.Array, images: jax.Array, labels: jax.Array, confidence: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def mix(keep: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, ...]:
   """Fills what an image does not keep from its partner (cutmix, classmix).
 
   Args:
     keep: [B, H, W] bool.
-    images: [B, H, W, 3].
-    labels: [B, H, W].
-    confidence: [B, H, W].
+    *arrays: [B, H, W, ...], such as images and labels.
 
   Returns:
-    The three, mixed.
+    The arrays, mixed.
   """
 
   def blend(own):
     mask = keep.reshape(keep.shape + (1,) * (own.ndim - keep.ndim))
     return jnp.where(mask, own, jnp.roll(own, -1, axis=0))
 
-  return blend(images), blend(labels), blend(confidence)
+  return tuple(map(blend, arrays))
 
 
 def cut(
-  keep: jax.Array, images: jax.Array, labels: jax.Array, confidence: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Blanks what is not kept: image and confidence 0, label 255 (cutout)."""
+  keep: jax.Array, images: jax.Array, labels: jax.Array, *others: jax.Array
+) -> tuple[jax.Array, ...]:
+  """Blanks what is not kept: images 0, labels 255, anything else 0 (cutout).
+
+  Args:
+    keep: [B, H, W] bool.
+    images: [B, H, W, 3], of which 0 is the mean color.
+    labels: [B, H, W].
+    *others: [B, H, W].
+
+  Returns:
+    The arrays, cut.
+  """
   return (
     jnp.where(keep[..., None], images, 0),
     jnp.where(keep, labels, IGNORE_LABEL),
-    jnp.where(keep, confidence, 0),
+    *(jnp.where(keep, other, 0) for other in others),
   )
 
 
@@ -99,25 +105,23 @@ def strong_augment(
   key: jax.Array,
   images: jax.Array,
   labels: jax.Array,
-  confidence: jax.Array,
   *,
   mode: str,
   probability: float,
   num_classes: int,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array]:
   """With some probability, for the whole batch at once, one of the mixes.
 
   Args:
     key: PRNG key.
     images: [B, H, W, 3] float32, normalised.
     labels: [B, H, W] int32, pseudo-labels.
-    confidence: [B, H, W] float32 in [0, 1].
     mode: one of `MODES`.
     probability: that the batch is augmented at all.
     num_classes: K.
 
   Returns:
-    Images, labels and confidence, of the same shapes.
+    Images and labels, of the same shapes.
 
   Raises:
     ValueError: `mode` is unknown.
@@ -127,9 +131,9 @@ def strong_augment(
   if mode not in MODES:
     raise ValueError(f"augment.mode={mode!r}: expected one of {MODES}")
   if mode == "none":
-    return images, labels, confidence
+    return images, labels
   key_apply, key_mask = jax.random.split(key)
   keep = _masks(key_mask, labels, mode, num_classes)
   keep |= ~jax.random.bernoulli(key_apply, probability)
   apply = cut if mode == "cutout" else mix
-  return apply(keep, images, labels, confidence)
+  return apply(keep, images, labels)

@@ -1,4 +1,6 @@
-"""Colours as networks see them: ImageNet's mean 0 and deviation 1."""
+"""Colours as networks see them, such as ImageNet's mean 0 and deviation 1."""
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,17 @@ STD_RGB = (58.395, 57.12, 57.375)
 MEAN_COLOR = tuple(map(round, MEAN_RGB))
 
 
-def normalize(images: jax.Array) -> jax.Array:
-  """uint8 RGB [..., 3] to float32 with ImageNet's mean 0 and deviation 1."""
-  mean, std = np.float32(MEAN_RGB), np.float32(STD_RGB)
+def normalize(
+  images: jax.Array,
+  mean: Sequence[float] = MEAN_RGB,
+  std: Sequence[float] = STD_RGB,
+) -> jax.Array:
+  """uint8 RGB [..., 3] to float32 (images - mean) / std; ImageNet's if unsaid.
+
+  Args:
+    images: uint8 RGB, [..., 3].
+    mean: of red, green and blue, in 0..255.
+    std: deviation of each, in 0..255.
+  """
+  mean, std = np.float32(mean), np.float32(std)
   return (images.astype(jnp.float32) - mean) / std

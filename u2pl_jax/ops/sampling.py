@@ -5,8 +5,13 @@ every pick is phrased as "the r-th pixel of class c for which the rule holds":
 ranks have a fixed shape, and what is past the count is masked by the caller.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+
+# (key, count [K], shape) -> ranks [K, *shape]; see `draw_ranks`.
+Draw = Callable[[jax.Array, jax.Array, tuple[int, ...]], jax.Array]
 
 
 def select_rows(

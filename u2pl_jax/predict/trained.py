@@ -12,19 +12,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from flax import linen as nn
 from flax import traverse_util
 
 from u2pl_jax.data import palettes
+from u2pl_jax.models import network as network_lib
 from u2pl_jax.models import pretrained
-from u2pl_jax.models.decoders import deeplab
-from u2pl_jax.runtime import checkpoint
+from u2pl_jax.runtime import checkpoint, tree
 from u2pl_jax.runtime import workdir as workdir_lib
 
+_SECTIONS = ("model", "encoder", "decoder")  # Of a config.
 _ABOUT = "u2pl_jax"  # Key of our description in a .safetensors file.
 _WINDOW = (513, 513)  # Of files that do not tell.
 
@@ -34,7 +32,8 @@ class Trained:
   """A trained network.
 
   Attributes:
-    options: keyword arguments of `deeplab.create_model`.
+    options: what the network is: `num_classes`, and the config's sections
+      `model`, `encoder` and `decoder`, maybe as read from JSON.
     variables: {"params", "batch_stats"}, nested dicts of float32 arrays.
     class_names: [K].
     palette: [K] RGB colours in [0, 255].
@@ -52,9 +51,9 @@ class Trained:
   state: str = "teacher"
 
   @property
-  def model(self) -> nn.Module:
+  def model(self) -> network_lib.Network:
     """Built anew each time; equal ones share compiled programs."""
-    return deeplab.create_model(**self.options)
+    return network_lib.create(self.options, self.options["num_classes"])
 
   @property
   def num_classes(self) -> int:
@@ -74,22 +73,42 @@ def load_run(
 
   Raises:
     OSError: there is no such run or checkpoint; one line.
-    ValueError: a file is damaged, the run has no teacher, or checkpoint and
-      config are not of one network; one line.
+    ValueError: a file is damaged or of version 0.1, the run has no teacher,
+      or checkpoint and config are not of one network; one line.
   """
   workdir = epath.Path(workdir)
   config = workdir_lib.read_config(workdir)
+  if "encoder" not in config:
+    raise _old_version(str(workdir))
   classes = workdir_lib.read_classes(workdir)
   step, chosen, variables = checkpoint.restore_network(
     workdir / "checkpoints", which, state
   )
-  options = {k: v for k, v in config["model"].items() if k != "pretrained"}
   about = classes | {
-    "options": options | {"num_classes": len(classes["names"])},
+    "options": _describe(config, len(classes["names"])),
     "window": config["eval"]["crop_size"],
     "state": chosen,
   }
   return _build(about, variables, f"{workdir}, {chosen} of step {step}")
+
+
+def _describe(
+  sections: network_lib.Sections, num_classes: int
+) -> dict[str, Any]:
+  """`Trained.options`; what its weights started from does not matter."""
+  chosen = {
+    name: dict(sections[name]) for name in _SECTIONS if name in sections
+  }
+  if "model" in chosen:
+    chosen["model"]["pretrained"] = ""
+  return {"num_classes": num_classes, **chosen}
+
+
+def _old_version(origin: str) -> ValueError:
+  return ValueError(
+    f"{origin} was made by version 0.1 of u2pl_jax, which described networks"
+    " otherwise; use that version, or start anew"
+  )
 
 
 def load_file(path: epath.PathLike) -> Trained:
@@ -111,10 +130,10 @@ def load_file(path: epath.PathLike) -> Trained:
 
 
 def _load_npz(path: epath.Path) -> Trained:
-  options, variables = pretrained.load_network(path)
-  names, palette = palettes.guess_classes(options["num_classes"])
+  found, variables = pretrained.load_network(path)
+  names, palette = palettes.guess_classes(found.num_classes)
   return Trained(
-    options=options,
+    options=_describe(found.sections, found.num_classes),
     variables=variables,
     class_names=names,
     palette=palette,
@@ -137,6 +156,9 @@ def _load_safetensors(path: epath.Path) -> Trained:
   if about is None:
     raise ValueError(f"{path}: was not written by u2pl_jax.tools.export")
   variables = traverse_util.unflatten_dict(leaves, sep="/")
+  options = about.get("options") if isinstance(about, dict) else None
+  if isinstance(options, dict) and isinstance(options.get("encoder"), str):
+    raise _old_version(str(path))
   return _build(about, variables, str(path))
 
 
@@ -171,6 +193,7 @@ def _build(
   about: Mapping[str, Any], variables: Mapping[str, Any], origin: str
 ) -> Trained:
   """A network of a description and variables, which must go together."""
+  variables = {"batch_stats": {}} | dict(variables)  # Not all have statistics.
   try:
     network = Trained(
       options=about["options"],
@@ -186,30 +209,11 @@ def _build(
     raise ValueError(
       f"{origin}: the description of its network is faulty ({error!r})"
     ) from error
-  _check_same_shapes(variables, _shapes_of(model), origin)
+  difference = tree.first_difference(variables, model.variable_shapes())
+  if difference:
+    name, held, wanted = difference
+    raise ValueError(
+      f"{origin}: holds another network than it says; {name} is {held},"
+      f" expected {wanted}"
+    )
   return network
-
-
-def _shapes_of(model: nn.Module) -> Mapping[str, Any]:
-  images = jnp.zeros((1, 33, 33, 3))
-  return jax.eval_shape(
-    lambda: model.init(jax.random.key(0), images, train=False, dropout=False)
-  )
-
-
-def _check_same_shapes(
-  held: Mapping[str, Any], wanted: Mapping[str, Any], origin: str
-) -> None:
-  """Raises ValueError that names the first variable that differs."""
-
-  def shapes(tree):
-    flat = traverse_util.flatten_dict(tree, sep="/")
-    return {name: np.shape(leaf) for name, leaf in flat.items()}
-
-  held, wanted = shapes(held), shapes(wanted)
-  for name in sorted(held.keys() | wanted.keys()):
-    if held.get(name) != wanted.get(name):
-      raise ValueError(
-        f"{origin}: holds another network than it says; {name} is"
-        f" {held.get(name, 'missing')}, expected {wanted.get(name, 'none')}"
-      )

@@ -11,7 +11,7 @@ A folder appears under its name once all in it is written.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
-from u2pl_jax.runtime import damage, quiet
+from u2pl_jax.runtime import damage, quiet, tree
 
 PyTree = Any
 
@@ -202,22 +202,13 @@ def _check_same_arrays(
   folder: epath.Path, saved: PyTree, abstract_state: PyTree
 ) -> None:
   """Raises ValueError that names the first array, by path, that differs."""
-
-  def describe(tree):
-    flat = ocp.tree.to_flat_dict(tree, sep="/")
-    return {
-      path: f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-      for path, leaf in flat.items()
-    }
-
-  held, wanted = describe(saved), describe(abstract_state)
-  for path in sorted(held.keys() | wanted.keys()):
-    if held.get(path) != wanted.get(path):
-      raise ValueError(
-        f"{folder} holds another network or state: {path} is"
-        f" {held.get(path, 'missing')}, this config has"
-        f" {wanted.get(path, 'none')}; use another --workdir"
-      )
+  difference = tree.first_difference(saved, abstract_state)
+  if difference is not None:
+    path, held, wanted = difference
+    raise ValueError(
+      f"{folder} holds another network or state: {path} is {held}, this config"
+      f" has {wanted}; use another --workdir"
+    )
 
 
 def _check_same_data(
@@ -248,14 +239,16 @@ def restore_variables(
     {"params", "batch_stats"}, nested dictionaries of numpy arrays; None if
     the teacher is asked for and the state holds none.
   """
-  prefix = "teacher_" if teacher else ""
-  restored = _restore_entries(
-    manager.directory / str(step) / "state",
-    (f"{prefix}params", f"{prefix}batch_stats"),
-  )
-  if None in restored.values():
+  path = manager.directory / str(step) / "state"
+  saved = ocp.PyTreeCheckpointHandler().metadata(path).tree
+  names = ("params", "batch_stats")
+  if not teacher:
+    return _restore_part(path, {name: saved[name] for name in names})
+  held = (saved.get("memory") or {}).get("teacher")
+  if held is None:
     return None
-  return {name.removeprefix(prefix): tree for name, tree in restored.items()}
+  wanted = {"memory": {"teacher": {name: held[name] for name in names}}}
+  return _restore_part(path, wanted)["memory"]["teacher"]
 
 
 def restore_network(
@@ -296,17 +289,17 @@ def _read_progress(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
   return manager.restore(step, args=items)["progress"]
 
 
-def _restore_entries(
-  path: epath.Path, names: Sequence[str]
-) -> dict[str, PyTree]:
-  """Some entries of a saved state, as numpy arrays; None stays None."""
-  handler = ocp.PyTreeCheckpointHandler()
-  saved = handler.metadata(path).tree
-  wanted = {name: saved[name] for name in names}
+def _restore_part(path: epath.Path, wanted: PyTree) -> PyTree:
+  """A part of a saved state, as numpy arrays.
+
+  Args:
+    path: of the state.
+    wanted: that part of its metadata.
+  """
   as_numpy = jax.tree.map(
     lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
   )
-  return handler.restore(
+  return ocp.PyTreeCheckpointHandler().restore(
     path,
     args=ocp.args.PyTreeRestore(
       item=wanted, restore_args=as_numpy, partial_restore=True

@@ -32,7 +32,9 @@ def setting(
   """A field of an options class, with the values it may have.
 
   Args:
-    default: its value where nothing else is said.
+    default: its value where nothing else is said; a mapping from names to
+      numbers makes a setting of more of them, for each of which the limits
+      hold.
     choices: the only values allowed.
     minimum, maximum: the range of a number, both included.
     above: a limit that a number must exceed.
@@ -44,7 +46,12 @@ def setting(
     "maximum": maximum,
     "above": above,
     "length": length,
+    "is_mapping": isinstance(default, Mapping),
   }
+  if rules["is_mapping"]:  # One for each, as a dict can be changed.
+    return dataclasses.field(
+      default_factory=lambda: dict(default), metadata=rules
+    )
   return dataclasses.field(default=default, metadata=rules)
 
 
@@ -74,7 +81,12 @@ class Options:
   @classmethod
   def defaults(cls) -> dict[str, Any]:
     """Name -> default, in the order of their declaration."""
-    return {field.name: field.default for field in dataclasses.fields(cls)}
+    return {
+      field.name: field.default_factory()
+      if field.default is dataclasses.MISSING
+      else field.default
+      for field in dataclasses.fields(cls)
+    }
 
   @classmethod
   def read(cls, config: Mapping[str, Any]) -> Self:
@@ -86,8 +98,9 @@ class Options:
     Raises:
       ValueError: a setting is unknown, missing or out of range; one line.
     """
-    section = config[cls.SECTION] if cls.SECTION else config
-    return cls.make(section)
+    if cls.SECTION and cls.SECTION not in config:
+      raise ValueError(f"{cls.SECTION} is missing from the config")
+    return cls.make(config[cls.SECTION] if cls.SECTION else config)
 
   @classmethod
   def make(cls, section: Mapping[str, Any]) -> Self:
@@ -101,7 +114,7 @@ class Options:
     for name in names:
       if name not in section:
         raise ValueError(f"{cls.key(name)} is missing from the config")
-      values[name] = _as_tuple(section[name])
+      values[name] = _plain(section[name])
     return cls(**values)
 
   def to_section(self) -> dict[str, Any]:
@@ -116,15 +129,22 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
   return f"{line}; the nearest is {near[0]!r}" if near else line
 
 
-def _as_tuple(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+  """Lists as tuples; mappings, ConfigDicts too, as dicts."""
   if isinstance(value, list | tuple):
-    return tuple(map(_as_tuple, value))
-  return value
+    return tuple(map(_plain, value))
+  return dict(value.items()) if hasattr(value, "items") else value
 
 
 def _check(key: str, value: Any, rules: Mapping[str, Any]) -> None:
   """Raises ValueError, which names the key, if a value can not be right."""
   if not rules:
+    return
+  if rules["is_mapping"]:
+    if not isinstance(value, Mapping):
+      raise ValueError(f"{key}={value!r}: must be names with a number each")
+    for name, number in value.items():
+      _check(f"{key}.{name}", number, {**rules, "is_mapping": False})
     return
   if rules["choices"] is not None and value not in rules["choices"]:
     allowed = ", ".join(map(str, rules["choices"]))

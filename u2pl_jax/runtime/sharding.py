@@ -9,6 +9,7 @@ the mesh.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,6 +96,11 @@ def split_largest_axis(
   if not fitting:
     return replicate(mesh)
   return split_axis(shape, max(fitting, key=lambda axis: shape[axis]), mesh)
+
+
+def split_tree(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+  """`split_largest_axis` of every array, given by its shape."""
+  return jax.tree.map(lambda leaf: split_largest_axis(leaf.shape, mesh), tree)
 
 
 def check_divisible(

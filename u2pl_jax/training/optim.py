@@ -1,11 +1,64 @@
-"""SGD as PyTorch does it, with the published schedule and learning rates."""
+"""Optimisers: SGD as PyTorch does it, and AdamW; one schedule for both."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import jax
 import optax
 
+from u2pl_jax.runtime import options as options_lib
+
 Params = Any
+
+REST = "head"  # The group of all parameters that no other group names.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimOptions(options_lib.Options):
+  """Options of the optimiser."""
+
+  SECTION: ClassVar[str] = "optim"
+
+  kind: str = options_lib.setting("sgd", choices=("sgd", "adamw"))
+  learning_rate: float = options_lib.setting(0.001, above=0)  # At the start.
+  # Whether that is for 16 labelled images a step, and others scale it.
+  lr_per_16: bool = False
+  # Times the learning rate, of groups of parameters. A group is the beginning
+  # of their paths, such as "encoder" or "encoder/layer4_0"; the longest one
+  # counts, and "head" stands for all that no other group names.
+  factors: dict[str, float] = options_lib.setting(
+    {"encoder": 1.0, REST: 10.0}, minimum=0
+  )
+  power: float = options_lib.setting(0.9, minimum=0)  # Of the poly schedule.
+  momentum: float = options_lib.setting(0.9, minimum=0, maximum=1)  # Of sgd.
+  beta1: float = 0.9  # Of adamw, in [0, 1); of the mean gradient.
+  beta2: float = 0.999  # Of adamw, in [0, 1); of the mean square.
+  epsilon: float = options_lib.setting(1e-8, above=0)  # Of adamw.
+  # Of every parameter: sgd adds it to the gradient, adamw to the update.
+  weight_decay: float = options_lib.setting(1e-4, minimum=0)
+  # Parts that a batch is computed in, one after the other.
+  accumulate_steps: int = options_lib.setting(1, minimum=1)
+
+  def check(self) -> None:
+    for name in ("beta1", "beta2"):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(
+          f"optim.{name}={getattr(self, name)}: must be in [0, 1)"
+        )
+    if REST not in self.factors:
+      raise ValueError(
+        f"optim.factors.{REST} is missing, for all parameters of no other group"
+      )
+
+  def base_rate(self, batch_size_l: int) -> float:
+    """Learning rate at the start, of a group whose factor is 1.
+
+    Args:
+      batch_size_l: labelled images a step, all devices.
+    """
+    scale = batch_size_l / 16 if self.lr_per_16 else 1.0
+    return self.learning_rate * scale
 
 
 def poly_schedule(
@@ -24,53 +77,103 @@ def poly_schedule(
   )
 
 
-def _group_of_params(params: Params) -> Params:
-  """Labels every leaf "encoder" or "head" by its top-level module."""
+def learning_rates(
+  options: OptimOptions, *, learning_rate: float, total_steps: int
+) -> dict[str, optax.Schedule]:
+  """The schedule of each group of parameters, by its name.
+
+  Args:
+    options: of the optimiser.
+    learning_rate: at the start, see `OptimOptions.base_rate`.
+    total_steps: of the run, >= 1.
+  """
   return {
-    name: jax.tree.map(
-      lambda _, group="encoder" if name == "encoder" else "head": group,
-      subtree,
-    )
-    for name, subtree in params.items()
+    group: poly_schedule(learning_rate * factor, total_steps, options.power)
+    for group, factor in options.factors.items()
   }
 
 
-def create_optimizer(
-  *,
-  learning_rate: float,
-  head_factor: float,
-  power: float,
-  momentum: float,
-  weight_decay: float,
-  total_steps: int,
-) -> optax.GradientTransformation:
-  """SGD with coupled weight decay on every parameter.
-
-  The decay is added to the gradient before momentum; the momentum buffer
-  starts as the first gradient. The encoder learns at the scheduled rate,
-  everything else at `head_factor` times it.
+def group_params(params: Params, groups: Sequence[str]) -> Params:
+  """Names the group of every parameter.
 
   Args:
-    learning_rate: base rate, > 0.
-    head_factor: 10 on VOC, 1 on Cityscapes.
-    power: of the poly schedule, 0.9.
-    momentum: 0.9.
-    weight_decay: 1e-4 on VOC, 5e-4 on Cityscapes.
+    params: nested dicts of arrays or `jax.ShapeDtypeStruct`s.
+    groups: beginnings of paths, and `REST`.
+
+  Returns:
+    A tree like `params`, of names.
+
+  Raises:
+    ValueError: no parameter is of some group, which it names.
+  """
+  matched = {REST}
+
+  def find(path, _):
+    words = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+    for length in range(len(words), 0, -1):
+      prefix = "/".join(words[:length])
+      if prefix in groups and prefix != REST:
+        matched.add(prefix)
+        return prefix
+    return REST
+
+  labels = jax.tree_util.tree_map_with_path(find, params)
+  for group in groups:
+    if group not in matched:
+      raise ValueError(
+        f"optim.factors.{group}: no parameter's path begins with {group!r}, or"
+        " longer groups take them all; the network's parts are"
+        f" {', '.join(params)}"
+      )
+  return labels
+
+
+def create_optimizer(
+  options: OptimOptions, *, learning_rate: float, total_steps: int
+) -> optax.GradientTransformation:
+  """SGD or AdamW with a poly schedule, and a rate for each group.
+
+  sgd: the decay is added to the gradient before momentum, whose buffer starts
+  as the first gradient. adamw: p <- p (1 - rate * decay) - rate * update, with
+  the rate of the parameter's group. Both decay every parameter.
+
+  Args:
+    options: of the optimiser.
+    learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
 
   Returns:
-    An optax transformation for params with the top-level key "encoder".
+    An optax transformation; its `init` raises what `group_params` does.
 
-  Reference: algorithm step 8; `u2pl/utils/lr_helper.py`.
+  Reference: algorithm step 8; `u2pl/utils/lr_helper.py`. Loshchilov and Hutter
+    2019 (arXiv 1711.05101); torch.optim.AdamW.
   """
-
-  def sgd(rate: float) -> optax.GradientTransformation:
-    return optax.chain(
-      optax.add_decayed_weights(weight_decay),
-      optax.sgd(poly_schedule(rate, total_steps, power), momentum=momentum),
-    )
-
+  rates = learning_rates(
+    options, learning_rate=learning_rate, total_steps=total_steps
+  )
+  make = {"sgd": _sgd, "adamw": _adamw}[options.kind]
   return optax.partition(
-    {"encoder": sgd(learning_rate), "head": sgd(learning_rate * head_factor)},
-    _group_of_params,
+    {group: make(options, rate) for group, rate in rates.items()},
+    lambda params: group_params(params, tuple(rates)),
+  )
+
+
+def _sgd(
+  options: OptimOptions, rate: optax.Schedule
+) -> optax.GradientTransformation:
+  return optax.chain(
+    optax.add_decayed_weights(options.weight_decay),
+    optax.sgd(rate, momentum=options.momentum),
+  )
+
+
+def _adamw(
+  options: OptimOptions, rate: optax.Schedule
+) -> optax.GradientTransformation:
+  return optax.adamw(
+    rate,
+    b1=options.beta1,
+    b2=options.beta2,
+    eps=options.epsilon,
+    weight_decay=options.weight_decay,
   )

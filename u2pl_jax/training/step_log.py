@@ -12,17 +12,10 @@ import jax
 import numpy as np
 from clu import metric_writers
 
+from u2pl_jax.runtime import progress
 from u2pl_jax.training import bad_steps as bad_steps_lib
 
 Metrics = Mapping[str, jax.Array]
-
-
-def _format_seconds(seconds: float) -> str:
-  minutes, seconds = divmod(round(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f"{hours}h{minutes:02d}m"
-  return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
 class StepLog:
@@ -146,5 +139,5 @@ class StepLog:
     if math.isnan(speed):
       return line
     images_left = (self._total_steps - step) * self._images_per_step
-    left = _format_seconds(images_left / speed)
+    left = progress.format_seconds(images_left / speed)
     return f"{line}  {speed:.0f} images/s  ETA {left}"

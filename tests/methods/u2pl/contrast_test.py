@@ -18,13 +18,18 @@ EDGE_CASES = (
 TEMPERATURE = 0.5
 
 _label_pixels = jax.jit(
-  contrast.label_pixels, static_argnames=("size", "options")
+  contrast.label_pixels,
+  static_argnames=("size", "num_classes", "label_stack"),
 )
 
 
 def _options(variant="paper", **changes):
   common = dict(weight=1.0, temperature=TEMPERATURE, min_anchor_prob=0.3)
-  return tiny.make_contrast_options(variant, **(common | changes))
+  _, options, _ = tiny.make_options(
+    variant,
+    **{f"contrast.{name}": v for name, v in (common | changes).items()},
+  )
+  return options
 
 
 @functools.cache
@@ -36,7 +41,14 @@ def _make_step(options):
 
   @jax.jit
   def step(key, bank, rep, teacher_outputs, pixels):
-    bank, plan = contrast.prepare(key, bank, teacher_outputs, pixels, options)
+    bank, plan, _ = contrast.prepare(
+      key,
+      bank,
+      jax.nn.softmax(teacher_outputs["logits"]),
+      teacher_outputs["rep"],
+      pixels,
+      options,
+    )
     loss_and_gradient = jax.value_and_grad(contrast.compute_loss)
     loss, gradient = loss_and_gradient(rep, plan, options)
     return loss, gradient, bank, plan
@@ -80,7 +92,7 @@ def test_worked_by_hand(variant, expected):
   teacher = np.float32([[1, 0], [0, 3], [3, 0], [-1, 0]]).reshape(rep.shape)
   outputs = {"logits": np.log(probs).reshape(1, 2, 2, 3), "rep": teacher}
   bank = memory_bank.create_memory_bank([5] * 3, 2)
-  step = _make_step(_options(variant, num_classes=3, num_negatives=7))
+  step = _make_step(_options(variant, num_negatives=7))
   loss, _, _, _ = step(jax.random.key(0), bank, rep, outputs, pixels)
   np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
@@ -183,8 +195,10 @@ class TestLabelPixels:
     labels = rng.integers(0, 5, (6, 9, 14)).astype(np.int32)
     labels[rng.random(labels.shape) < 0.2] = 255
     masks = rng.random((2, 2, 9, 14)) < 0.5
-    split, options = _make_partition(*masks), _options(label_stack=stack)
-    pixels = _label_pixels(labels[:4], labels[4:], split, (3, 4), options)
+    split = _make_partition(*masks)
+    pixels = _label_pixels(
+      labels[:4], labels[4:], split, (3, 4), num_classes=5, label_stack=stack
+    )
 
     picked = np.ix_([0, 3, 6], [0, 3, 7, 10])
     small = labels[:, *picked]
@@ -205,29 +219,33 @@ class TestLabelPixels:
   def test_need_batches_of_whole_stacks(self, sizes):
     labels_l, labels_u = (np.zeros((n, 9, 14), np.int32) for n in sizes)
     split = _make_partition(labels_u == 0, labels_u != 0)
-    options = _options(label_stack=4)
     with pytest.raises(ValueError, match="label_stack=4.*batch of 6 images"):
-      contrast.label_pixels(labels_l, labels_u, split, (3, 4), options)
+      contrast.label_pixels(
+        labels_l, labels_u, split, (3, 4), num_classes=5, label_stack=4
+      )
 
 
 class TestContrastOptions:
   @pytest.mark.parametrize(
     "changes, message",
     [
-      ({"low_rank": 5}, "low_rank=5 with 5 classes"),
       ({"low_rank": 3, "high_rank": 3}, "low_rank=3, contrast.high_rank=3"),
       ({"low_rank": -1}, "low_rank=-1.*0 <= low_rank < high_rank"),
       ({"num_anchors": 0}, "num_anchors=0: must be >= 1"),
       ({"num_negatives": 0}, "num_negatives=0: must be >= 1"),
       ({"max_keys_per_class": 0}, "max_keys_per_class=0: must be >= 1"),
       ({"label_stack": 0}, "label_stack=0: must be >= 1"),
-      ({"temperature": 0.0}, "temperature=0.0: must be positive"),
-      ({"positive": "all"}, "positive='all'.*'anchors', 'reliable'"),
+      ({"temperature": 0.0}, "temperature=0.0: must be > 0"),
+      ({"positive": "all"}, "positive='all'.*anchors, reliable"),
     ],
   )
   def test_refuse_what_is_out_of_range(self, changes, message):
     with pytest.raises(ValueError, match=message):
       _options(**changes)
 
+  def test_refuse_too_few_classes_for_the_low_rank(self):
+    with pytest.raises(ValueError, match="contrast.low_rank=3 with 3 classes"):
+      _options(low_rank=3).check_classes(3)
+
   def test_accept_fewer_classes_than_the_high_rank(self):
-    assert _options(num_classes=4, low_rank=3, high_rank=20).high_rank == 20
+    _options(low_rank=3, high_rank=20).check_classes(4)

@@ -63,11 +63,17 @@ def _images(height, width, batch=2):
   return rng.integers(0, 256, (batch, height, width, 3), np.uint8)
 
 
+def _normalize(images):
+  return normalize.normalize(
+    images, efficientnet_lite0.MEAN_RGB, efficientnet_lite0.STD_RGB
+  )
+
+
 def _run(variables, images, output_stride=32):
   encoder = efficientnet_lite0.EfficientNetLite0(output_stride)
-  return jax.jit(
-    lambda v, x: encoder.apply(v, normalize.normalize(x), train=False)
-  )(variables, images)
+  return jax.jit(lambda v, x: encoder.apply(v, _normalize(x), train=False))(
+    variables, images
+  )
 
 
 def _oracle(state, images, output_stride):
@@ -145,7 +151,7 @@ def test_training_updates_every_statistic():
   )
   features, updates = jax.jit(
     lambda v, x: encoder.apply(
-      v, normalize.normalize(x), train=True, mutable=["batch_stats"]
+      v, _normalize(x), train=True, mutable=["batch_stats"]
     )
   )(variables, _images(33, 33))
   assert all(np.all(np.isfinite(feature)) for feature in features)
@@ -203,3 +209,27 @@ def test_features_have_the_compute_dtype():
     _variable_shapes(),
   )
   assert {feature.dtype for feature in features} == {jnp.dtype("bfloat16")}
+
+
+def test_layers_hold_all_parameters_in_order():
+  options = efficientnet_lite0.Options()
+  layers = efficientnet_lite0.list_layers("efficientnet_lite0", options)
+  assert layers[:2] == (("stem_conv", "stem_bn"), ("block0",))
+  assert len(layers) == 1 + len(BLOCKS)
+  assert {n for layer in layers for n in layer} == set(
+    _variable_shapes()["params"]
+  )
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_strides_are_told(output_stride):
+  options = efficientnet_lite0.Options(output_stride=output_stride)
+  encoder = efficientnet_lite0.create(
+    "efficientnet_lite0", options, dtype=jnp.float32, remat=False
+  )
+  features = jax.eval_shape(
+    lambda v: encoder.apply(v, jnp.zeros((1, 64, 64, 3)), train=False),
+    _variable_shapes(),
+  )
+  strides = tuple(64 // feature.shape[1] for feature in features)
+  assert encoder.strides == strides

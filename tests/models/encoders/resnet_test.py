@@ -57,8 +57,10 @@ def test_feature_shapes_follow_width_and_output_stride(
       jax.random.key(0), jnp.ones(IMAGE), train=False
     )[0]
   )
+  assert len(features) == len(encoder.strides)
   for layer, feature in enumerate(features):
     stride = min(4 * 2**layer, output_stride)
+    assert encoder.strides[layer] == stride
     height, width = 32 // stride + 1, 48 // stride + 1
     channels = 8 * expansion * 2**layer
     assert feature.shape == (1, height, width, channels)
@@ -123,3 +125,17 @@ def test_residual_branches_start_at_zero(block, last_bn):
   kernel = params["conv2"]["kernel"]
   deviation = np.sqrt(2 / (9 * kernel.shape[-1]))
   np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+  "name, stem, blocks", [("resnet34", "conv7", 16), ("resnet101", "deep", 33)]
+)
+def test_layers_hold_all_parameters_in_order(name, stem, blocks):
+  options = resnet.Options(stem=stem, width=4)
+  layers = resnet.list_layers(name, options)
+  assert len(layers) == 1 + blocks
+  assert layers[1:3] == (("layer1_0",), ("layer1_1",))
+  assert layers[-1] == ("layer4_2",)
+  encoder = resnet.create(name, options, dtype=jnp.float32, remat=False)
+  params = _shapes(encoder)["params"]
+  assert {n for layer in layers for n in layer} == set(params)

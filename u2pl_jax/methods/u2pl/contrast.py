@@ -1,10 +1,11 @@
 """The contrastive term of a step: keys into the bank, draws, loss.
 
-The rules themselves stand in `losses/contrastive.py`, `memory_bank.py` and
-`sampling.py`; this module applies them to the feature maps of a step.
+The rules themselves stand in `selection`, `memory_bank` and
+`losses.contrastive`; this module applies them to the feature maps of a step.
 """
 
 import dataclasses
+from typing import ClassVar, Protocol
 
 import flax.struct
 import jax
@@ -14,61 +15,87 @@ from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.losses import contrastive
 from u2pl_jax.methods.u2pl import memory_bank, partition, selection
 from u2pl_jax.ops import interleave, resize, sampling
-from u2pl_jax.runtime import sharding
+from u2pl_jax.runtime import options, sharding
 
 POSITIVES = ("anchors", "reliable")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ContrastOptions:
-  """Settings of the contrastive loss; `configs/common.py` explains each.
+class ContrastOptions(options.Options):
+  """Settings of the contrastive loss; those of the paper."""
 
-  Raises:
-    ValueError: a value is out of range.
-  """
+  SECTION: ClassVar[str] = "contrast"
 
-  num_classes: int
-  weight: float
-  num_anchors: int
-  num_negatives: int
-  temperature: float
-  min_anchor_prob: float
-  low_rank: int
-  high_rank: int
-  max_negative_prob: float
-  labeled_negatives: bool
-  own_pseudo_label: bool
-  label_stack: int
-  positive: str
-  divide_by: str
-  max_keys_per_class: int
+  # lambda_c; 0 leaves the contrastive loss out.
+  weight: float = options.setting(0.1, minimum=0)
+  # M, for each class.
+  num_anchors: int = options.setting(50, minimum=1)
+  # N, for each anchor.
+  num_negatives: int = options.setting(256, minimum=1)
+  # Which pixels form z+: "anchors" or all "reliable" ones of the class.
+  positive: str = options.setting("anchors", choices=POSITIVES)
+  # Whether labelled pixels of another class give keys.
+  labeled_negatives: bool = True
+  # Whether unlabelled keys of class c must have the pseudo-label c.
+  own_pseudo_label: bool = False
+  # 1: each pixel counts as its label's class. In the published code those of
+  # each GPU's images are stacked onto its first image, by a slip in
+  # `label_onehot`; there this is the number of labelled images a GPU had.
+  label_stack: int = options.setting(1, minimum=1)
+  # Only pixels with p(c) below it are keys; above 1 for no limit.
+  max_negative_prob: float = 2.0
+  # The sum over classes is divided by the "contributing" or all "present".
+  divide_by: str = options.setting("contributing", choices=contrastive.DIVISORS)
+  temperature: float = options.setting(0.5, above=0)  # tau
+  min_anchor_prob: float = 0.3  # delta_p
+  low_rank: int = 3  # r_l, below the number of classes.
+  high_rank: int = 20  # r_h, clipped to the number of classes.
+  # Keys of each class.
+  bank_capacity: int = options.setting(30_000, minimum=1)
+  # Keys of class 0, the background.
+  bank_capacity_class0: int = options.setting(50_000, minimum=1)
+  # "bfloat16" halves the memory of the bank.
+  bank_dtype: str = options.setting("float32", choices=("float32", "bfloat16"))
+  # Keys of a class that enter the bank in one step.
+  max_keys_per_class: int = options.setting(1024, minimum=1)
 
-  def __post_init__(self):
-    if self.low_rank >= self.num_classes:
-      raise ValueError(
-        f"contrast.low_rank={self.low_rank} with {self.num_classes} classes:"
-        " no pixel could be a negative of any class; low_rank must be below"
-        " the number of classes"
-      )
+  def check(self):
     if not 0 <= self.low_rank < self.high_rank:
       raise ValueError(
         f"contrast.low_rank={self.low_rank}, contrast.high_rank="
         f"{self.high_rank}: expected 0 <= low_rank < high_rank"
       )
-    at_least_one = (
-      "num_anchors", "num_negatives", "max_keys_per_class", "label_stack"
-    )  # fmt: skip
-    for name in at_least_one:
-      if getattr(self, name) < 1:
-        raise ValueError(f"contrast.{name}={getattr(self, name)}: must be >= 1")
-    if self.temperature <= 0:
+
+  def check_classes(self, num_classes: int) -> None:
+    """Raises ValueError if there are too few classes for the ranks."""
+    if self.low_rank >= num_classes:
       raise ValueError(
-        f"contrast.temperature={self.temperature}: must be positive"
+        f"contrast.low_rank={self.low_rank} with {num_classes} classes:"
+        " no pixel could be a negative of any class; low_rank must be below"
+        " the number of classes"
       )
-    if self.positive not in POSITIVES:
-      raise ValueError(
-        f"contrast.positive={self.positive!r}: expected one of {POSITIVES}"
-      )
+
+  def create_bank(
+    self, num_classes: int, width: int, *, pushes: int
+  ) -> memory_bank.MemoryBank:
+    """An empty bank; `pushes` of a step can be taken back."""
+    others = (self.bank_capacity,) * (num_classes - 1)
+    return memory_bank.create_memory_bank(
+      (self.bank_capacity_class0, *others),
+      width,
+      jnp.dtype(self.bank_dtype),
+      spare=self.max_keys_per_class * pushes,
+    )
+
+
+class Halves(Protocol):
+  """How labelled and unlabelled images form one batch; see `ops.interleave`."""
+
+  def join(self, labeled: jax.Array, unlabeled: jax.Array) -> jax.Array: ...
+
+  def part(
+    self, batch: jax.Array, num_labeled: int
+  ) -> tuple[jax.Array, jax.Array]: ...
 
 
 @flax.struct.dataclass
@@ -93,11 +120,23 @@ def label_pixels(
   labels_u: jax.Array,
   split: partition.Partition,
   size: tuple[int, int],
-  options: ContrastOptions,
+  *,
+  num_classes: int,
+  label_stack: int,
+  halves: Halves = interleave,
 ) -> Pixels:
   """Brings labels and masks from [B, H, W] to feature size (h, w).
 
   Every labelled pixel but 255 is reliable. All by nearest neighbour.
+
+  Args:
+    labels_l: [B_l, H, W] int32.
+    labels_u: [B_u, H, W] int32, pseudo-labels.
+    split: of the unlabelled pixels.
+    size: (h, w).
+    num_classes: K.
+    label_stack: see `selection.class_membership`.
+    halves: joins labelled and unlabelled images as those of the network were.
   """
 
   def shrink(x: jax.Array) -> jax.Array:
@@ -106,19 +145,19 @@ def label_pixels(
   def membership(labels: jax.Array) -> jax.Array:
     return selection.class_membership(
       resize.resize_nearest(labels, size),
-      options.num_classes,
-      options.label_stack,
-    ).reshape(len(labels), -1, options.num_classes)
+      num_classes,
+      label_stack,
+    ).reshape(len(labels), -1, num_classes)
 
   small_l = shrink(labels_l)
   reliable_u, unreliable_u = shrink(split.reliable), shrink(split.unreliable)
   return Pixels(
-    is_class=interleave.join(membership(labels_l), membership(labels_u)),
-    is_labeled=interleave.join(
+    is_class=halves.join(membership(labels_l), membership(labels_u)),
+    is_labeled=halves.join(
       jnp.ones(small_l.shape, bool), jnp.zeros(reliable_u.shape, bool)
     ),
-    reliable=interleave.join(small_l != IGNORE_LABEL, reliable_u),
-    unreliable=interleave.join(jnp.zeros(small_l.shape, bool), unreliable_u),
+    reliable=halves.join(small_l != IGNORE_LABEL, reliable_u),
+    unreliable=halves.join(jnp.zeros(small_l.shape, bool), unreliable_u),
   )
 
 
@@ -132,8 +171,7 @@ class Plan:
     positives: [K, D] float32.
     negatives: [K, A, N, D] float32.
     contributes: [K] bool, classes with an anchor and a non-empty bank.
-    present: [K] bool, classes with a reliable pixel.
-    metrics: of this term.
+    members: [K] int32, reliable pixels of each class.
   """
 
   anchors: jax.Array
@@ -141,8 +179,12 @@ class Plan:
   positives: jax.Array
   negatives: jax.Array
   contributes: jax.Array
-  present: jax.Array
-  metrics: dict[str, jax.Array]
+  members: jax.Array
+
+  @property
+  def present(self) -> jax.Array:
+    """[K] bool, classes with a reliable pixel."""
+    return self.members > 0
 
 
 def _flatten(feature_map: jax.Array) -> jax.Array:
@@ -153,27 +195,30 @@ def _flatten(feature_map: jax.Array) -> jax.Array:
 def prepare(
   key: jax.Array,
   bank: memory_bank.MemoryBank,
-  teacher_outputs: dict[str, jax.Array],
+  probs: jax.Array,
+  rep: jax.Array,
   pixels: Pixels,
   options: ContrastOptions,
-) -> tuple[memory_bank.MemoryBank, Plan]:
+  draw: sampling.Draw = sampling.draw_ranks,
+) -> tuple[memory_bank.MemoryBank, Plan, dict[str, jax.Array]]:
   """Pushes the new keys, then draws anchors and negatives.
 
   Args:
     key: PRNG key.
     bank: so far.
-    teacher_outputs: `logits` [B, h, w, K] and `rep` [B, h, w, D] of the
-      train-mode forward pass on labelled and unlabelled images.
+    probs: [B, h, w, K] float32, the teacher's on labelled and unlabelled
+      images, in train mode.
+    rep: [B, h, w, D] float32, of the same pass.
     pixels: of the same images, P = h w.
     options: of the loss.
+    draw: of anchors and negatives.
 
   Returns:
-    The bank with the new keys, and the plan.
+    The bank with the new keys, the plan, and metrics.
   """
   key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
-  num_classes = options.num_classes
-  probs = jax.nn.softmax(_flatten(teacher_outputs["logits"]), axis=-1)
-  rep = _flatten(teacher_outputs["rep"])
+  num_classes = pixels.is_class.shape[-1]
+  probs, rep = _flatten(probs), _flatten(rep)
 
   negatives = selection.negative_mask(
     probs,
@@ -204,19 +249,20 @@ def prepare(
   num_anchors = jnp.sum(anchors, axis=(0, 1), dtype=jnp.int32)
   shape = (options.num_anchors, options.num_negatives)
   contributes = (num_anchors > 0) & (bank.count > 0)
-  return bank, Plan(
+  plan = Plan(
     anchors=anchors,
-    anchor_ranks=sampling.draw_ranks(key_anchors, num_anchors, shape[:1]),
+    anchor_ranks=draw(key_anchors, num_anchors, shape[:1]),
     positives=contrastive.class_means(rep, positive_pixels),
-    negatives=memory_bank.sample(bank, key_negatives, shape),
+    negatives=memory_bank.sample(bank, key_negatives, shape, draw),
     contributes=contributes,
-    present=jnp.any(members, axis=(0, 1)),
-    metrics={
-      "contrast/anchors": num_anchors,
-      "contrast/new_keys": jnp.sum(candidates),
-      "contrast/classes": jnp.sum(contributes),
-    },
+    members=jnp.sum(members, axis=(0, 1), dtype=jnp.int32),
   )
+  metrics = {
+    "contrast/anchors": num_anchors,
+    "contrast/new_keys": jnp.sum(candidates),
+    "contrast/classes": jnp.sum(contributes),
+  }
+  return bank, plan, metrics
 
 
 def compute_loss(

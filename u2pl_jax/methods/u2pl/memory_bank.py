@@ -147,7 +147,10 @@ def take(bank: MemoryBank, age_rank: jax.Array) -> jax.Array:
 
 
 def sample(
-  bank: MemoryBank, key: jax.Array, shape: tuple[int, ...]
+  bank: MemoryBank,
+  key: jax.Array,
+  shape: tuple[int, ...],
+  draw: sampling.Draw = sampling.draw_ranks,
 ) -> jax.Array:
   """Keys drawn uniformly with replacement from each class.
 
@@ -155,9 +158,10 @@ def sample(
     bank: the bank.
     key: PRNG key.
     shape: of one class's draw, e.g. (A, N).
+    draw: chooses the ranks.
 
   Returns:
     [K, *shape, D] float32; zeros or old rows for an empty class, to be masked
     by `bank.count > 0`.
   """
-  return take(bank, sampling.draw_ranks(key, bank.count, shape))
+  return take(bank, draw(key, bank.count, shape))

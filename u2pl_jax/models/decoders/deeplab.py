@@ -1,20 +1,71 @@
 """DeepLabv3+ with classifier, representation and auxiliary heads."""
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from u2pl_jax.models import layers
-from u2pl_jax.models.encoders import efficientnet_lite0, resnet
 from u2pl_jax.ops import resize
+from u2pl_jax.runtime import options as options_lib
 
-RESNETS = {f"resnet{depth}": depth for depth in resnet.DEPTHS}
-LITE0 = "efficientnet_lite0"
-ENCODERS = (*RESNETS, LITE0)
-DTYPES = ("float32", "bfloat16")
+NAMES = ("deeplab",)
+
+# Numbers at the end of PyTorch's names are positions in a Sequential, where
+# ReLU, dropout and pooling count as well.
+TORCH_RULES = (
+  (r"decoder/low_level/conv", r"decoder.low_conv.0"),
+  (r"decoder/low_level/bn", r"decoder.low_conv.1"),
+  (r"decoder/aspp/pool/conv", r"decoder.aspp.conv1.1"),
+  (r"decoder/aspp/pool/bn", r"decoder.aspp.conv1.2"),
+  (r"decoder/aspp/branch(\d+)/conv", r"decoder.aspp.conv\1.0"),
+  (r"decoder/aspp/branch(\d+)/bn", r"decoder.aspp.conv\1.1"),
+  (r"decoder/head/conv", r"decoder.head.0"),
+  (r"decoder/head/bn", r"decoder.head.1"),
+  (r"decoder/(classifier|representation)/block1/conv", r"decoder.\1.0"),
+  (r"decoder/(classifier|representation)/block1/bn", r"decoder.\1.1"),
+  (r"decoder/(classifier|representation)/block2/conv", r"decoder.\1.4"),
+  (r"decoder/(classifier|representation)/block2/bn", r"decoder.\1.5"),
+  (r"decoder/(classifier|representation)/output", r"decoder.\1.8"),
+  (r"auxor/block1/conv", r"auxor.aux.0"),
+  (r"auxor/block1/bn", r"auxor.aux.1"),
+  (r"auxor/output", r"auxor.aux.4"),
+)
+TORCH_SIGN = r"decoder\.aspp\."
+TORCH_OPTIONAL = ("auxor", "decoder.representation")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(options_lib.Options):
+  """Options of the decoder and its heads; the defaults are published."""
+
+  SECTION: ClassVar[str] = "decoder"
+
+  # Of the ASPP's branches, of the decoder and of the heads.
+  channels: int = options_lib.setting(256, minimum=1)
+  # That the encoder's first feature is projected to.
+  low_level_channels: int = options_lib.setting(256, minimum=1)
+  # D, width of the representation; 0 leaves that head out.
+  rep_channels: int = options_lib.setting(256, minimum=0)
+  # Dilations of the ASPP's 3x3 convs, pixels of the last feature.
+  aspp_rates: tuple[int, ...] = options_lib.setting((12, 24, 36), minimum=1)
+  # Probability that a channel is dropped, in [0, 1).
+  dropout_rate: float = 0.1
+  # Auxiliary head on the last feature but one; see loss.aux_weight.
+  aux_head: bool = False
+
+  def check(self) -> None:
+    if not self.aspp_rates:
+      raise ValueError("decoder.aspp_rates=(): must hold one rate or more")
+    if not 0 <= self.dropout_rate < 1:
+      raise ValueError(
+        f"decoder.dropout_rate={self.dropout_rate}: must be in [0, 1)"
+      )
 
 
 class ConvBNReLU(nn.Module):
@@ -124,9 +175,12 @@ class Head(nn.Module):
 
 
 class Decoder(nn.Module):
-  """DeepLabv3+ decoder: ASPP on layer 4, fused with layer 1, two heads.
+  """DeepLabv3+ decoder: ASPP on the last feature, fused with the first one.
 
-  Attributes as in `create_model`.
+  Attributes:
+    num_classes: K.
+    dtype: compute dtype.
+    All others: as in `Options`.
 
   Reference: U2PL u2pl/models/decoder.py, `dec_deeplabv3_plus`.
   """
@@ -143,7 +197,7 @@ class Decoder(nn.Module):
   def __call__(
     self, features: Sequence[jax.Array], *, train: bool, dropout: bool
   ) -> dict[str, jax.Array]:
-    """Maps the features of layers 1-4 to logits and representation."""
+    """Maps features to `logits` and `rep`, at the size of the first one."""
     low_level = ConvBNReLU(
       self.low_level_channels,
       1,
@@ -152,7 +206,7 @@ class Decoder(nn.Module):
       name="low_level",
     )(features[0], train=train)
     x = ASPP(self.channels, self.aspp_rates, self.dtype, name="aspp")(
-      features[3], train=train
+      features[-1], train=train
     )
     x = ConvBNReLU(self.channels, 3, dtype=self.dtype, name="head")(
       x, train=train
@@ -173,185 +227,72 @@ class Decoder(nn.Module):
     }
 
 
-class DeepLabV3Plus(nn.Module):
-  """Encoder, DeepLabv3+ decoder and optional heads; see `create_model`.
-
-  Attributes:
-    num_classes: K, from 2 to 255 (label 255 means ignore).
-    backbone: "resnet18", "resnet34", "resnet50", "resnet101" or
-      "efficientnet_lite0", which has no choice of stem, width or multi_grid.
-    stem: "deep" (three 3x3 convs) or "conv7" (torchvision's 7x7 conv) of a
-      ResNet; "conv3" of EfficientNet.
-    width: base number of ResNet channels, 64 as published.
-    output_stride: 8, 16 or 32, input pixels per pixel of layer 4.
-    multi_grid: multiply the dilations of a ResNet's layer 4 by 2, 2, 4.
-    decoder_channels: width of ASPP branches, of the decoder and of the heads.
-    low_level_channels: channels that layer 1 is projected to.
-    rep_channels: D, width of the representation; 0 leaves the head out.
-    aux_head: add the auxiliary head on layer 3.
-    aspp_rates: dilations of the ASPP's 3x3 convs, in layer-4 pixels.
-    dropout_rate: probability in [0, 1) that a channel is dropped.
-    dtype: of the computation, float32 or bfloat16; parameters, statistics and
-      outputs are float32 always.
-    remat: compute the encoder's blocks again in the backward pass.
-
-  Reference: U2PL u2pl/models/model_helper.py, `ModelBuilder`.
-  """
-
-  num_classes: int
-  backbone: str
-  stem: str
-  width: int
-  output_stride: int
-  multi_grid: bool
-  decoder_channels: int
-  low_level_channels: int
-  rep_channels: int
-  aux_head: bool
-  aspp_rates: tuple[int, ...]
-  dropout_rate: float
-  dtype: Any
-  remat: bool
-
-  @nn.compact
-  def __call__(
-    self, images: jax.Array, *, train: bool, dropout: bool
-  ) -> dict[str, jax.Array]:
-    """Runs the network.
-
-    Args:
-      images: float [B, H, W, 3], RGB, normalised by mean and deviation.
-      train: use batch statistics, and record them in the collection
-        "batch_stats", which must then be mutable.
-      dropout: drop channels with the rng stream "dropout".
-
-    Returns:
-      float32 arrays: `logits` [B, h, w, K] (raw), at stride 4;
-      `rep` [B, h, w, D], unless `rep_channels` is 0; `aux` [B, h3, w3, K]
-      (raw) at layer 3's size, with `aux_head`.
-
-    Raises:
-      ValueError: if `images` are not [B, H, W, 3].
-    """
-    if images.ndim != 4 or images.shape[-1] != 3:
-      raise ValueError(f"images must be [B, H, W, 3], got {images.shape}")
-    features = self._encoder()(images, train=train)
-    outputs = Decoder(
-      self.num_classes,
-      self.decoder_channels,
-      self.low_level_channels,
-      self.rep_channels,
-      self.aspp_rates,
-      self.dropout_rate,
-      self.dtype,
-      name="decoder",
-    )(features, train=train, dropout=dropout)
-    if self.aux_head:
-      outputs["aux"] = Head(
-        self.decoder_channels,
-        self.num_classes,
-        1,
-        self.dropout_rate,
-        self.dtype,
-        name="auxor",
-      )(features[2], train=train, dropout=dropout)
-    return outputs
-
-  def _encoder(self) -> nn.Module:
-    if self.backbone == LITE0:
-      return efficientnet_lite0.EfficientNetLite0(
-        self.output_stride, self.dtype, self.remat, name="encoder"
-      )
-    return resnet.ResNet(
-      RESNETS[self.backbone],
-      self.stem,
-      self.width,
-      self.output_stride,
-      self.multi_grid,
-      self.dtype,
-      self.remat,
-      name="encoder",
-    )
-
-
-def _check(is_valid: bool, key: str, value: Any, allowed: str) -> None:
-  if not is_valid:
-    raise ValueError(f"model.{key} must be {allowed}, got {value!r}")
-
-
-def _check_encoder(
-  encoder: str, stem: str, width: int, multi_grid: bool
-) -> None:
-  """Refuses what the encoder lacks, rather than ignore it."""
-  _check(encoder in ENCODERS, "encoder", encoder, f"one of {ENCODERS}")
-  if encoder != LITE0:
-    allowed = f"one of {resnet.STEMS} with encoder {encoder!r}"
-    _check(stem in resnet.STEMS, "stem", stem, allowed)
-    return
-  for key, value, only in (
-    ("stem", stem, efficientnet_lite0.STEM),
-    ("width", width, 64),
-    ("multi_grid", multi_grid, False),
-  ):
-    _check(value == only, key, value, f"{only!r} with encoder {encoder!r}")
-
-
-def create_model(
+def create(
+  name: str,
+  options: Options,
   *,
   num_classes: int,
-  encoder: str = "resnet101",
-  stem: str = "deep",
-  width: int = 64,
-  output_stride: int = 8,
-  multi_grid: bool = True,
-  decoder_channels: int = 256,
-  low_level_channels: int = 256,
-  rep_channels: int = 256,
-  aux_head: bool = False,
-  aspp_rates: Sequence[int] = (12, 24, 36),
-  dropout_rate: float = 0.1,
-  dtype: str = "float32",
-  remat: bool = False,
-) -> DeepLabV3Plus:
-  """Checks the options and builds the network; the defaults are published.
-
-  Args:
-    encoder: the attribute `backbone` of `DeepLabV3Plus`.
-    dtype: "float32" or "bfloat16".
-    All others: as the attributes of the same names.
+  strides: Sequence[int],
+  dtype: Any,
+) -> tuple[Decoder, Head | None]:
+  """The decoder, and the auxiliary head where the options ask for it.
 
   Raises:
-    ValueError: names the key whose value is out of range.
+    ValueError: the encoder has a single feature, of which none can be fused.
   """
-  _check_encoder(encoder, stem, width, multi_grid)
-  for key, value, choices in (
-    ("output_stride", output_stride, layers.OUTPUT_STRIDES),
-    ("dtype", dtype, DTYPES),
-  ):
-    _check(value in choices, key, value, f"one of {choices}")
-  for key, value, minimum in (
-    ("width", width, 1),
-    ("decoder_channels", decoder_channels, 1),
-    ("low_level_channels", low_level_channels, 1),
-    ("rep_channels", rep_channels, 0),
-    ("aspp_rates", min(aspp_rates, default=0), 1),
-  ):
-    _check(value >= minimum, key, value, f"at least {minimum}")
-  _check(2 <= num_classes <= 255, "num_classes", num_classes, "from 2 to 255")
-  _check(0 <= dropout_rate < 1, "dropout_rate", dropout_rate, "in [0, 1)")
-  return DeepLabV3Plus(
-    num_classes=num_classes,
-    backbone=encoder,
-    stem=stem,
-    width=width,
-    output_stride=output_stride,
-    multi_grid=multi_grid,
-    decoder_channels=decoder_channels,
-    low_level_channels=low_level_channels,
-    rep_channels=rep_channels,
-    aux_head=aux_head,
-    aspp_rates=tuple(aspp_rates),
-    dropout_rate=dropout_rate,
-    dtype=jnp.dtype(dtype),
-    remat=remat,
+  if len(strides) < 2:
+    raise ValueError(
+      f"model.decoder={name!r}: fuses two features; the encoder has only one"
+    )
+  decoder = Decoder(
+    num_classes,
+    options.channels,
+    options.low_level_channels,
+    options.rep_channels,
+    options.aspp_rates,
+    options.dropout_rate,
+    dtype,
   )
+  if not options.aux_head:
+    return decoder, None
+  return decoder, Head(
+    options.channels, num_classes, 1, options.dropout_rate, dtype
+  )
+
+
+def recognize(
+  shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[str, dict[str, Any], tuple[str, ...], int]:
+  """Tells widths, heads and classes; see `models.decoders`.
+
+  Single faulty entries are outvoted by the others. The dilations of three
+  branches are the published ones.
+  """
+
+  def vote(pattern: str) -> int:
+    """Most frequent first dimension of the entries; 0 without any."""
+    sizes = [
+      shape[0]
+      for name, shape in shapes.items()
+      if shape and re.fullmatch(pattern, name)
+    ]
+    return statistics.mode(sizes) if sizes else 0
+
+  branches = [
+    int(match[1])
+    for name in shapes
+    if (match := re.match(r"decoder\.aspp\.conv(\d+)\.", name))
+  ]
+  told = {
+    "channels": vote(r"decoder\.(aspp\.conv\d|head)\.1\.\w+"),
+    "low_level_channels": vote(r"decoder\.low_conv\.\d\.\w+"),
+    "rep_channels": vote(r"decoder\.representation\.8\.\w+"),
+    "aux_head": any(name.startswith("auxor.") for name in shapes),
+  }
+  num_classes = vote(r"(decoder\.classifier\.8|auxor\.aux\.4)\.\w+")
+  # The first two branches are not dilated.
+  dilated = max(branches, default=2) - 2
+  if dilated == len(Options().aspp_rates):
+    return NAMES[0], told, (), num_classes
+  told["aspp_rates"] = (1,) * dilated
+  return NAMES[0], told, ("aspp_rates",), num_classes

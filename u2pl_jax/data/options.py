@@ -1,0 +1,57 @@
+"""Settings of the data that a run trains on."""
+
+import dataclasses
+from typing import ClassVar
+
+from u2pl_jax.runtime import options
+
+# Sides smaller than this leave nothing of an image at the encoder's stride.
+MIN_SIDE = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions(options.Options):
+  """Which images, how many a step, and how they are cropped."""
+
+  SECTION: ClassVar[str] = "data"
+
+  # Dataset under data_dir, made by data_prep.
+  name: str = ""
+  # Its list of labelled and unlabelled images.
+  split: str = ""
+  data_dir: str = "data"
+  # Labelled and unlabelled images a step, all devices.
+  batch_size_l: int = 16
+  batch_size_u: int = 16
+  # Height, width.
+  crop_size: tuple[int, int] = options.setting(
+    (513, 513), length=2, minimum=MIN_SIDE
+  )
+  # Half the draws lie on either side of 1.
+  scale_range: tuple[float, float] = options.setting((0.5, 2.0), length=2)
+  flip_prob: float = options.setting(0.5, minimum=0, maximum=1)
+  # Label of the padding around images smaller than the crop.
+  pad_label: int = options.setting(255, minimum=0, maximum=255)
+  # Reading threads; 0 for one a core.
+  num_workers: int = options.setting(0, minimum=0)
+
+  def check(self):
+    low, high = self.scale_range
+    if not 0 < low <= 1 <= high:
+      raise ValueError(f"data.scale_range={low, high}: must hold 1, and be > 0")
+
+  def batch_shapes(self, *, uses_unlabeled: bool) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the uint8 arrays of a global batch.
+
+    Pipeline, training step and dry run all go by it.
+
+    Args:
+      uses_unlabeled: whether the run trains on unlabelled images.
+    """
+    shapes = {
+      "image_l": (self.batch_size_l, *self.crop_size, 3),
+      "label_l": (self.batch_size_l, *self.crop_size),
+    }
+    if uses_unlabeled:
+      shapes["image_u"] = (self.batch_size_u, *self.crop_size, 3)
+    return shapes

@@ -1,0 +1,401 @@
+"""U2PL: reliable pixels as pseudo-labels, unreliable ones as negatives.
+
+Read `_U2PL.teach` beside section 3 of the paper: pseudo-labels, strong
+augmentation, partition by entropy, memory bank, anchors; then its losses; then
+how the teacher follows.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from u2pl_jax import IGNORE_LABEL
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import method, suponly
+from u2pl_jax.methods import teacher as teacher_lib
+from u2pl_jax.methods.u2pl import (
+  contrast,
+  memory_bank,
+  partition,
+  schedule,
+  settings,
+)
+from u2pl_jax.models import forward
+from u2pl_jax.ops import interleave, mixing, percentile, resize, sampling
+from u2pl_jax.runtime import sharding
+
+TITLE = "U2PL"
+USES_REPRESENTATION = True
+OPTIONS = (
+  settings.SemiOptions,
+  contrast.ContrastOptions,
+  settings.AugmentOptions,
+)
+recipes = settings.recipes
+
+
+@flax.struct.dataclass
+class Memory:
+  """What U2PL keeps from step to step.
+
+  Attributes:
+    teacher: {"params", "batch_stats"}.
+    bank: negative keys; None without the contrastive loss.
+  """
+
+  teacher: method.Variables
+  bank: memory_bank.MemoryBank | None
+
+
+@flax.struct.dataclass
+class Targets:
+  """What the student's outputs are compared with.
+
+  Attributes:
+    labels_l: [B_l, H, W] int32.
+    labels_u: [B_u, H, W] int32, pseudo-labels.
+    split: of the unlabelled pixels.
+    plan: of the contrastive loss; None without.
+  """
+
+  labels_l: jax.Array
+  labels_u: jax.Array
+  split: partition.Partition
+  plan: contrast.Plan | None
+
+
+def create(
+  parts: method.Parts,
+  semi: settings.SemiOptions,
+  contrast_options: contrast.ContrastOptions,
+  augment: settings.AugmentOptions,
+  *,
+  draw: sampling.Draw = sampling.draw_ranks,
+  halves: contrast.Halves = interleave,
+) -> tuple[method.Phase, ...]:
+  """Supervised epochs, then semi-supervised ones.
+
+  Args:
+    parts: of the run.
+    semi, contrast_options, augment: settings.
+    draw: chooses anchors and negatives.
+    halves: joins labelled and unlabelled images to one batch.
+
+  Raises:
+    ValueError: settings do not go together; one line that names a key.
+  """
+  if semi.supervised_epochs > parts.timeline.num_epochs:
+    raise ValueError(
+      f"semi.supervised_epochs={semi.supervised_epochs}: expected 0 to"
+      f" train.epochs={parts.timeline.num_epochs}"
+    )
+  if contrast_options.weight:
+    _check_contrast(parts, contrast_options)
+  u2pl = _U2PL(parts, semi, contrast_options, augment, draw, halves)
+  supervised = suponly.make_method(parts)._replace(taught=u2pl.taught)
+  if semi.teacher_init != "at_start":
+    supervised = u2pl.accompany(supervised)
+  phases = (
+    method.Phase("supervised", 0, supervised, uses_unlabeled=False),
+    method.Phase(
+      "semi",
+      u2pl.first_step,
+      u2pl.as_method(),
+      uses_unlabeled=True,
+      network="teacher",
+    ),
+  )
+  if u2pl.first_step == 0:
+    return phases[1:]
+  return phases[: 1 + (u2pl.first_step < parts.timeline.total_steps)]
+
+
+def _check_contrast(
+  parts: method.Parts, chosen: contrast.ContrastOptions
+) -> None:
+  if not parts.model.rep_channels:
+    raise ValueError(
+      "decoder.rep_channels=0 leaves no representation to contrast; set it, or"
+      " contrast.weight=0"
+    )
+  chosen.check_classes(parts.model.num_classes)
+  for name in ("batch_size_l", "batch_size_u"):
+    part = getattr(parts, name) // parts.accumulate_steps
+    if part % chosen.label_stack:
+      raise ValueError(
+        f"contrast.label_stack={chosen.label_stack} does not divide"
+        f" data.{name}/optim.accumulate_steps={part}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class _U2PL:
+  """The functions of the method, over its settings."""
+
+  parts: method.Parts
+  semi: settings.SemiOptions
+  contrast: contrast.ContrastOptions
+  augment: settings.AugmentOptions
+  draw: sampling.Draw
+  halves: contrast.Halves
+
+  @property
+  def first_step(self) -> int:
+    """Of the semi-supervised epochs."""
+    return self.parts.timeline.steps_per_epoch * self.semi.supervised_epochs
+
+  def as_method(self) -> method.Method:
+    return method.Method(
+      teach=self.teach,
+      losses=self.losses,
+      init=self.init,
+      start=self.start,
+      follow=self.follow,
+      restore=_restore,
+      lay_out=_lay_out,
+      taught=self.taught,
+    )
+
+  def accompany(self, supervised: method.Method) -> method.Method:
+    """The supervised epochs with a teacher that keeps its own statistics.
+
+    It makes a train-mode pass of each batch for their sake; its parameters
+    stay as they are.
+
+    Reference: algorithm section 2, last but one paragraph; `train_semi.py`.
+    """
+
+    def teach(memory, student, batch, keys, step):
+      lesson, memory, metrics = supervised.teach(
+        memory, student, batch, keys, step
+      )
+      if self.semi.teacher_batch_stats == "forward":
+        _, memory = self._pass_of_teacher(
+          memory, lesson.views[0].images, keys["teacher"]
+        )
+      return lesson, memory, metrics
+
+    return supervised._replace(
+      teach=teach, init=self.init, restore=_restore, lay_out=_lay_out
+    )
+
+  def init(self, key: jax.Array, student: method.Variables) -> Memory:
+    """A teacher, by `semi.teacher_init`, and an empty bank."""
+    teacher = student
+    if self.semi.teacher_init == "independent":
+      teacher = self.parts.model.init_variables(key)
+    bank = None
+    if self.contrast.weight:
+      model = self.parts.model
+      bank = self.contrast.create_bank(
+        model.num_classes,
+        model.rep_channels,
+        pushes=self.parts.accumulate_steps,
+      )
+    return Memory(teacher=dict(teacher), bank=bank)
+
+  def start(self, memory: Memory, student: method.Variables) -> Memory:
+    """The teacher becomes the student, if need be but for its statistics."""
+    teacher = {**memory.teacher, "params": student["params"]}
+    takes_statistics = (
+      self.semi.teacher_init == "at_start"
+      or self.semi.teacher_batch_stats == "ema"
+    )
+    if takes_statistics:
+      teacher["batch_stats"] = student["batch_stats"]
+    return memory.replace(teacher=teacher)
+
+  def teach(
+    self,
+    memory: Memory,
+    student: method.Variables,
+    batch: method.Batch,
+    keys: Mapping[str, jax.Array],
+    step: jax.Array,
+  ) -> tuple[method.Lesson, Memory, method.Metrics]:
+    """The teacher's part: pseudo-labels, their partition, anchors, negatives.
+
+    Reference: paper section 3, algorithm 1; `train_semi.py` (train).
+    """
+    del student
+    labels_l = batch["label_l"].astype(jnp.int32)
+    batch_l, size = labels_l.shape[0], labels_l.shape[1:]
+    normalize = self.parts.model.normalize
+
+    # The teacher labels the weak view; the strong view is made of it.
+    images_u, labels_u, confidence = self._strong_view(
+      memory.teacher, normalize(batch["image_u"]), keys["augment"]
+    )
+    images = self.halves.join(normalize(batch["image_l"]), images_u)
+
+    # The teacher in train mode, on what the student sees: which unlabelled
+    # pixels are to be trusted?
+    outputs, memory = self._pass_of_teacher(memory, images, keys["teacher"])
+    _, logits_u = self.halves.part(outputs["logits"], batch_l)
+    logits_u = resize.resize_bilinear(logits_u, size)
+    valid_u = labels_u != IGNORE_LABEL
+    percents = self._percents(step)
+    split = partition.partition_by_entropy(
+      percentile.compute_entropy(logits_u),
+      valid_u,
+      reliable=self.semi.reliable,
+      **percents,
+    )
+    metrics = partition.summarize(split, valid_u)
+    metrics["semi/confidence"] = jnp.mean(confidence)
+    metrics |= {f"semi/{name}": value for name, value in percents.items()}
+
+    # New keys enter the bank before anchors and negatives are drawn.
+    plan = None
+    if memory.bank is not None:
+      pixels = contrast.label_pixels(
+        labels_l,
+        labels_u,
+        split,
+        outputs["logits"].shape[1:3],
+        num_classes=self.parts.model.num_classes,
+        label_stack=self.contrast.label_stack,
+        halves=self.halves,
+      )
+      bank, plan, found = contrast.prepare(
+        keys["draw"],
+        memory.bank,
+        jax.nn.softmax(outputs["logits"], axis=-1),
+        outputs["rep"],
+        pixels,
+        self.contrast,
+        self.draw,
+      )
+      memory = memory.replace(bank=bank)
+      metrics |= found
+    targets = Targets(labels_l, labels_u, split, plan)
+    return method.Lesson((method.View(images),), targets), memory, metrics
+
+  def losses(
+    self, outputs: tuple[method.Outputs, ...], lesson: method.Lesson
+  ) -> method.Metrics:
+    """The student's losses, from its outputs on both halves.
+
+    Reference: paper eq. 1 to 3.
+    """
+    (outputs,), targets = outputs, lesson.targets
+    batch_l, size = targets.labels_l.shape[0], targets.labels_l.shape[1:]
+    outputs_l, logits_u = {}, None
+    for name in ("logits", "aux"):
+      if name in outputs:
+        outputs_l[name], unlabeled = self.halves.part(outputs[name], batch_l)
+        logits_u = unlabeled if name == "logits" else logits_u
+    losses = {
+      "supervised": self.parts.supervised_loss(outputs_l, targets.labels_l),
+      "unsupervised": self.semi.unsupervised_weight
+      * pixelwise.unsupervised_loss(
+        resize.resize_bilinear(logits_u, size),
+        targets.labels_u,
+        targets.split.kept,
+      ),
+    }
+    if targets.plan is not None:
+      losses["contrastive"] = contrast.compute_loss(
+        outputs["rep"], targets.plan, self.contrast
+      )
+    return losses
+
+  def follow(
+    self, memory: Memory, student: method.Variables, step: jax.Array
+  ) -> tuple[Memory, method.Metrics]:
+    """The teacher moves towards the student that has just been updated."""
+    decay = schedule.ema_decay(
+      step,
+      first_step=self.first_step,
+      steps_per_epoch=self.parts.timeline.steps_per_epoch,
+      max_decay=self.semi.ema_decay,
+      first_epoch=self.semi.teacher_first_epoch,
+    )
+    names = ["params"]
+    if self.semi.teacher_batch_stats == "ema":
+      names.append("batch_stats")
+    moved = {
+      name: teacher_lib.ema_update(memory.teacher[name], student[name], decay)
+      for name in names
+    }
+    metrics = {"semi/ema_decay": decay}
+    if memory.bank is not None:
+      metrics["bank/fill"] = memory.bank.fill
+    return memory.replace(teacher={**memory.teacher, **moved}), metrics
+
+  def taught(self, entropy: np.ndarray, step: int) -> np.ndarray:
+    """[B, H, W] bool, pixels that would keep their pseudo-label."""
+    percent = self._percents(step)["drop_percent"]
+    return entropy < np.percentile(entropy, float(percent))
+
+  def _percents(self, step: jax.Array | int) -> dict[str, jax.Array]:
+    semi = self.semi
+    progress = self.parts.timeline.progress(step, semi.schedule_by)
+    return {
+      "drop_percent": schedule.drop_percent(progress, semi.drop_percent),
+      "unreliable_percent": schedule.unreliable_percent(
+        progress, semi.unreliable_percent
+      ),
+    }
+
+  def _strong_view(
+    self, teacher: method.Variables, images: jax.Array, key: jax.Array
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Strongly augmented images, their pseudo-labels int32, and confidence.
+
+    The teacher in eval mode labels the weak view, of which the strong view is
+    made with its labels. Shapes [B, H, W, 3], [B, H, W], and [B, H, W] of the
+    weak view.
+    """
+    logits = forward.make_net(self.parts.model, teacher)(images)
+    labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    confidence = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
+    images, labels = mixing.strong_augment(
+      key,
+      images,
+      labels,
+      num_classes=self.parts.model.num_classes,
+      **self.augment.to_section(),
+    )
+    return images, labels, confidence
+
+  def _pass_of_teacher(
+    self, memory: Memory, images: jax.Array, key: jax.Array
+  ) -> tuple[method.Outputs, Memory]:
+    """Its outputs in train mode; its statistics move where they are its own."""
+    outputs, batch_stats = forward.train_pass(
+      self.parts.model,
+      memory.teacher,
+      images,
+      key,
+      dropout=self.semi.teacher_dropout,
+    )
+    if self.semi.teacher_batch_stats == "forward":
+      teacher = {**memory.teacher, "batch_stats": batch_stats}
+      memory = memory.replace(teacher=teacher)
+    return outputs, memory
+
+
+def _restore(old: Memory, new: Memory, is_bad: jax.Array) -> Memory:
+  teacher = method.choose(old.teacher, new.teacher, is_bad)
+  bank = new.bank
+  if bank is not None:
+    # To choose between the keys would take the memory of a second bank.
+    bank = memory_bank.take_back(old.bank, bank, is_bad)
+  return Memory(teacher=teacher, bank=bank)
+
+
+def _lay_out(memory: Memory, mesh: jax.sharding.Mesh) -> Memory:
+  """The bank is split along D, so that keys are written and drawn in place.
+
+  Only their products with anchors are then added up among the devices.
+  """
+  shardings = sharding.split_tree(memory, mesh)
+  if memory.bank is None:
+    return shardings
+  keys = sharding.split_axis(memory.bank.keys.shape, -1, mesh)
+  return shardings.replace(bank=shardings.bank.replace(keys=keys))

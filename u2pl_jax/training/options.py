@@ -1,0 +1,31 @@
+"""Settings of the training loop and of what it saves."""
+
+import dataclasses
+from typing import ClassVar
+
+from u2pl_jax.runtime import options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions(options.Options):
+  """Length of the run, and what it says while it goes on."""
+
+  SECTION: ClassVar[str] = "train"
+
+  # T, passes over the unlabelled images.
+  epochs: int = 80
+  log_every_steps: int = options.setting(50, minimum=1)
+  # So many steps in a row with NaN or Inf, none applied, end the run.
+  max_bad_steps: int = options.setting(10, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(options.Options):
+  """When the state is saved, and what is kept."""
+
+  SECTION: ClassVar[str] = "checkpoint"
+
+  # Between evaluations too; 0 for not.
+  every_steps: int = options.setting(0, minimum=0)
+  # Beside the best one.
+  keep_last: int = options.setting(2, minimum=1)
