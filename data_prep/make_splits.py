@@ -3,9 +3,9 @@
   python -m data_prep.make_splits --name=camvid --data_dir=data \\
     --labeled=1/16 --labeled=0.125 --labeled=53 --seed=0
 
-adds the splits 1_16, 1_8 and 53 to the dataset. A number with a point or a
-slash is a share of the training images that have masks, another one a count.
-All other training images serve unlabelled.
+This command adds the splits 1_16, 1_8 and 53 to the dataset. A number with a
+point or a slash is a share of the training images that have masks, any other
+number a count. All other training images serve unlabelled.
 
 A seed puts the images in one order, and a split takes as many of the first as
 it needs; so of two splits of a seed the smaller lies within the larger. The
@@ -13,8 +13,8 @@ order starts with as few images as show every class (a smallest set cover, drawn
 among all of that size) and goes on at random. Hence every class occurs in every
 split, and a split that is too small for that is refused.
 
-Without --labeled the splits that the dataset has are checked, and their table
-is shown.
+Without --labeled this command checks the splits of the dataset and shows their
+table.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def parse_amount(text: str, total: int) -> tuple[str, int]:
     The name of the split and the number of images, to the nearest, halves up.
 
   Raises:
-    ValueError: it is neither, or not within 1 and `total` images.
+    ValueError: the text is neither, or not within 1 and `total` images.
   """
   try:
     amount = fractions.Fraction(text)
@@ -290,17 +290,23 @@ def format_table(
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = command_line.make_parser("data_prep.make_splits", __doc__)
-  parser.add_argument("--name", required=True, help="of the dataset")
-  parser.add_argument("--data_dir", required=True, help="of all datasets")
+  parser.add_argument("--name", required=True, help="name of the dataset")
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds all datasets"
+  )
   parser.add_argument(
     "--labeled",
     action="append",
     default=[],
-    help="share (0.125 or 1/8) of the images with masks, or count (53); may "
-    "be given several times",
+    help="share (0.125 or 1/8) of the images with masks, or number of images "
+    "(53); may be given several times",
   )
-  parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--prefix", default="", help="of the splits' names")
+  parser.add_argument(
+    "--seed", type=int, default=0, help="of the draw; default: 0"
+  )
+  parser.add_argument(
+    "--prefix", default="", help="prefix of the splits' names"
+  )
   return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Makes a dataset of generated scenes, for runs that need no downloads.
+"""Generates a dataset of scenes, for runs that need no downloads.
 
 A scene is two or three textured surfaces with some textured shapes on top, one
 occluding another. What tells the classes apart is texture and shape; colours
@@ -158,7 +158,7 @@ def prepare(
   image_size: int = 96,
   seed: int = 0,
 ) -> pathlib.Path:
-  """Makes the dataset, unless it is there already.
+  """Generates the dataset, unless it is there already.
 
   Its one semi-supervised split is called after the number of labelled images,
   e.g. "24"; every class occurs in at least two of these.
@@ -286,12 +286,16 @@ def _draw_labeled(presence: np.ndarray, count: int, seed: int) -> set[int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
   parser = command_line.make_parser("data_prep.synthetic", __doc__)
-  parser.add_argument("--data_dir", required=True, help="of all datasets")
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds all datasets"
+  )
   parser.add_argument("--name", default="synthetic")
   parser.add_argument("--num_labeled", type=int, default=24)
   parser.add_argument("--num_unlabeled", type=int, default=512)
   parser.add_argument("--num_val", type=int, default=96)
-  parser.add_argument("--image_size", type=int, default=96, help="pixels")
+  parser.add_argument(
+    "--image_size", type=int, default=96, help="side in pixels"
+  )
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
   return command.run(lambda: prepare(**vars(args)))

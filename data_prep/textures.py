@@ -12,7 +12,7 @@ def draw_texture(
 
   Args:
     rng: the only source of randomness.
-    name: of the class.
+    name: the name of the class.
     x, y: [size, size] coordinates of the pixels; the image has sides of 1.
 
   Returns:

@@ -1,18 +1,18 @@
-"""Makes the dataset of PASCAL VOC 2012, with SBD's masks or without.
+"""Prepares PASCAL VOC 2012, with or without SBD's masks.
 
   python -m data_prep.voc --root=VOCtrainval_11-May-2012.tar \\
     --aug=SegmentationClassAug.zip --data_dir=data
 
-ROOT is the official tar file, which need not be unpacked, or what is in it
-(VOCdevkit/VOC2012 or a folder above). AUG is a zip file, tar file or folder of
-ID.png: the masks of SBD for 9,118 more images, in VOC's classes.
+ROOT is the official tar file, which need not be unpacked, or the folder with
+its content (VOCdevkit/VOC2012 or a folder above). AUG is a zip file, tar file
+or folder of ID.png: the masks of SBD for 9,118 more images, in VOC's classes.
 
 The training set is the 10,582 images of "trainaug", the validation set VOC's
 1,449. Masks are VOC's own (SegmentationClass) for the 2,913 images that VOC
 annotates, and AUG's for the others; without AUG these have none and serve
-unlabelled only. The published splits whose labelled images all have masks come
-with it (see splits/README.md). Lists in the tree itself are not read, unless a
-partial copy is to be made into a dataset of its own: --lists=tree.
+unlabelled only. The dataset gets the published splits whose labelled images all
+have masks (see splits/README.md). Lists in the tree itself are not read, unless
+a partial copy is to be made into a dataset of its own: --lists=tree.
 """
 
 import argparse

@@ -141,7 +141,7 @@ def find_phase(lines: Sequence[str], saving: bool) -> tuple[str, int]:
   """What a run was doing as it had told that much.
 
   Args:
-    lines: that it has printed.
+    lines: the lines that it has printed.
     saving: whether an unfinished checkpoint lies in its folder.
 
   Returns:
@@ -170,9 +170,9 @@ def interrupt(
   """Waits for the planned moment, sends the signal, checks how the run ends.
 
   Args:
-    start: just begun.
-    plan: the moment.
-    workdir: of the run.
+    start: a start that has just begun.
+    plan: the moment of the signal.
+    workdir: the folder of the run.
 
   Returns:
     What to record of it.

@@ -8,9 +8,9 @@ step, an evaluation, the writing of a checkpoint, and whenever else. After each
 the same command is started again. At the end every array of the last checkpoint
 must be the same bit by bit, and so must be the scores.
 
-Prints a line for each kill; exit code 1 if anything differs. Starts without
-compiled programs take a minute, others seconds: 25 kills take about ten minutes
-on 2 CPU cores.
+The program prints a line for each kill; its exit code is 1 if anything differs.
+Starts without compiled programs take a minute, others seconds: 25 kills take
+about ten minutes on 2 CPU cores.
 """
 
 import argparse
@@ -107,9 +107,9 @@ class Soak:
     """Prepares the data.
 
     Args:
-      folder: of all that is written.
-      method: that the runs train by; None for that of the config.
-      num_kills: that the run is to have room for.
+      folder: the folder of all that is written.
+      method: the method that the runs train by; None for that of the config.
+      num_kills: how many kills the run has room for.
     """
     steps = _STEPS_PER_KILL * (num_kills + 1)
     self._epochs = -(-steps // interruptions.STEPS_PER_EPOCH)
@@ -219,11 +219,15 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--kills", type=int, default=20, help="SIGKILLs")
-  parser.add_argument("--terms", type=int, default=5, help="SIGTERMs")
-  parser.add_argument("--seed", type=int, default=0, help="of the moments")
-  parser.add_argument("--method", help="to train by; default: the config's")
-  parser.add_argument("--out", help="file to append a line of JSON to")
+  parser.add_argument(
+    "--kills", type=int, default=20, help="number of SIGKILLs"
+  )
+  parser.add_argument("--terms", type=int, default=5, help="number of SIGTERMs")
+  parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
+  parser.add_argument(
+    "--method", help="method of training; default: that of the config"
+  )
+  parser.add_argument("--out", help="file that a line of JSON is appended to")
   arguments = vars(parser.parse_args(argv))
   out = arguments.pop("out")
   try:

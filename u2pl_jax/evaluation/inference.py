@@ -22,8 +22,8 @@ def window_starts(side: int, window: int, stride_rate: float) -> list[int]:
   """First pixels of the windows that cover one side of an image.
 
   Args:
-    side: of the image in pixels, at least `window`.
-    window: side of the windows in pixels.
+    side: length of the image's side in pixels, at least `window`.
+    window: length of the windows' side in pixels.
     stride_rate: in (0, 1], stride of the windows divided by their side; the
       stride is rounded up.
 
@@ -54,7 +54,7 @@ def slide(
   the centre, and the padding's logits are cut away.
 
   Args:
-    net: called on batches of windows.
+    net: the network, called on batches of windows.
     images: [B, H, W, 3] float, normalised.
     window: (height, width) in pixels.
     stride_rate: see `window_starts`.

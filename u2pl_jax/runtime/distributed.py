@@ -42,9 +42,9 @@ def start(
     coordinator_address: HOST:PORT on which process 0 can be reached; with the
       next two, or none of the three.
     num_processes: at least 1.
-    process_id: of this process, from 0 to num_processes - 1.
-    start_seconds: within which all must have come; else the process ends with
-      one line of explanation and code 1.
+    process_id: the number of this process, from 0 to num_processes - 1.
+    start_seconds: how long to wait for all processes; then this process ends
+      with one line of explanation and code 1.
     heartbeat_seconds: see above.
 
   Raises:

@@ -26,14 +26,30 @@ _BATCHES_AHEAD = 4
 
 def add_arguments(parser: argparse.ArgumentParser):
   """Adds what `run` takes."""
-  parser.add_argument("--dataset", required=True, help="a prepared dataset")
-  parser.add_argument("--data_dir", required=True)
+  parser.add_argument(
+    "--dataset", required=True, help="name of a prepared dataset"
+  )
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds the dataset"
+  )
   parser.add_argument("--crop_size", type=int, default=513)
   parser.add_argument("--batch_size", type=int, default=8)
   parser.add_argument("--num_workers", type=int, default=1)
-  parser.add_argument("--blocks", type=int, default=9, help="of each pipeline")
-  parser.add_argument("--batches", type=int, default=12, help="a block")
-  parser.add_argument("--epochs", type=int, default=3, help="for the memory")
+  parser.add_argument(
+    "--blocks",
+    type=int,
+    default=9,
+    help="blocks of batches that each pipeline makes",
+  )
+  parser.add_argument(
+    "--batches", type=int, default=12, help="batches in a block"
+  )
+  parser.add_argument(
+    "--epochs",
+    type=int,
+    default=3,
+    help="epochs after which the memory is measured",
+  )
   parser.add_argument("--steps", type=int, nargs="*", default=(0, 10**3, 10**6))
   parser.add_argument("--peer", choices=("torch", "none"), default="torch")
   parser.add_argument("--seed", type=int, default=0)
@@ -69,7 +85,7 @@ def run(
     epochs: passes over the images after each of which memory is read.
     steps: where to start for the time to the first batch.
     peer: "torch" or "none".
-    seed: of both pipelines.
+    seed: fixes the draws of both pipelines.
 
   Returns:
     first_batch_seconds by step; rss_mib, before and after each epoch; ours and

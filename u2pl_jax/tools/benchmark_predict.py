@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     "--images", required=True, help="folder, file or pattern; at least 4 images"
   )
   parser.add_argument(
-    "--num_images", type=int, help="spread evenly over all; default: all"
+    "--num_images", type=int, help="how many, spread evenly; default: all"
   )
 
 
