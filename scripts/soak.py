@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import random
+import runpy
 import shutil
 import sys
 import tempfile
@@ -35,11 +36,13 @@ from etils import epath
 from data_prep import synthetic
 from scripts import interruptions
 from u2pl_jax.runtime import damage
+from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.tools import benchmark
 
 _NUM_VAL = 1600  # An evaluation lasts long enough to be hit.
 # Room for one kill: an evaluation and three checkpoints.
 _STEPS_PER_KILL = 12
+_CONFIG = "configs/synthetic.py"
 _SETTINGS = {
   "data.name": "soak",
   "data.split": "16",
@@ -47,10 +50,11 @@ _SETTINGS = {
   "data.batch_size_u": 4,
   "data.crop_size": (33, 33),
   "data.num_workers": 1,
-  "model.width": 4,
-  "model.decoder_channels": 8,
-  "model.low_level_channels": 4,
-  "model.aspp_rates": (1,),
+  "encoder.width": 4,
+  "decoder.channels": 8,
+  "decoder.low_level_channels": 4,
+  "decoder.aspp_rates": (1,),
+  # Only where the method has them.
   "contrast.bank_capacity": 64,
   "contrast.bank_capacity_class0": 64,
   "train.log_every_steps": 1,
@@ -135,13 +139,15 @@ class Soak:
       "train.epochs": self._epochs,
       "semi.supervised_epochs": self._epochs // 4,
     }
+    arg = f"method={self._method}" if self._method else ""
+    config = runpy.run_path(_CONFIG)["get_config"](arg)
+    known = workdir_lib.flatten(config.to_dict())
     command = [
       sys.executable,
       "main.py",
-      "--config=configs/synthetic.py"
-      + (f":method={self._method}" if self._method else ""),
+      f"--config={_CONFIG}:{arg}",
       f"--workdir={self._folder / name}",
-      *(f"--config.{key}={value}" for key, value in settings.items()),
+      *(f"--config.{key}={settings[key]}" for key in settings if key in known),
     ]
     env = dict(os.environ)
     env.pop("JAX_COMPILATION_CACHE_DIR", None)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from array_record.python import array_record_data_source
 
-from u2pl_jax.data import datasets, input_pipeline
+from u2pl_jax.data import datasets, input_pipeline, options
 
 _SCALE_RANGE = (0.5, 2.0)
 _FLIP_PROB = 0.5
@@ -133,14 +133,20 @@ def _make_pipelines(
     flip_prob=_FLIP_PROB,
     seed=seed,
   )
+  settings = options.DataOptions(
+    batch_size_l=batch_size,
+    crop_size=augmentation["crop_size"],
+    scale_range=_SCALE_RANGE,
+    flip_prob=_FLIP_PROB,
+    num_workers=num_workers,
+  )
   ours = functools.partial(
     input_pipeline.make_train_iterator,
     dataset,
     datasets.Split("all", labeled, labeled[:0]),
-    batch_size_l=batch_size,
-    batch_size_u=0,
-    num_workers=num_workers,
-    **augmentation,
+    settings,
+    uses_unlabeled=False,
+    seed=seed,
   )
   if peer == "none":
     return ours, None
