@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_run
-from u2pl_jax import dry_run, experiment
+from u2pl_jax import dry_run
 from u2pl_jax.runtime import collectives
 
 
@@ -66,7 +66,7 @@ def test_counts_the_parameters(described):
 def test_state_bytes_are_those_of_a_real_state(make_experiment):
   # Wide enough for some of it to be split.
   exp = make_experiment(mesh=(2, 4), **{"encoder.width": 16})
-  shapes = experiment.abstract_state(exp, exp.phases[1])
+  shapes = exp.programs.abstract_state(exp.programs.phases[1])
   text = "\n".join(dry_run.describe_state(shapes))
   state = jax.tree.map(
     lambda leaf: jax.device_put(
@@ -114,7 +114,7 @@ def test_compiles_both_steps_and_says_what_they_need(described):
 
 def test_gradients_are_told_from_all_else(described):
   exp, text, _ = described
-  params = experiment.abstract_state(exp, exp.phases[1]).params
+  params = exp.programs.abstract_state(exp.programs.phases[1]).params
   gradients = sum(
     4 * leaf.size
     for leaf in jax.tree.leaves(params)

@@ -114,9 +114,9 @@ def test_an_unusable_size_is_refused_by_key(make_config, key, value):
 def test_the_run_follows_from_the_lists_and_the_config(make_config):
   exp = experiment.create_experiment(make_config())
   assert exp.timeline.steps_per_epoch == 2  # 16 unlabelled images, 8 a step.
-  assert [phase.first_step for phase in exp.phases] == [0, 16]
+  assert [phase.first_step for phase in exp.programs.phases] == [0, 16]
   assert [exp.images_at_step(index) for index in (0, 15, 16)] == [8, 8, 16]
-  networks = [exp.phase_of_state(step).network for step in (0, 16, 17)]
+  networks = [exp.programs.phase_of_state(step).network for step in (0, 16, 17)]
   assert networks == ["student", "student", "teacher"]
 
 
@@ -124,13 +124,13 @@ def test_labels_alone_remember_nothing(make_config):
   exp = experiment.create_experiment(make_config("method=suponly"))
   state = jax.eval_shape(lambda: experiment.create_state(exp))
   assert state.memory is None
-  assert exp.phase_of_state(5).network == "student"
+  assert exp.programs.phase_of_state(5).network == "student"
   assert exp.images_at_step(5) == 8
 
 
 def test_without_contrastive_weight_there_is_no_bank(make_config):
   exp = experiment.create_experiment(make_config(**{"contrast.weight": 0.0}))
-  assert experiment.abstract_state(exp, exp.phases[1]).memory.bank is None
+  assert exp.programs.abstract_state(exp.programs.phases[1]).memory.bank is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_without_contrastive_weight_there_is_no_bank(make_config):
 )
 def test_each_phase_has_a_state_of_its_own(make_config, recipe, remembers):
   exp = experiment.create_experiment(make_config(f"recipe={recipe}"))
-  first, second = (experiment.abstract_state(exp, p) for p in exp.phases)
+  first, second = map(exp.programs.abstract_state, exp.programs.phases)
   assert (first.memory is not None) == remembers
   assert jax.tree.structure(second.memory.teacher) == jax.tree.structure(
     second.student

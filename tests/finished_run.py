@@ -19,7 +19,7 @@ def state_of(config, workdir, step=None):
     state, _ = checkpoint.restore(
       manager,
       step,
-      experiment.abstract_state(exp, exp.phase_of_state(step)),
+      exp.programs.abstract_state(exp.programs.phase_of_state(step)),
       datasets.fingerprint(exp.dataset, exp.split),
     )
   return jax.device_get(state)

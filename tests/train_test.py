@@ -18,6 +18,7 @@ from tests.finished_run import assert_bit_identical, state_of
 from u2pl_jax import evaluate, experiment, train
 from u2pl_jax.ops import normalize
 from u2pl_jax.runtime import distributed, sharding
+from u2pl_jax.training import programs
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +160,7 @@ def send_sigterm():
 def test_sigterm_ends_a_run_that_the_same_command_goes_on_with(
   whole_run, make_config, tmp_path, run, monkeypatch
 ):
-  create_train_step = experiment.create_train_step
+  create_train_step = programs.Programs.create_train_step
 
   def create_interrupted_step(exp):
     step = create_train_step(exp)
@@ -172,7 +173,9 @@ def test_sigterm_ends_a_run_that_the_same_command_goes_on_with(
     return interrupted
 
   with monkeypatch.context() as patch:
-    patch.setattr(experiment, "create_train_step", create_interrupted_step)
+    patch.setattr(
+      programs.Programs, "create_train_step", create_interrupted_step
+    )
     result, lines = run(make_config(), tmp_path)
   assert result is None and not (tmp_path / "result.json").exists()
   assert lines[-1] == (

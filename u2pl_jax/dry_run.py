@@ -33,11 +33,12 @@ def report(config: Mapping[str, Any]) -> None:
 
 def describe(exp: experiment.Experiment) -> Iterator[str]:
   """Lines on the run, its state, and each program as soon as it is compiled."""
-  state = experiment.abstract_state(exp, exp.phases[-1])
+  state = exp.programs.abstract_state(exp.programs.phases[-1])
   yield from describe_run(exp)
   yield from describe_state(state)
   shapes = parameter_dimensions(state.params)
-  for name, lowered in experiment.lower_steps(exp).items():
+  batch = exp.data.batch_shapes(uses_unlabeled=exp.uses_unlabeled)
+  for name, lowered in exp.programs.lower_steps(batch).items():
     yield from describe_program(name, lowered, shapes)
 
 
@@ -56,10 +57,11 @@ def describe_run(exp: experiment.Experiment) -> Iterator[str]:
     f"data        {len(exp.split.labeled):,} labelled,"
     f" {len(exp.split.unlabeled):,} unlabelled images; {each} a step"
   )
-  ends = [phase.first_step for phase in exp.phases[1:]]
+  begun = exp.programs.phases
+  ends = [phase.first_step for phase in begun[1:]]
   phases = ", ".join(
     f"{end - phase.first_step:,} {phase.name}"
-    for phase, end in zip(exp.phases, [*ends, timeline.total_steps])
+    for phase, end in zip(begun, [*ends, timeline.total_steps])
   )
   yield (
     f"steps       {timeline.steps_per_epoch:,} batches an epoch,"

@@ -47,12 +47,12 @@ def evaluate(
     read_only=True,
   ) as manager:
     step = checkpoint.find_step(manager, which)
-    phase = exp.phase_of_state(step)
+    phase = exp.programs.phase_of_state(step)
     network = network or phase.network
     state, so_far = checkpoint.restore(
       manager,
       step,
-      experiment.abstract_state(exp, phase),
+      exp.programs.abstract_state(phase),
       datasets.fingerprint(exp.dataset, exp.split),
     )
     saver = None

@@ -5,12 +5,10 @@ module sees the config as a whole.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -24,7 +22,7 @@ from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network, pretrained
 from u2pl_jax.runtime import options, sharding
-from u2pl_jax.training import optim, train_state, train_step
+from u2pl_jax.training import optim, programs, train_state
 from u2pl_jax.training import options as training_options
 
 
@@ -33,8 +31,8 @@ class RunOptions(options.Options):
   """Settings at the top level of the config."""
 
   # A module of `methods`; a recipe is one of its presets over other keys.
-  method: str = "u2pl"
-  recipe: str = "paper"
+  method: str = ""
+  recipe: str = ""
   # Fixes everything random.
   seed: int = options.setting(0, minimum=0)
   # Devices (data, fsdp): batches are split over both, the state over fsdp.
@@ -53,9 +51,7 @@ class Experiment:
     dataset: opened.
     split: its labelled and unlabelled images.
     timeline: length of the run.
-    model: the network of student and teacher.
-    tx: the optimiser.
-    phases: of the method, in order; the first begins at step 0.
+    programs: what is computed, with the network and the method's phases.
     weights_file: that student and teacher start from; "" for none.
   """
 
@@ -70,10 +66,13 @@ class Experiment:
   dataset: datasets.Dataset
   split: datasets.Split
   timeline: timeline_lib.Timeline
-  model: network.Network
-  tx: optax.GradientTransformation
-  phases: tuple[method_lib.Phase, ...]
+  programs: programs.Programs
   weights_file: str
+
+  @property
+  def model(self) -> network.Network:
+    """The network of student and teacher."""
+    return self.programs.model
 
   @property
   def protocol(self) -> protocol_lib.Protocol:
@@ -83,20 +82,12 @@ class Experiment:
   @property
   def uses_unlabeled(self) -> bool:
     """Whether any step trains on unlabelled images."""
-    return any(phase.uses_unlabeled for phase in self.phases)
-
-  def phase_at(self, index: int) -> method_lib.Phase:
-    """The phase of the update after `index` others."""
-    begun = [phase for phase in self.phases if phase.first_step <= index]
-    return begun[-1]
-
-  def phase_of_state(self, step: int) -> method_lib.Phase:
-    """The phase that a state after `step` updates belongs to."""
-    return self.phase_at(max(step - 1, 0))
+    return any(phase.uses_unlabeled for phase in self.programs.phases)
 
   def unlabeled_at_step(self, index: int) -> int:
     """Unlabelled images of the global batch that this update trains on."""
-    return self.data.batch_size_u * self.phase_at(index).uses_unlabeled
+    phase = self.programs.phase_at(index)
+    return self.data.batch_size_u * phase.uses_unlabeled
 
   def images_at_step(self, index: int) -> int:
     """Images of the global batch that this update trains on."""
@@ -157,13 +148,18 @@ def create_experiment(
     dataset=dataset,
     split=split,
     timeline=timeline,
-    model=model,
-    tx=optim.create_optimizer(
-      optimizer,
-      learning_rate=optimizer.base_rate(data.batch_size_l),
-      total_steps=timeline.total_steps,
+    programs=programs.Programs(
+      model=model,
+      tx=optim.create_optimizer(
+        optimizer,
+        learning_rate=optimizer.base_rate(data.batch_size_l),
+        total_steps=timeline.total_steps,
+      ),
+      phases=module.create(parts, *chosen),
+      mesh=mesh,
+      seed=run.seed,
+      accumulate_steps=optimizer.accumulate_steps,
     ),
-    phases=module.create(parts, *chosen),
     weights_file=network.ModelOptions.read(config).pretrained,
   )
   sharding.check_divisible("eval.batch_size", evaluation.batch_size, mesh)
@@ -223,144 +219,16 @@ def learning_rates(experiment: Experiment) -> dict[str, optax.Schedule]:
 
 
 def create_state(experiment: Experiment) -> train_state.TrainState:
-  """The state at step 0, laid out over the mesh.
+  """The state at step 0, from the file of weights if there is one.
 
   Raises:
     ValueError, FileNotFoundError: see `load_pretrained`.
   """
-  first = experiment.phases[0]
-  initialize = jax.jit(
-    functools.partial(_initialize, experiment),
-    out_shardings=_sharding(experiment, first),
-  )
-  state = initialize(_state_key(experiment))
+  state = experiment.programs.create_state()
   weights = load_pretrained(experiment)
   if weights is not None:
     state = train_state.start_from(state, weights.variables)
   return state
-
-
-def _initialize(
-  experiment: Experiment, key: jax.Array
-) -> train_state.TrainState:
-  return train_state.create_train_state(
-    key, experiment.model, experiment.tx, experiment.phases[0]
-  )
-
-
-def abstract_state(
-  experiment: Experiment, phase: method_lib.Phase
-) -> train_state.TrainState:
-  """Shapes, dtypes and shardings of a phase's state; nothing is computed."""
-  key = jax.random.key(0)
-  state = jax.eval_shape(functools.partial(_initialize, experiment), key)
-  for later in experiment.phases[1 : experiment.phases.index(phase) + 1]:
-    begin = functools.partial(train_state.begin_phase, phase=later)
-    state = jax.eval_shape(begin, state, key=key)
-  return jax.tree.map(
-    lambda leaf, where: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=where
-    ),
-    state,
-    train_state.lay_out(state, phase, experiment.mesh),
-  )
-
-
-def _sharding(
-  experiment: Experiment, phase: method_lib.Phase
-) -> train_state.TrainState:
-  state = abstract_state(experiment, phase)
-  return jax.tree.map(lambda leaf: leaf.sharding, state)
-
-
-def create_train_step(experiment: Experiment) -> Callable:
-  """step(index, state, batch) -> (state, metrics) with `state` donated.
-
-  `index` is the number of updates made before, on the host. It picks the
-  program of its phase, each compiled once, and as a phase begins has the
-  method's memory made for it. (A `lax.cond` around both would run its branches
-  on a single core on CPUs.)
-  """
-  programs = {
-    phase.name: _jit_step(experiment, phase) for phase in experiment.phases
-  }
-  base_rng = jax.jit(
-    functools.partial(_base_rng, experiment),
-    out_shardings=sharding.replicate(experiment.mesh),
-  )()
-
-  def step(index, state, batch):
-    phase = experiment.phase_at(index)
-    with jax.set_mesh(experiment.mesh):
-      if index == phase.first_step > 0:
-        state = _begin(experiment, phase, state)
-      return programs[phase.name](state, batch, base_rng)
-
-  return step
-
-
-def _begin(
-  experiment: Experiment,
-  phase: method_lib.Phase,
-  state: train_state.TrainState,
-) -> train_state.TrainState:
-  """The state with the memory that a phase begins with."""
-  begin = jax.jit(
-    functools.partial(train_state.begin_phase, phase=phase),
-    out_shardings=_sharding(experiment, phase),
-    donate_argnums=0,
-  )
-  return begin(state, key=_state_key(experiment))
-
-
-def lower_steps(experiment: Experiment) -> dict[str, jax.stages.Lowered]:
-  """The program of each phase, by its name, to be compiled ahead of time.
-
-  Nothing is computed.
-  """
-  split = sharding.split_batch(experiment.mesh)
-  shapes = experiment.data.batch_shapes(
-    uses_unlabeled=experiment.uses_unlabeled
-  )
-  batch = {
-    name: jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
-    for name, shape in shapes.items()
-  }
-  rng = jax.eval_shape(functools.partial(_base_rng, experiment))
-  with jax.set_mesh(experiment.mesh):
-    return {
-      phase.name: _jit_step(experiment, phase).lower(
-        abstract_state(experiment, phase), batch, rng
-      )
-      for phase in experiment.phases
-    }
-
-
-def _state_key(experiment: Experiment) -> jax.Array:
-  return jax.random.key(experiment.run.seed)
-
-
-def _base_rng(experiment: Experiment) -> jax.Array:
-  return jax.random.fold_in(_state_key(experiment), 1)
-
-
-def _jit_step(experiment: Experiment, phase: method_lib.Phase) -> Callable:
-  """step(state, batch, base_rng) for the mesh, `state` donated."""
-  step = train_step.make_step(
-    experiment.model,
-    experiment.tx,
-    phase.method,
-    accumulate_steps=experiment.optim.accumulate_steps,
-  )
-  whole = sharding.replicate(experiment.mesh)
-  split = sharding.split_batch(experiment.mesh)
-  of_state = _sharding(experiment, phase)
-  return jax.jit(
-    step,
-    in_shardings=(of_state, split, whole),
-    out_shardings=(of_state, whole),
-    donate_argnums=0,
-  )
 
 
 def train_batches(

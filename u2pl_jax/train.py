@@ -154,7 +154,7 @@ class _Run:
   def _start(self) -> tuple[int, train_state.TrainState]:
     """The state to go on from; also sets the clock of the whole run."""
     self._started = time.monotonic()
-    latest = self._manager.latest_step()
+    latest, programs = self._manager.latest_step(), self._exp.programs
     self._speed_before = None
     if latest is None:
       self._start_log([])
@@ -162,7 +162,7 @@ class _Run:
     state, saved = checkpoint.restore(
       self._manager,
       latest,
-      experiment.abstract_state(self._exp, self._exp.phase_of_state(latest)),
+      programs.abstract_state(programs.phase_of_state(latest)),
       self._data,
     )
     self._started -= saved["seconds"]
@@ -186,7 +186,7 @@ class _Run:
   def _progress(self, step: int) -> dict[str, Any]:
     """Where the run is; stands beside the state in each checkpoint."""
     exp, data = self._exp, self._exp.data
-    phase = exp.phase_of_state(step)
+    phase = exp.programs.phase_of_state(step)
     speed = self._log.images_per_second
     if math.isnan(speed):  # No step was made since the start.
       speed = self._speed_before
@@ -241,7 +241,7 @@ class _Run:
     return validation.make_result(
       exp,
       total_steps,
-      exp.phase_of_state(total_steps).network,
+      exp.programs.phase_of_state(total_steps).network,
       scores,
       checkpoint.find_best(self._manager),
       exp.protocol.name,
@@ -260,7 +260,7 @@ class _Run:
     eval_every = exp.timeline.steps_per_epoch * exp.eval.every_epochs
     save_every = exp.checkpoint.every_steps
     self._announce(start_step)
-    step_fn = experiment.create_train_step(exp)
+    step_fn = exp.programs.create_train_step()
     batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
     for step in range(start_step + 1, total_steps + 1):
       if self._should_stop():

@@ -73,7 +73,7 @@ class Evaluation:
       ValueError: there is no teacher.
     """
     exp = self._exp
-    network = network or exp.phase_of_state(step).network
+    network = network or exp.programs.phase_of_state(step).network
     variables = state.network(network)
     scores = evaluator.evaluate(
       self._count_pixels,
@@ -118,7 +118,7 @@ class Evaluation:
       sharding.local_rows(found[name]) for name in ("labels", "entropy")
     )
     shown = np.flatnonzero(batch["mask"])[:count]
-    taught = self._exp.phase_of_state(step).method.taught
+    taught = self._exp.programs.phase_of_state(step).method.taught
     rows = visualize.summary_rows(
       batch["image"][shown],
       batch["label"][shown],

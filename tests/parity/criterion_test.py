@@ -15,10 +15,15 @@ _AUX_WEIGHT = 0.4
 @golden.once_per_input
 def _run(kind, threshold, min_kept, pred, target):
   """Loss of one prediction and its gradient, [B, H, W, K]."""
-  loss = pixelwise.make_supervised_loss(
-    kind=kind, ohem_threshold=threshold, ohem_min_kept=min_kept
+  options = pixelwise.LossOptions(
+    kind=str(kind),
+    ohem_threshold=float(threshold),
+    ohem_min_kept=int(min_kept),
   )
-  value_and_grad = jax.jit(jax.value_and_grad(loss))
+  loss = pixelwise.make_supervised_loss(options)
+  value_and_grad = jax.jit(
+    jax.value_and_grad(lambda pred, target: loss({"logits": pred}, target))
+  )
   outputs = value_and_grad(golden.channels_last(pred), jnp.asarray(target))
   return jax.tree.map(np.asarray, outputs)
 

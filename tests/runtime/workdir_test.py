@@ -9,7 +9,7 @@ from u2pl_jax.runtime import workdir
 
 CONFIG = {
   "seed": 0,
-  "model": {"width": 8, "rates": (1, 2)},
+  "encoder": {"width": 8, "rates": (1, 2)},
   "data": {"data_dir": "data"},
 }
 NAMES = ("sky", "road")
@@ -26,13 +26,13 @@ def claim(folder, config=CONFIG):
 
 
 def test_flatten_joins_keys():
-  assert workdir.flatten(CONFIG)["model.rates"] == (1, 2)
+  assert workdir.flatten(CONFIG)["encoder.rates"] == (1, 2)
 
 
 def test_claim_writes_the_config(folder):
   claim(folder)
   saved = json.loads((folder / "config.json").read_text())
-  assert saved["model"] == {"width": 8, "rates": [1, 2]}
+  assert saved["encoder"] == {"width": 8, "rates": [1, 2]}
 
 
 def test_claim_writes_names_and_colors_of_the_classes(folder):
@@ -66,7 +66,7 @@ def test_a_key_that_changes_nothing_may_differ(folder):
   "change, words",
   [
     ({"seed": 1}, "seed=0, not 1"),
-    ({"model": {"width": 16, "rates": (1, 2)}}, "model.width=8, not 16"),
+    ({"encoder": {"width": 16, "rates": (1, 2)}}, "encoder.width=8, not 16"),
     ({"extra": 3}, "a run of another version, without extra"),
   ],
 )
@@ -144,10 +144,10 @@ def test_a_damaged_config_is_named(folder):
 
 def test_more_keys_may_differ_if_told(folder):
   claim(folder)
-  other = CONFIG | {"model": {"width": 16, "rates": (1,)}}
-  workdir.check_same_config(folder, other, also_free=("model.",))
-  with pytest.raises(ValueError, match="model.rates"):
-    workdir.check_same_config(folder, other, also_free=("model.width",))
+  other = CONFIG | {"encoder": {"width": 16, "rates": (1,)}}
+  workdir.check_same_config(folder, other, also_free=("encoder.",))
+  with pytest.raises(ValueError, match="encoder.rates"):
+    workdir.check_same_config(folder, other, also_free=("encoder.width",))
 
 
 def test_evaluating_an_empty_workdir_says_so(folder):
@@ -193,3 +193,11 @@ def test_errors_of_other_backends_are_told_in_one_line(tmp_path, monkeypatch):
     workdir.write_json(path / "result.json", {})
   with pytest.raises(OSError, match="cannot be written: no access"):
     claim(path / "run")
+
+
+def test_a_run_of_version_0_1_is_refused_as_such(folder):
+  old = {name: part for name, part in CONFIG.items() if name != "encoder"}
+  claim(folder, old | {"model": {"encoder": "resnet18", "width": 8}})
+  with pytest.raises(ValueError, match="holds a run of version 0.1") as caught:
+    claim(folder)
+  assert "\n" not in str(caught.value)

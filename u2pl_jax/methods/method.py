@@ -2,6 +2,7 @@
 
 A module of `u2pl_jax.methods` is a method if it has these:
 
+  NAMES               what `config.method` may be to mean it.
   TITLE               its name in words, for people.
   OPTIONS             options classes, each a section of the config.
   USES_REPRESENTATION whether it reads the representation head, if there is one.

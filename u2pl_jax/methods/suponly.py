@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from u2pl_jax.methods import method
 
+NAMES = ("suponly",)
 TITLE = "labelled images only"
 OPTIONS = ()
 USES_REPRESENTATION = False

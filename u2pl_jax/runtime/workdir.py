@@ -119,7 +119,13 @@ def check_same_config(
     ValueError: a key differs that a run may not change, which it names, or
       the file is damaged.
   """
-  saved = flatten(read_config(workdir))
+  saved = read_config(workdir)
+  if "encoder" not in saved:
+    raise ValueError(
+      f"{workdir} holds a run of version 0.1, which this one cannot go on with;"
+      " use another --workdir, or version 0.1"
+    )
+  saved = flatten(saved)
   asked = flatten(json.loads(json.dumps(config)))
   for key in sorted(saved.keys() | asked.keys()):
     if key.startswith(_FREE_TO_CHANGE + also_free):

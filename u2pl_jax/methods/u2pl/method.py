@@ -6,6 +6,7 @@ how the teacher follows.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import flax.struct
@@ -19,15 +20,15 @@ from u2pl_jax.methods import method, suponly
 from u2pl_jax.methods import teacher as teacher_lib
 from u2pl_jax.methods.u2pl import (
   contrast,
-  memory_bank,
   partition,
   schedule,
   settings,
 )
+from u2pl_jax.methods.u2pl import memory as memory_lib
 from u2pl_jax.models import forward
 from u2pl_jax.ops import interleave, mixing, percentile, resize, sampling
-from u2pl_jax.runtime import sharding
 
+NAMES = ("u2pl",)
 TITLE = "U2PL"
 USES_REPRESENTATION = True
 OPTIONS = (
@@ -36,19 +37,6 @@ OPTIONS = (
   settings.AugmentOptions,
 )
 recipes = settings.recipes
-
-
-@flax.struct.dataclass
-class Memory:
-  """What U2PL keeps from step to step.
-
-  Attributes:
-    teacher: {"params", "batch_stats"}.
-    bank: negative keys; None without the contrastive loss.
-  """
-
-  teacher: method.Variables
-  bank: memory_bank.MemoryBank | None
 
 
 @flax.struct.dataclass
@@ -152,11 +140,11 @@ class _U2PL:
     return method.Method(
       teach=self.teach,
       losses=self.losses,
-      init=self.init,
-      start=self.start,
+      init=self._init,
+      start=functools.partial(memory_lib.start, semi=self.semi),
       follow=self.follow,
-      restore=_restore,
-      lay_out=_lay_out,
+      restore=memory_lib.restore,
+      lay_out=memory_lib.lay_out,
       taught=self.taught,
     )
 
@@ -180,43 +168,31 @@ class _U2PL:
       return lesson, memory, metrics
 
     return supervised._replace(
-      teach=teach, init=self.init, restore=_restore, lay_out=_lay_out
+      teach=teach,
+      init=self._init,
+      restore=memory_lib.restore,
+      lay_out=memory_lib.lay_out,
     )
 
-  def init(self, key: jax.Array, student: method.Variables) -> Memory:
-    """A teacher, by `semi.teacher_init`, and an empty bank."""
-    teacher = student
-    if self.semi.teacher_init == "independent":
-      teacher = self.parts.model.init_variables(key)
-    bank = None
-    if self.contrast.weight:
-      model = self.parts.model
-      bank = self.contrast.create_bank(
-        model.num_classes,
-        model.rep_channels,
-        pushes=self.parts.accumulate_steps,
-      )
-    return Memory(teacher=dict(teacher), bank=bank)
-
-  def start(self, memory: Memory, student: method.Variables) -> Memory:
-    """The teacher becomes the student, if need be but for its statistics."""
-    teacher = {**memory.teacher, "params": student["params"]}
-    takes_statistics = (
-      self.semi.teacher_init == "at_start"
-      or self.semi.teacher_batch_stats == "ema"
+  def _init(
+    self, key: jax.Array, student: method.Variables
+  ) -> memory_lib.Memory:
+    return memory_lib.make(
+      key,
+      student,
+      parts=self.parts,
+      semi=self.semi,
+      contrast_options=self.contrast,
     )
-    if takes_statistics:
-      teacher["batch_stats"] = student["batch_stats"]
-    return memory.replace(teacher=teacher)
 
   def teach(
     self,
-    memory: Memory,
+    memory: memory_lib.Memory,
     student: method.Variables,
     batch: method.Batch,
     keys: Mapping[str, jax.Array],
     step: jax.Array,
-  ) -> tuple[method.Lesson, Memory, method.Metrics]:
+  ) -> tuple[method.Lesson, memory_lib.Memory, method.Metrics]:
     """The teacher's part: pseudo-labels, their partition, anchors, negatives.
 
     Reference: paper section 3, algorithm 1; `train_semi.py` (train).
@@ -305,8 +281,8 @@ class _U2PL:
     return losses
 
   def follow(
-    self, memory: Memory, student: method.Variables, step: jax.Array
-  ) -> tuple[Memory, method.Metrics]:
+    self, memory: memory_lib.Memory, student: method.Variables, step: jax.Array
+  ) -> tuple[memory_lib.Memory, method.Metrics]:
     """The teacher moves towards the student that has just been updated."""
     decay = schedule.ema_decay(
       step,
@@ -364,8 +340,8 @@ class _U2PL:
     return images, labels, confidence
 
   def _pass_of_teacher(
-    self, memory: Memory, images: jax.Array, key: jax.Array
-  ) -> tuple[method.Outputs, Memory]:
+    self, memory: memory_lib.Memory, images: jax.Array, key: jax.Array
+  ) -> tuple[method.Outputs, memory_lib.Memory]:
     """Its outputs in train mode; its statistics move where they are its own."""
     outputs, batch_stats = forward.train_pass(
       self.parts.model,
@@ -378,24 +354,3 @@ class _U2PL:
       teacher = {**memory.teacher, "batch_stats": batch_stats}
       memory = memory.replace(teacher=teacher)
     return outputs, memory
-
-
-def _restore(old: Memory, new: Memory, is_bad: jax.Array) -> Memory:
-  teacher = method.choose(old.teacher, new.teacher, is_bad)
-  bank = new.bank
-  if bank is not None:
-    # To choose between the keys would take the memory of a second bank.
-    bank = memory_bank.take_back(old.bank, bank, is_bad)
-  return Memory(teacher=teacher, bank=bank)
-
-
-def _lay_out(memory: Memory, mesh: jax.sharding.Mesh) -> Memory:
-  """The bank is split along D, so that keys are written and drawn in place.
-
-  Only their products with anchors are then added up among the devices.
-  """
-  shardings = sharding.split_tree(memory, mesh)
-  if memory.bank is None:
-    return shardings
-  keys = sharding.split_axis(memory.bank.keys.shape, -1, mesh)
-  return shardings.replace(bank=shardings.bank.replace(keys=keys))

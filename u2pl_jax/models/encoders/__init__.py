@@ -31,7 +31,7 @@ Where there are weights of it in PyTorch's format, also these:
 
 import types
 
-from u2pl_jax.models import by_name
+from u2pl_jax.runtime import by_name
 
 
 def torch_modules() -> tuple[types.ModuleType, ...]:

@@ -1,4 +1,4 @@
-"""Finds the encoders and decoders of a package by the names they own."""
+"""Finds the modules of a package by the names they own, their `NAMES`."""
 
 import importlib
 import pkgutil
@@ -6,14 +6,15 @@ import types
 
 
 def modules(package: str) -> tuple[types.ModuleType, ...]:
-  """The modules of a package, in the order of their names.
+  """The modules of a package that own names, in the order of theirs.
 
   Args:
     package: full name, such as "u2pl_jax.models.encoders".
   """
   path = importlib.import_module(package).__path__
   names = sorted(module.name for module in pkgutil.iter_modules(path))
-  return tuple(importlib.import_module(f"{package}.{name}") for name in names)
+  found = (importlib.import_module(f"{package}.{name}") for name in names)
+  return tuple(module for module in found if hasattr(module, "NAMES"))
 
 
 def torch_modules(package: str) -> tuple[types.ModuleType, ...]:

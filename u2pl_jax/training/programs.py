@@ -1,0 +1,151 @@
+"""The compiled programs of a run on its mesh: a step of each phase."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from u2pl_jax.methods import method as method_lib
+from u2pl_jax.runtime import sharding
+from u2pl_jax.training import train_state, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+  """What a run computes.
+
+  Attributes:
+    model: the network.
+    tx: the optimiser.
+    phases: of the method, in order; the first begins at step 0.
+    mesh: of all devices.
+    seed: fixes everything random.
+    accumulate_steps: parts that a batch is computed in.
+  """
+
+  model: nn.Module
+  tx: optax.GradientTransformation
+  phases: tuple[method_lib.Phase, ...]
+  mesh: jax.sharding.Mesh
+  seed: int
+  accumulate_steps: int
+
+  def phase_at(self, index: int) -> method_lib.Phase:
+    """The phase of the update after `index` others."""
+    return [phase for phase in self.phases if phase.first_step <= index][-1]
+
+  def phase_of_state(self, step: int) -> method_lib.Phase:
+    """The phase that a state after `step` updates belongs to."""
+    return self.phase_at(max(step - 1, 0))
+
+  def create_state(self) -> train_state.TrainState:
+    """The state at step 0, laid out over the mesh."""
+    initialize = jax.jit(
+      self._initialize, out_shardings=self._layout(self.phases[0])
+    )
+    return initialize(self._state_key())
+
+  def abstract_state(self, phase: method_lib.Phase) -> train_state.TrainState:
+    """Shapes, dtypes and shardings of a phase's state; nothing is computed."""
+    state = jax.eval_shape(self._initialize, jax.random.key(0))
+    for later in self.phases[1 : self.phases.index(phase) + 1]:
+      begin = functools.partial(train_state.begin_phase, phase=later)
+      state = jax.eval_shape(begin, state, key=jax.random.key(0))
+    return jax.tree.map(
+      lambda leaf, where: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=where
+      ),
+      state,
+      train_state.lay_out(state, phase, self.mesh),
+    )
+
+  def create_train_step(self) -> Callable:
+    """step(index, state, batch) -> (state, metrics) with `state` donated.
+
+    `index` is the number of updates made before, on the host. It picks the
+    program of its phase, each compiled once, and as a phase begins has the
+    method's memory made for it. (A `lax.cond` around both would run its
+    branches on a single core on CPUs.)
+    """
+    steps = {phase.name: self._jit_step(phase) for phase in self.phases}
+    whole = sharding.replicate(self.mesh)
+    base_rng = jax.jit(self._base_rng, out_shardings=whole)()
+
+    def step(index, state, batch):
+      phase = self.phase_at(index)
+      with jax.set_mesh(self.mesh):
+        if index == phase.first_step > 0:
+          state = self._begin(phase, state)
+        return steps[phase.name](state, batch, base_rng)
+
+    return step
+
+  def lower_steps(
+    self, batch_shapes: Mapping[str, tuple[int, ...]]
+  ) -> dict[str, jax.stages.Lowered]:
+    """The step of each phase, by its name, to be compiled ahead of time.
+
+    Nothing is computed.
+
+    Args:
+      batch_shapes: of a global batch of uint8 arrays, by their names.
+    """
+    split = sharding.split_batch(self.mesh)
+    batch = {
+      name: jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
+      for name, shape in batch_shapes.items()
+    }
+    rng = jax.eval_shape(self._base_rng)
+    with jax.set_mesh(self.mesh):
+      return {
+        phase.name: self._jit_step(phase).lower(
+          self.abstract_state(phase), batch, rng
+        )
+        for phase in self.phases
+      }
+
+  def _state_key(self) -> jax.Array:
+    return jax.random.key(self.seed)
+
+  def _base_rng(self) -> jax.Array:
+    return jax.random.fold_in(self._state_key(), 1)
+
+  def _initialize(self, key: jax.Array) -> train_state.TrainState:
+    return train_state.create_train_state(
+      key, self.model, self.tx, self.phases[0]
+    )
+
+  def _layout(self, phase: method_lib.Phase) -> train_state.TrainState:
+    state = self.abstract_state(phase)
+    return jax.tree.map(lambda leaf: leaf.sharding, state)
+
+  def _begin(
+    self, phase: method_lib.Phase, state: train_state.TrainState
+  ) -> train_state.TrainState:
+    """The state with the memory that a phase begins with."""
+    begin = jax.jit(
+      functools.partial(train_state.begin_phase, phase=phase),
+      out_shardings=self._layout(phase),
+      donate_argnums=0,
+    )
+    return begin(state, key=self._state_key())
+
+  def _jit_step(self, phase: method_lib.Phase) -> Callable:
+    """step(state, batch, base_rng) for the mesh, `state` donated."""
+    step = train_step.make_step(
+      self.model,
+      self.tx,
+      phase.method,
+      accumulate_steps=self.accumulate_steps,
+    )
+    whole, layout = sharding.replicate(self.mesh), self._layout(phase)
+    return jax.jit(
+      step,
+      in_shardings=(layout, sharding.split_batch(self.mesh), whole),
+      out_shardings=(layout, whole),
+      donate_argnums=0,
+    )
