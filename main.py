@@ -14,31 +14,48 @@ from u2pl_jax.tools import main_flags
 
 _CONFIG = main_flags.define_config()
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder of the run; resumed if it holds one."
+  "workdir", None, "Folder of the run; a run that it holds is resumed."
 )
 _MODE = flags.DEFINE_enum(
-  "mode", "train", ["train", "eval"], "Train, or evaluate a checkpoint."
+  "mode",
+  "train",
+  ["train", "eval"],
+  "Whether to train, or to evaluate a checkpoint.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
-  "checkpoint", "best", ["best", "last"], "Which one --mode=eval evaluates."
+  "checkpoint",
+  "best",
+  ["best", "last"],
+  "The checkpoint that --mode=eval evaluates.",
 )
 _STATE = flags.DEFINE_enum(
-  "state", None, ["teacher", "student"], "Which network --mode=eval evaluates."
+  "state",
+  None,
+  ["teacher", "student"],
+  "The network that --mode=eval evaluates.",
 )
 _SAVE_PREDICTIONS = flags.DEFINE_string(
-  "save_predictions", "", "index, color, cityscapes, or several with commas."
+  "save_predictions",
+  "",
+  "Formats of predictions that --mode=eval saves: index, color, cityscapes.",
 )
 _PROFILE = flags.DEFINE_string(
-  "profile", None, "START:STOP, updates to trace into WORKDIR/profile."
+  "profile", None, "START:STOP, the updates to trace into WORKDIR/profile."
 )
 _DRY_RUN = flags.DEFINE_bool(
-  "dry_run", False, "Compile, say what the run would take, and end."
+  "dry_run", False, "Compile the run, tell what it would take, and end."
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
-  "coordinator_address", None, "HOST:PORT of process 0, if there are several."
+  "coordinator_address",
+  None,
+  "HOST:PORT of process 0, if there are several processes.",
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one this is.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "The number of processes."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "The number of this process, from 0 on."
+)
 
 
 def _run() -> None:

@@ -47,7 +47,7 @@ def open_files(path: str | pathlib.Path) -> dict[str, examples.File]:
     FileNotFoundError: there is nothing at `path`.
     ValueError: it is something else, truncated or damaged, or has entries that
       point outside, are links or occur twice; the message names all of them.
-    OSError: it cannot be read.
+    OSError: the file cannot be read.
   """
   path = pathlib.Path(path).expanduser()
   files = {}

@@ -1,4 +1,4 @@
-"""Makes the dataset of Cityscapes: 2,975 training, 500 validation images.
+"""Prepares Cityscapes: 2,975 training images and 500 validation images.
 
   python -m data_prep.cityscapes --root=DIR --data_dir=data
 
@@ -8,11 +8,11 @@ not be unpacked, or the folders leftImg8bit and gtFine that come out of them.
 A mask is the first of these that is there: *_gtFine_labelTrainIds.png, which
 is not part of the download; *_gtFine_labelIds.png, by the official table of
 ids; *_gtFine_polygons.json, drawn by the official package (pip install
-cityscapesscripts). --labels takes them all from one of these. All but the 19
-train ids is 255. Ids in the dataset are like aachen_000000_000019.
+cityscapesscripts). --labels takes them all from one of these. All ids but the
+19 train ids become 255. Ids in the dataset are like aachen_000000_000019.
 
-The published splits come with it. Whatever is missing is an error, unless
---partial makes a dataset of the frames that are there.
+The dataset gets the published splits. Whatever is missing is an error, unless
+--partial asks for a dataset of the frames that exist.
 """
 
 import collections
@@ -303,12 +303,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--labels",
     choices=("auto", *LABELS),
     default="auto",
-    help="what to make masks of; auto: the first of them that a frame has",
+    help="files that the masks are made from; auto: for each frame the first "
+    "of these that exists",
   )
   parser.add_argument(
     "--partial",
     action="store_true",
-    help="use the frames that are there, though others are missing",
+    help="use the frames that exist, though others are missing",
   )
   args = parser.parse_args(argv)
   return command.run(lambda: prepare(**vars(args)))

@@ -43,13 +43,13 @@ def read(
   (colours that mean 255) and `mask_values`.
 
   Args:
-    file: need not exist if `class_names` are given.
+    file: the file; it need not exist if `class_names` are given.
     class_names: [K] names, by class id, instead of the file.
     mask_values: one of `MASK_VALUES`; not "": goes before the file's.
 
   Raises:
     FileNotFoundError: there is no file.
-    ValueError: it is unusable.
+    ValueError: the file is unusable.
   """
   if class_names:
     content = {"names": list(class_names)}

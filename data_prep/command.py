@@ -11,26 +11,30 @@ def add_target_arguments(
   """Adds --data_dir, --name and --overwrite: where a dataset goes.
 
   Args:
-    parser: gets the arguments.
-    name: the name of the dataset unless given; None if it must be given.
+    parser: the parser that gets the arguments.
+    name: the default name of the dataset; None if the user has to name it.
   """
-  parser.add_argument("--data_dir", required=True, help="of all datasets")
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds all datasets"
+  )
   parser.add_argument(
     "--name",
     required=name is None,
     default=name,
-    help="of the dataset" + (f"; {name} unless given" if name else ""),
+    help="name of the dataset" + (f"; default: {name}" if name else ""),
   )
   parser.add_argument(
-    "--overwrite", action="store_true", help="replace a dataset of this name"
+    "--overwrite",
+    action="store_true",
+    help="replace an existing dataset of this name",
   )
 
 
 def run(call: Callable[[], object]) -> int:
-  """Calls `call` and returns the exit status of a command that does so.
+  """Calls `call` and returns the exit code of the command.
 
-  What is wrong with files, arguments or the installation goes to stderr as a
-  message for people, without a traceback.
+  Faults in files, arguments or the installation go to stderr as a message for
+  people, without a traceback: one line for each.
   """
   try:
     call()

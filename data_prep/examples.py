@@ -1,7 +1,8 @@
 """Images and masks as they come from a source, and the checks they must pass.
 
-Pixels count as they are stored: an orientation tag (EXIF) is ignored, here as
-in training and prediction. Gray images are read as three equal channels.
+Pixels count as they are stored: an orientation tag (EXIF) is ignored here and
+in training, since masks are drawn over stored pixels. (Prediction has no masks,
+and turns photographs upright.) Gray images are read as three equal channels.
 """
 
 import dataclasses
@@ -107,7 +108,7 @@ def read(file: File) -> bytes:
   """Returns the bytes of a file.
 
   Raises:
-    ProblemError: it cannot be read or is empty.
+    ProblemError: the file cannot be read or is empty.
   """
   try:
     content = file.read()
@@ -134,7 +135,7 @@ def decode(
     modes: Pillow's names of the kinds of pixels that are accepted.
 
   Raises:
-    ProblemError: it is damaged or of another format, kind or depth.
+    ProblemError: the image is damaged or of another format, kind or depth.
   """
   try:
     image = Image.open(io.BytesIO(content))

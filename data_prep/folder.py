@@ -1,4 +1,4 @@
-"""Makes a dataset of a VOC-style tree of images, masks and id lists.
+"""Prepares a dataset from a VOC-style tree of images, masks and id lists.
 
   python -m data_prep.folder --root=TREE --name=NAME --data_dir=DIR
 
@@ -257,23 +257,29 @@ def _to_raw_examples(
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = command_line.make_parser("data_prep.folder", __doc__)
-  parser.add_argument("--root", required=True, help="the tree")
+  parser.add_argument(
+    "--root", required=True, help="the folder that holds the tree"
+  )
   command.add_target_arguments(parser)
   for field in dataclasses.fields(Layout):
     parser.add_argument(
-      f"--{field.name}", default=field.default, help="within the tree"
+      f"--{field.name}",
+      default=field.default,
+      help=f"name or path in the tree; default: {field.default or 'see above'}",
     )
   parser.add_argument(
     "--class_names",
     type=lambda text: text.split(","),
     default=(),
-    help="by class id, comma-separated; instead of the file of classes",
+    help="names by class id, separated by commas, instead of the file of "
+    "classes",
   )
   parser.add_argument(
     "--mask_values",
     choices=class_table.MASK_VALUES,
     default="",
-    help="what the values of all masks are, unless the file of classes says",
+    help="what the values of all masks mean; default: what the file of classes "
+    "says",
   )
   return parser.parse_args(argv)
 

@@ -3,9 +3,9 @@
   python -m data_prep.make_splits --name=camvid --data_dir=data \\
     --labeled=1/16 --labeled=0.125 --labeled=53 --seed=0
 
-adds the splits 1_16, 1_8 and 53 to the dataset. A number with a point or a
-slash is a share of the training images that have masks, another one a count.
-All other training images serve unlabelled.
+This command adds the splits 1_16, 1_8 and 53 to the dataset. A number with a
+point or a slash is a share of the training images that have masks, any other
+number a count. All other training images serve unlabelled.
 
 A seed puts the images in one order, and a split takes as many of the first as
 it needs; so of two splits of a seed the smaller lies within the larger. The
@@ -13,8 +13,8 @@ order starts with as few images as show every class (a smallest set cover, drawn
 among all of that size) and goes on at random. Hence every class occurs in every
 split, and a split that is too small for that is refused.
 
-Without --labeled the splits that the dataset has are checked, and their table
-is shown.
+Without --labeled this command checks the splits of the dataset and shows their
+table.
 """
 
 import argparse
@@ -30,17 +30,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from scipy import optimize
 
-from data_prep import command, split_lists, writer
+from data_prep import command, split_lists, split_order, writer
 from u2pl_jax.data import datasets
 from u2pl_jax.runtime import command_line, progress
 
 _TEMPORARY = ".incomplete_splits"
-# Keeps these random numbers apart from those of a training run of that seed.
-_PHILOX_KEY = int.from_bytes(b"splits")
-# VOC's smallest cover is found, and proven, before the search branches.
-_MAX_NODES = 50
 
 
 def make_splits(
@@ -89,7 +84,7 @@ def make_splits(
     counts[split] = count
   with writer.preparation_lock(data_dir):
     presence = read_presence(dataset)
-    order, num_cover = draw_order(presence[masked], seed)
+    order, num_cover = split_order.draw_order(presence[masked], seed)
     order = masked[order]
     for count in counts.values():
       _check_count(dataset, presence, order, count, num_cover)
@@ -139,7 +134,7 @@ def parse_amount(text: str, total: int) -> tuple[str, int]:
     The name of the split and the number of images, to the nearest, halves up.
 
   Raises:
-    ValueError: it is neither, or not within 1 and `total` images.
+    ValueError: the text is neither, or not within 1 and `total` images.
   """
   try:
     amount = fractions.Fraction(text)
@@ -174,43 +169,6 @@ def read_presence(dataset: datasets.Dataset) -> np.ndarray:
     presence[i] = counts[: dataset.num_classes] > 0
     bar.advance()
   return presence
-
-
-def draw_order(presence: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
-  """Orders images so that any number of the first show all classes, if it can.
-
-  Args:
-    presence: [n, K] bool, the classes that each image shows.
-    seed: non-negative; fixes the order.
-
-  Returns:
-    The order, int64 [n], and how many of its first images show every class
-    that occurs at all. No fewer images would, except that the search for them
-    is cut short where it gets long, as it may with a hundred classes.
-  """
-  # Philox's bits, unlike shuffles, are the same in every release of numpy.
-  key = np.array([seed, _PHILOX_KEY], np.uint64)
-  bits = np.random.Philox(key=key).random_raw(len(presence))
-  order = np.argsort(bits, kind="stable")
-  patterns, first = np.unique(presence[order], axis=0, return_index=True)
-  patterns = patterns[:, patterns.any(axis=0)]
-  num_classes = patterns.shape[1]
-  if not num_classes:
-    return order, 0
-  # Early places win among smallest covers: extra costs add up to less than 1.
-  cost = 1 + first / (len(order) * (num_classes + 1))
-  solution = optimize.milp(
-    cost,
-    constraints=optimize.LinearConstraint(patterns.T.astype(float), lb=1),
-    integrality=np.ones_like(cost),
-    bounds=optimize.Bounds(0, 1),
-    options={"mip_rel_gap": 0.0, "node_limit": _MAX_NODES},
-  )
-  if solution.x is None:
-    raise ValueError(f"no smallest set of images found: {solution.message}")
-  cover = np.sort(first[solution.x > 0.5])
-  rest = np.delete(np.arange(len(order)), cover)
-  return order[np.concatenate([cover, rest])], len(cover)
 
 
 def _check_count(
@@ -332,17 +290,23 @@ def format_table(
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = command_line.make_parser("data_prep.make_splits", __doc__)
-  parser.add_argument("--name", required=True, help="of the dataset")
-  parser.add_argument("--data_dir", required=True, help="of all datasets")
+  parser.add_argument("--name", required=True, help="name of the dataset")
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds all datasets"
+  )
   parser.add_argument(
     "--labeled",
     action="append",
     default=[],
-    help="share (0.125 or 1/8) of the images with masks, or count (53); may "
-    "be given several times",
+    help="share (0.125 or 1/8) of the images with masks, or number of images "
+    "(53); may be given several times",
   )
-  parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--prefix", default="", help="of the splits' names")
+  parser.add_argument(
+    "--seed", type=int, default=0, help="of the draw; default: 0"
+  )
+  parser.add_argument(
+    "--prefix", default="", help="prefix of the splits' names"
+  )
   return parser.parse_args(argv)
 
 

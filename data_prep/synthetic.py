@@ -1,4 +1,4 @@
-"""Makes a dataset of generated scenes, for runs that need no downloads.
+"""Generates a dataset of scenes, for runs that need no downloads.
 
 A scene is two or three textured surfaces with some textured shapes on top, one
 occluding another. What tells the classes apart is texture and shape; colours
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import command, examples, writer
+from data_prep import command, examples, textures, writer
 from u2pl_jax.data import datasets
 from u2pl_jax.runtime import command_line
 
@@ -89,7 +89,7 @@ def _draw_surfaces(rng, x, y):
   for class_id in classes[1:]:
     angle = rng.uniform(0, 2 * np.pi)
     distance = np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5)
-    ripple = 0.25 * (_smooth_noise(rng, len(x), 4) - 0.5)
+    ripple = 0.25 * (textures.smooth_noise(rng, len(x), 4) - 0.5)
     yield class_id, distance + ripple > rng.uniform(-0.12, 0.25)
 
 
@@ -116,7 +116,7 @@ def _draw_shape(rng, class_id, radius, x, y):
 
 def _paint(rng, image, label, class_id, region, x, y):
   """Fills `region` with a class: its texture in two colours drawn for it."""
-  pattern = _draw_texture(rng, class_id, x, y)[..., None]
+  pattern = textures.draw_texture(rng, CLASS_NAMES[class_id], x, y)[..., None]
   hue = rng.normal(_HUES[class_id], _HUE_STD)
   color = _to_rgb(hue, rng.uniform(0.15, 0.6), rng.uniform(0.45, 0.8))
   contrast = rng.uniform(*_TEXTURE_CONTRAST)
@@ -124,55 +124,6 @@ def _paint(rng, image, label, class_id, region, x, y):
   pixels = color * (1 + contrast * (pattern - 0.5)) + 0.15 * pattern * other
   image[region] = pixels[region]
   label[region] = class_id
-
-
-def _draw_texture(rng, class_id, x, y):
-  """Returns a random texture of a class, in [0, 1], at coordinates x, y."""
-  size = len(x)
-  angle = rng.uniform(0, np.pi)
-  u = np.cos(angle) * x + np.sin(angle) * y
-  v = np.cos(angle) * y - np.sin(angle) * x
-  phase_u, phase_v = rng.uniform(0, 2 * np.pi, 2)
-  name = CLASS_NAMES[class_id]
-  if name == "clouds":
-    return _octaves(rng, size, (3, 6, 12))
-  if name == "meadow":
-    return _octaves(rng, size, (24, 48))
-  if name in ("planks", "crate"):
-    frequency = rng.uniform(7, 12) if name == "planks" else rng.uniform(12, 18)
-    stripes = np.sin(2 * np.pi * frequency * u + phase_u) > 0
-    return 0.75 * stripes + 0.25 * _octaves(rng, size, (12, 48))
-  if name in ("tiles", "star"):
-    frequency = rng.uniform(5, 9) if name == "tiles" else rng.uniform(9, 14)
-    waves = np.sin(2 * np.pi * frequency * u + phase_u) * np.sin(
-      2 * np.pi * frequency * v + phase_v
-    )
-    return 0.75 * (waves > 0) + 0.25 * _octaves(rng, size, (12, 48))
-  if name == "ball":
-    return 0.8 * (0.5 + 2 * (u + 0.5 * v)).clip(0, 1) + 0.2 * _octaves(
-      rng, size, (6, 12)
-    )
-  return _octaves(rng, size, (16, 32))
-
-
-def _octaves(rng, size, cells):
-  """Returns smooth noise on several scales, spread over [0, 1]."""
-  total = sum(_smooth_noise(rng, size, n) for n in cells) / len(cells)
-  low, high = total.min(), total.max()
-  return (total - low) / (high - low)
-
-
-def _smooth_noise(rng, size, cells):
-  """Returns [size, size] noise in [0, 1], blended between `cells` points."""
-  weights = _blend_weights(size, cells)
-  return weights @ rng.random((cells + 1, cells + 1)) @ weights.T
-
-
-@functools.cache
-def _blend_weights(size, cells):
-  """Returns the matrix [size, cells + 1] of linear interpolation."""
-  position = (np.arange(size) + 0.5) / size * cells
-  return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells + 1)))
 
 
 def _to_rgb(hue, saturation, value):
@@ -207,7 +158,7 @@ def prepare(
   image_size: int = 96,
   seed: int = 0,
 ) -> pathlib.Path:
-  """Makes the dataset, unless it is there already.
+  """Generates the dataset, unless it is there already.
 
   Its one semi-supervised split is called after the number of labelled images,
   e.g. "24"; every class occurs in at least two of these.
@@ -335,12 +286,16 @@ def _draw_labeled(presence: np.ndarray, count: int, seed: int) -> set[int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
   parser = command_line.make_parser("data_prep.synthetic", __doc__)
-  parser.add_argument("--data_dir", required=True, help="of all datasets")
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds all datasets"
+  )
   parser.add_argument("--name", default="synthetic")
   parser.add_argument("--num_labeled", type=int, default=24)
   parser.add_argument("--num_unlabeled", type=int, default=512)
   parser.add_argument("--num_val", type=int, default=96)
-  parser.add_argument("--image_size", type=int, default=96, help="pixels")
+  parser.add_argument(
+    "--image_size", type=int, default=96, help="side in pixels"
+  )
   parser.add_argument("--seed", type=int, default=0)
   args = parser.parse_args(argv)
   return command.run(lambda: prepare(**vars(args)))

@@ -1,18 +1,18 @@
-"""Makes the dataset of PASCAL VOC 2012, with SBD's masks or without.
+"""Prepares PASCAL VOC 2012, with or without SBD's masks.
 
   python -m data_prep.voc --root=VOCtrainval_11-May-2012.tar \\
     --aug=SegmentationClassAug.zip --data_dir=data
 
-ROOT is the official tar file, which need not be unpacked, or what is in it
-(VOCdevkit/VOC2012 or a folder above). AUG is a zip file, tar file or folder of
-ID.png: the masks of SBD for 9,118 more images, in VOC's classes.
+ROOT is the official tar file, which need not be unpacked, or the folder with
+its content (VOCdevkit/VOC2012 or a folder above). AUG is a zip file, tar file
+or folder of ID.png: the masks of SBD for 9,118 more images, in VOC's classes.
 
 The training set is the 10,582 images of "trainaug", the validation set VOC's
 1,449. Masks are VOC's own (SegmentationClass) for the 2,913 images that VOC
 annotates, and AUG's for the others; without AUG these have none and serve
-unlabelled only. The published splits whose labelled images all have masks come
-with it (see splits/README.md). Lists in the tree itself are not read, unless a
-partial copy is to be made into a dataset of its own: --lists=tree.
+unlabelled only. The dataset gets the published splits whose labelled images all
+have masks (see splits/README.md). Lists in the tree itself are not read, unless
+a partial copy is to be made into a dataset of its own: --lists=tree.
 """
 
 import argparse
@@ -22,10 +22,10 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from data_prep import (
-  archives,
   command,
   examples,
   split_lists,
+  voc_files,
   writer,
 )
 from u2pl_jax.data import datasets, palettes
@@ -33,34 +33,9 @@ from u2pl_jax.runtime import command_line
 
 LISTS = ("published", "tree")
 
-_IMAGES = "JPEGImages"
-_OFFICIAL = "SegmentationClass"
-_AUG = "SegmentationClassAug"
-_TREE_LISTS = "ImageSets/Segmentation"
 # The published split whose labelled images are VOC's own training set.
 _OWN_TRAIN = "1464"
 _MAX_IDS_SHOWN = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class _Files:
-  """What there is of VOC: files by id.
-
-  Attributes:
-    root: where it is.
-    aug_root: where SBD's masks are, if they were given.
-    images: all images.
-    official: masks in VOC's own folder of masks.
-    aug: SBD's masks.
-    lists: the tree's id lists.
-  """
-
-  root: str
-  aug_root: str | None
-  images: Mapping[str, examples.File]
-  official: Mapping[str, examples.File]
-  aug: Mapping[str, examples.File]
-  lists: Mapping[str, examples.File]
 
 
 def prepare(
@@ -93,7 +68,7 @@ def prepare(
   writer.check_target(name, data_dir, overwrite)
   if lists not in LISTS:
     raise ValueError(f"lists {lists!r}: must be {' or '.join(LISTS)}")
-  files = _find_files(root, aug)
+  files = voc_files.find_files(root, aug)
   published = split_lists.read(split_lists.FOLDERS["pascal"])
   own = {*published.splits[_OWN_TRAIN][0], *published.val}
   source = _read_source(files, published, own, lists)
@@ -108,7 +83,7 @@ def prepare(
 
 
 def _print_what_was_left_out(
-  files: _Files,
+  files: voc_files.Files,
   published: split_lists.SplitLists,
   source: writer.Source,
   own: set[str],
@@ -117,18 +92,19 @@ def _print_what_was_left_out(
   if splits:
     print(
       f"Without the splits {', '.join(splits)}: some of their labelled images "
-      f"have no mask of VOC's own. --aug=PATH of {_AUG} brings the others."
+      f"have no mask of VOC's own. --aug=PATH of {voc_files.AUG} brings the "
+      "others."
     )
   unused = files.official.keys() - own
   if unused:
     print(
-      f"Not used: {len(unused):,} masks in {_OFFICIAL} of images that VOC does "
-      "not annotate. --aug=PATH of a folder takes such masks."
+      f"Not used: {len(unused):,} masks in {voc_files.OFFICIAL} of images that "
+      "VOC does not annotate. --aug=PATH of a folder takes such masks."
     )
 
 
 def _read_source(
-  files: _Files,
+  files: voc_files.Files,
   published: split_lists.SplitLists,
   own: set[str],
   lists: str,
@@ -173,82 +149,8 @@ def _read_source(
   )
 
 
-def _find_files(
-  root: str | pathlib.Path, aug: str | pathlib.Path | None
-) -> _Files:
-  """Finds VOC's files in `root` and SBD's masks in `aug`.
-
-  Raises:
-    ValueError: either holds nothing of the kind.
-    OSError: either cannot be read.
-  """
-  files = archives.open_files(root)
-  top = _find_top(files, root)
-  return _Files(
-    root=_resolve(root),
-    aug_root=_resolve(aug) if aug is not None else None,
-    images=_by_id(files, top + _IMAGES, ".jpg"),
-    official=_by_id(files, top + _OFFICIAL, ".png"),
-    aug=_find_aug(aug) if aug is not None else {},
-    lists=_by_id(files, top + _TREE_LISTS, ".txt"),
-  )
-
-
-def _resolve(path: str | pathlib.Path) -> str:
-  return str(pathlib.Path(path).expanduser().resolve())
-
-
-def _find_top(
-  files: Mapping[str, examples.File], root: str | pathlib.Path
-) -> str:
-  """Returns the folder that holds VOC's own: "" or a path with a slash."""
-  tops = set()
-  for name in files:
-    top, found, _ = f"/{name}".partition(f"/{_IMAGES}/")
-    if found:
-      tops.add(f"{top}/"[1:])
-  # Several years may lie in one VOCdevkit.
-  tops = {top for top in tops if top.endswith("VOC2012/")} or tops
-  if not tops:
-    raise ValueError(
-      f"{root}: no folder {_IMAGES} in it; give VOCtrainval_11-May-2012.tar or "
-      "the folder VOCdevkit/VOC2012 that it holds"
-    )
-  return _only(tops, f"{root}: several folders hold {_IMAGES}")
-
-
-def _find_aug(aug: str | pathlib.Path) -> dict[str, examples.File]:
-  """Returns the masks of SBD by id."""
-  files = archives.open_files(aug)
-  folders = {name.rpartition("/")[0] for name in files}
-  named = {folder for folder in folders if f"/{folder}".endswith(f"/{_AUG}")}
-  folder = _only(named or {""}, f"{aug}: several folders hold masks")
-  masks = _by_id(files, folder, ".png")
-  if not masks:
-    raise ValueError(f"{aug}: no {_AUG}/ID.png in it")
-  return masks
-
-
-def _only(paths: set[str], problem: str) -> str:
-  if len(paths) > 1:
-    raise ValueError(f"{problem}: {', '.join(sorted(paths))}; give one")
-  return next(iter(paths))
-
-
-def _by_id(
-  files: Mapping[str, examples.File], folder: str, suffix: str
-) -> dict[str, examples.File]:
-  """Returns the files right in `folder` that have a suffix, by name."""
-  found = {}
-  for path, file in files.items():
-    parent, _, name = path.rpartition("/")
-    if parent == folder and name.endswith(suffix):
-      found[name.removesuffix(suffix)] = file
-  return found
-
-
 def _read_tree_lists(
-  files: _Files, with_mask: Collection[str]
+  files: voc_files.Files, with_mask: Collection[str]
 ) -> tuple[split_lists.SplitLists, list[str]]:
   """Reads the tree's lists; returns them and what is wrong with them.
 
@@ -259,7 +161,9 @@ def _read_tree_lists(
   """
   for name in ("train", "val"):
     if name not in files.lists:
-      raise ValueError(f"{files.root}: no {_TREE_LISTS}/{name}.txt in it")
+      raise ValueError(
+        f"{files.root}: no {voc_files.TREE_LISTS}/{name}.txt in it"
+      )
   names = [n for n in ("train", "trainaug", "val") if n in files.lists]
   listed = {n: files.lists[n].name for n in names}
   ids = {
@@ -294,7 +198,7 @@ def _read_tree_lists(
 
 
 def _find_missing_images(
-  files: _Files, wanted: split_lists.SplitLists, lists: str
+  files: voc_files.Files, wanted: split_lists.SplitLists, lists: str
 ) -> list[str]:
   ids = [*wanted.train, *wanted.val]
   hint = ""
@@ -302,16 +206,18 @@ def _find_missing_images(
     hint = (
       "; to make a dataset of what the tree's own lists name, give --lists=tree"
     )
-  return _format_missing(f"{_IMAGES} of {files.root}", ids, files.images, hint)
+  return _format_missing(
+    f"{voc_files.IMAGES} of {files.root}", ids, files.images, hint
+  )
 
 
 def _find_missing_masks(
-  files: _Files,
+  files: voc_files.Files,
   expected: set[str],
   present: Collection[str],
   own: set[str],
 ) -> list[str]:
-  where = f"{_OFFICIAL} of {files.root}"
+  where = f"{voc_files.OFFICIAL} of {files.root}"
   if files.aug_root is not None:
     where += f" and {files.aug_root}"
   problems = _format_missing(where, sorted(expected & own), present)
@@ -364,7 +270,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     help="VOCtrainval_11-May-2012.tar, or the folder with its content",
   )
   parser.add_argument(
-    "--aug", help=f"zip file, tar file or folder of {_AUG}/ID.png"
+    "--aug", help=f"zip file, tar file or folder of {voc_files.AUG}/ID.png"
   )
   parser.add_argument(
     "--lists",

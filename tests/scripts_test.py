@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 
@@ -9,7 +10,6 @@ import pytest
 from absl import flags
 
 import main  # noqa: F401  Defines the flags.
-from configs import common
 from u2pl_jax.runtime import workdir
 
 SCRIPTS = sorted(pathlib.Path("scripts").glob("*.sh"))
@@ -76,7 +76,8 @@ def test_further_flags_reach_the_hosts_of_a_tpu_as_they_are(tmp_path):
 
 def check_flags(arguments):
   """Asserts that main.py has these flags, and the config these keys."""
-  keys = workdir.flatten(common.base().to_dict())
+  config = runpy.run_path("configs/voc_1464.py")["get_config"]()
+  keys = workdir.flatten(config.to_dict())
   for argument in arguments:
     name = re.fullmatch(r"--([\w.]+)(=.*)?", argument)[1]
     if name.startswith("config."):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from scripts import soak
+from scripts import interruptions, soak
 
 BEGUN = ["starting from random weights", "compiling the step at step 0 ..."]
 
@@ -33,11 +33,11 @@ BEGUN = ["starting from random weights", "compiling the step at step 0 ..."]
   ],
 )
 def test_the_phase_is_told_by_what_a_run_has_printed(lines, saving, expected):
-  assert soak.find_phase(lines, saving) == expected
+  assert interruptions.find_phase(lines, saving) == expected
 
 
 def test_plans_hold_all_signals_and_phases_and_leave_room_to_the_end():
-  plans = soak.make_plans(20, 5, random.Random(0), 312)
+  plans = interruptions.make_plans(20, 5, random.Random(0), 312)
   signals = [plan.signal for plan in plans]
   assert signals.count(signal.SIGKILL) == 20
   assert signals.count(signal.SIGTERM) == 5
@@ -78,10 +78,12 @@ time.sleep(60)
 def test_a_run_that_ends_otherwise_than_it_should_is_told(
   code, words, tmp_path
 ):
-  plan = soak.Plan(signal.SIGTERM, "compile", wait=0.0, last_step=5)
-  with soak.Start([sys.executable, "-c", code], dict(os.environ)) as start:
-    with pytest.raises(soak.SoakError, match=words):
-      soak.interrupt(start, plan, tmp_path)
+  plan = interruptions.Plan(signal.SIGTERM, "compile", wait=0.0, last_step=5)
+  with interruptions.Start(
+    [sys.executable, "-c", code], dict(os.environ)
+  ) as start:
+    with pytest.raises(interruptions.SoakError, match=words):
+      interruptions.interrupt(start, plan, tmp_path)
 
 
 @pytest.mark.slow

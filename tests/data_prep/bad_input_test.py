@@ -11,7 +11,7 @@ from PIL import Image
 
 from data_prep import folder
 from tests import voc_tree
-from u2pl_jax.data import datasets, input_pipeline
+from u2pl_jax.data import datasets, input_pipeline, options
 
 
 @pytest.fixture(scope="module")
@@ -220,9 +220,7 @@ def test_single_pixel_and_small_images_are_trained_on(place):
   stream = input_pipeline.make_train_iterator(
     dataset,
     datasets.read_split(dataset, "few"),
-    batch_size_l=2,
-    batch_size_u=2,
-    crop_size=(65, 65),
+    options.DataOptions(batch_size_l=2, batch_size_u=2, crop_size=(65, 65)),
     seed=0,
   )
   batch = next(stream)

@@ -11,7 +11,7 @@ import pytest
 
 from data_prep import folder, make_splits
 from tests import voc_tree
-from u2pl_jax.data import datasets, input_pipeline
+from u2pl_jax.data import datasets, input_pipeline, options
 
 
 @pytest.fixture
@@ -120,10 +120,11 @@ def test_image_without_mask_serves_unlabelled(tree, data_dir):
   dataset = prepare(tree, data_dir)
   split = datasets.read_split(dataset, "few")
   assert not all(dataset.has_label["train"][i] for i in split.unlabeled)
-  stream = input_pipeline.make_train_iterator(
-    dataset, split, batch_size_l=1, batch_size_u=7, crop_size=(9, 9), seed=0
+  settings = options.DataOptions(
+    batch_size_l=1, batch_size_u=7, crop_size=(17, 17)
   )
-  assert next(stream)["image_u"].shape == (7, 9, 9, 3)
+  stream = input_pipeline.make_train_iterator(dataset, split, settings, seed=0)
+  assert next(stream)["image_u"].shape == (7, 17, 17, 3)
 
 
 def truncate(path):

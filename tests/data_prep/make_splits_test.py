@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep import folder, make_splits, writer
+from data_prep import folder, make_splits, split_order, writer
 from tests import voc_tree
 from u2pl_jax.data import datasets
 
@@ -61,7 +61,7 @@ def smallest_cover(presence):
 @pytest.mark.parametrize("seed", range(20))
 def test_order_starts_with_a_smallest_cover(seed):
   presence = draw_presence(seed, num_images=11, num_classes=2 + seed % 6)
-  order, size = make_splits.draw_order(presence, seed)
+  order, size = split_order.draw_order(presence, seed)
   assert sorted(order) == list(range(11))
   assert size == smallest_cover(presence)
   shown = presence[order[:size]].any(axis=0)
@@ -72,13 +72,13 @@ def test_smallest_cover_is_found_where_greedy_choice_fails():
   # Taking the image of four classes first would need three.
   presence = np.zeros((3, 6), bool)
   presence[0, :4] = presence[1, [0, 1, 4]] = presence[2, [2, 3, 5]] = True
-  order, size = make_splits.draw_order(presence, seed=0)
+  order, size = split_order.draw_order(presence, seed=0)
   assert size == 2 and set(order[:2]) == {1, 2}
 
 
 def test_order_is_a_function_of_the_seed():
   presence = draw_presence(0, num_images=200, num_classes=8)
-  orders = [tuple(make_splits.draw_order(presence, s)[0]) for s in (0, 0, 1)]
+  orders = [tuple(split_order.draw_order(presence, s)[0]) for s in (0, 0, 1)]
   assert orders[0] == orders[1] != orders[2]
   # Fixed for ever, so that a seed is enough to draw a split again.
   assert orders[0][:8] == (157, 165, 131, 129, 64, 14, 132, 13)
@@ -86,7 +86,7 @@ def test_order_is_a_function_of_the_seed():
 
 def test_images_beyond_the_cover_are_drawn_evenly():
   presence = np.ones((20, 1), bool)
-  first = [make_splits.draw_order(presence, s)[0][:5] for s in range(400)]
+  first = [split_order.draw_order(presence, s)[0][:5] for s in range(400)]
   counts = np.bincount(np.concatenate(first), minlength=20)
   # Each is in a quarter of the draws, give or take four deviations.
   assert (np.abs(counts - 100) < 4 * np.sqrt(400 * 0.25 * 0.75)).all()
@@ -94,12 +94,12 @@ def test_images_beyond_the_cover_are_drawn_evenly():
 
 def test_smallest_covers_take_turns():
   presence = np.repeat(np.eye(2, dtype=bool), 10, axis=0)
-  covers = {tuple(make_splits.draw_order(presence, s)[0][:2]) for s in range(9)}
+  covers = {tuple(split_order.draw_order(presence, s)[0][:2]) for s in range(9)}
   assert len(covers) > 5
 
 
 def test_images_without_any_class_need_no_cover():
-  order, size = make_splits.draw_order(np.zeros((3, 2), bool), seed=0)
+  order, size = split_order.draw_order(np.zeros((3, 2), bool), seed=0)
   assert size == 0 and sorted(order) == [0, 1, 2]
 
 
@@ -107,9 +107,9 @@ def test_a_search_cut_short_still_shows_every_class(monkeypatch):
   rng = np.random.default_rng(0)
   presence = rng.random((300, 30)) < np.geomspace(0.7, 0.01, 30)
   sizes = []
-  for nodes in (1, make_splits._MAX_NODES):
-    monkeypatch.setattr(make_splits, "_MAX_NODES", nodes)
-    order, size = make_splits.draw_order(presence, seed=0)
+  for nodes in (1, split_order._MAX_NODES):
+    monkeypatch.setattr(split_order, "_MAX_NODES", nodes)
+    order, size = split_order.draw_order(presence, seed=0)
     assert presence[order[:size]].any(axis=0).all()
     sizes.append(size)
   assert sizes[1] <= sizes[0] <= 12

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from u2pl_jax.data import datasets, input_pipeline
+from u2pl_jax.data import datasets, input_pipeline, options
 
 SMALL = {"num_labeled": 8, "num_unlabeled": 12, "num_val": 3, "image_size": 32}
 
@@ -62,8 +62,9 @@ def test_prepare_makes_a_dataset_to_train_on(tmp_path):
   assert len(dataset.ids["train"]) == 20 and len(dataset.ids["val"]) == 3
   split = datasets.read_split(dataset, "8")
   assert len(split.labeled) == 8 and len(split.unlabeled) == 12
+  settings = options.DataOptions(batch_size_l=8, crop_size=(32, 32))
   batches = input_pipeline.make_train_iterator(
-    dataset, split, batch_size_l=8, batch_size_u=0, crop_size=(32, 32), seed=0
+    dataset, split, settings, uses_unlabeled=False, seed=0
   )
   assert set(np.unique(next(batches)["label_l"])) >= {0, 4}
 

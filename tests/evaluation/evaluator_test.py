@@ -14,6 +14,12 @@ WHOLE = protocol.Protocol("whole", (8, 8))
 class BrightnessModel(nn.Module):
   """Class 1 where the image is brighter than its mean colour, else 0."""
 
+  multiple = 1
+
+  @nn.nowrap
+  def normalize(self, images):
+    return normalize.normalize(images)
+
   @nn.compact
   def __call__(self, images, *, train, dropout):
     brightness = images.mean(-1, keepdims=True)

@@ -1,4 +1,5 @@
 import numpy as np
+from PIL import Image
 
 from u2pl_jax.evaluation import visualize
 
@@ -51,12 +52,11 @@ def test_entropy_is_black_when_sure_and_white_when_uniform_or_nan():
   np.testing.assert_array_equal(found[0], [[0] * 3, [255] * 3, [255] * 3])
 
 
-def test_partition_marks_the_surest_share_green():
-  entropy = np.arange(10.0).reshape(1, 2, 5)
-  found = visualize.partition_image(entropy, 80.0)
-  green = found[..., 1] > found[..., 0]
-  np.testing.assert_array_equal(green, entropy < np.percentile(entropy, 80))
-  assert green.sum() == 8
+def test_taught_pixels_are_green_and_others_red():
+  taught = np.arange(10).reshape(1, 2, 5) < 8
+  found = visualize.partition_image(taught)
+  np.testing.assert_array_equal(found[..., 1] > found[..., 0], taught)
+  np.testing.assert_array_equal(found[..., 1] < found[..., 0], ~taught)
 
 
 def test_rows_hold_five_pictures_side_by_side():
@@ -68,10 +68,33 @@ def test_rows_hold_five_pictures_side_by_side():
     np.zeros_like(labels),
     np.zeros(labels.shape),
     palette=PALETTE,
-    drop_percent=80.0,
+    taught=np.ones(labels.shape, bool),
   )
   assert rows.shape == (2, 3, 5 * 4 + 4 * 4, 3)
   np.testing.assert_array_equal(rows[:, :, :4], images)
   np.testing.assert_array_equal(rows[0, 0, 8:10], PALETTE)
   # The prediction is not drawn where there is no label.
   np.testing.assert_array_equal(rows[0, 0, 18], (255, 255, 255))
+
+
+def test_rows_without_taught_pixels_hold_four_pictures():
+  labels = np.zeros((2, 3, 4), np.uint8)
+  images = np.zeros((2, 3, 4, 3), np.uint8)
+  rows = visualize.summary_rows(
+    images, labels, labels, np.zeros(labels.shape), palette=PALETTE
+  )
+  assert rows.shape == (2, 3, 4 * 4 + 3 * 4, 3)
+
+
+def test_pictures_are_written_as_their_names_say(tmp_path):
+  labels = np.uint8([[0, 1], [1, 0]])
+  picture = visualize.draw_classes(labels, PALETTE)
+  visualize.write_picture(tmp_path / "new/a.png", picture)
+  with Image.open(tmp_path / "new/a.png") as read:
+    assert (read.format, read.mode) == ("PNG", "P")
+    np.testing.assert_array_equal(read, labels)
+    expected = np.array(PALETTE)[labels]
+    np.testing.assert_array_equal(read.convert("RGB"), expected)
+  visualize.write_picture(tmp_path / "a.jpg", picture.convert("RGB"))
+  with Image.open(tmp_path / "a.jpg") as read:
+    assert read.format == "JPEG"

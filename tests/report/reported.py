@@ -89,18 +89,14 @@ def write_run(folder, data_dir, *, salt="", arg="", scalars=None):
     scalars: that it logged, by step; default: of `make_scalars`.
   """
   folder = epath.Path(folder)
-  config = tiny_run.make_config(data_dir, arg).to_dict()
+  config = tiny_run.make_config(data_dir, arg)
   dataset = datasets.open_dataset(config["data"]["name"], data_dir)
   names = dataset.class_names
   workdir.claim(folder, config, names, dataset.palette)
-  options = config["model"] | {"num_classes": len(names)}
-  del options["pretrained"]
-  variables = tiny_network.make_variables(salt, **options)
-  teacher = variables if config["method"] == "u2pl" else {}
-  state = dict(variables) | {
-    f"teacher_{kind}": teacher.get(kind) for kind in ("params", "batch_stats")
-  }
-  network = "teacher" if teacher else "student"
+  variables = tiny_network.make_variables(config, len(names), salt)
+  memory = {"teacher": variables} if config["method"] == "u2pl" else None
+  state = dict(variables) | {"memory": memory}
+  network = "teacher" if memory else "student"
   progress = dict.fromkeys(damage.PROGRESS_KEYS)
   progress |= {"step": 6, "network": network, "bad_steps": []}
   with checkpoint.open_manager(folder / "checkpoints", keep_last=1) as manager:

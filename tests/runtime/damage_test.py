@@ -202,7 +202,7 @@ def test_a_step_damaged_twice_is_kept_twice(folder):
 
 def test_a_bad_score_of_an_older_one_does_not_stop_the_run(folder):
   empty(folder / str(BEFORE) / "metrics" / "metrics")
-  with pytest.raises(ValueError, match="metrics/metrics is no JSON") as caught:
+  with pytest.raises(ValueError, match="metrics/metrics is not JSON") as caught:
     restore(folder, STEP)
   assert str(folder / str(BEFORE)) in str(caught.value)
   assert len(set_aside(folder)) == 1

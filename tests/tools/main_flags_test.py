@@ -33,9 +33,9 @@ def parse(*words):
 
 def test_accepts_arguments_and_known_keys():
   config = parse(
-    f"{CONFIG}:recipe=reference", "--config.model.width=8", "--workdir=x"
+    f"{CONFIG}:recipe=reference", "--config.encoder.width=8", "--workdir=x"
   )
-  assert (config.recipe, config.model.width) == ("reference", 8)
+  assert (config.recipe, config.encoder.width) == ("reference", 8)
   assert config.is_locked
 
 
@@ -46,8 +46,8 @@ def test_accepts_a_value_in_the_next_word():
 
 
 def test_accepts_booleans_without_a_value():
-  assert parse(CONFIG, "--config.model.remat").model.remat
-  assert not parse(CONFIG, "--noconfig.model.multi_grid").model.multi_grid
+  assert parse(CONFIG, "--config.encoder.multi_grid").encoder.multi_grid
+  assert not parse(CONFIG, "--noconfig.encoder.multi_grid").encoder.multi_grid
 
 
 def test_the_file_is_executed_once(tmp_path):
@@ -56,7 +56,7 @@ def test_the_file_is_executed_once(tmp_path):
     "from configs import common\n"
     f"with open({str(log)!r}, 'a') as file: file.write('loaded ')\n"
     "def get_config(arg=None):\n"
-    "  return common.finish(common.base(), arg, splits=('24',))\n"
+    "  return common.make_config(arg, splits=('24',), settings={})\n"
   )
   assert parse(f"--config={path}", "--config.seed=7").seed == 7
   assert log.read_text() == "loaded "
@@ -73,13 +73,13 @@ def test_the_file_is_executed_once(tmp_path):
       ["--config=configs/common.py"],
       "the file defines no get_config",
     ),
-    ([f"{CONFIG}:17"], "split must be one of 24"),
-    ([f"{CONFIG}:method=magic"], "method must be one of"),
+    ([f"{CONFIG}:17"], "split=17: must be one of 24"),
+    ([f"{CONFIG}:method=magic"], "method=magic: must be one of"),
     ([f"{CONFIG}:color=red"], "'color' is unknown"),
     ([f"{CONFIG}:24,24"], "'split' is given twice"),
     (
-      [CONFIG, "--config.model.widht=8"],
-      "unknown config key 'model.widht'; the nearest is 'model.width'",
+      [CONFIG, "--config.encoder.widht=8"],
+      "unknown config key 'encoder.widht'; the nearest is 'encoder.width'",
     ),
     ([CONFIG, "--config.sede", "1"], "the nearest is 'seed'"),
     (

@@ -177,7 +177,7 @@ def read_id_list(path: pathlib.Path) -> list[str]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is not UTF-8 text.
+    ValueError: the file is not UTF-8 text.
   """
   try:
     return parse_id_list(path.read_bytes(), path)
@@ -196,7 +196,7 @@ def parse_id_list(content: bytes, file: str | pathlib.Path) -> list[str]:
     file: what to call it in messages.
 
   Raises:
-    ValueError: it is not UTF-8 text.
+    ValueError: the file is not UTF-8 text.
   """
   try:
     text = content.decode("utf-8-sig")

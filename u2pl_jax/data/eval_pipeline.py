@@ -7,8 +7,7 @@ import tensorflow as tf
 
 import u2pl_jax
 from u2pl_jax.data import datasets, preprocess, reading, shapes
-from u2pl_jax.ops import crop as crop_lib
-from u2pl_jax.ops import normalize
+from u2pl_jax.ops import crop, normalize
 
 Batch = dict[str, np.ndarray]
 
@@ -70,10 +69,9 @@ def make_eval_batches(
   reading.hide_gpus()
   num_workers = num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["val"])
-  num_images = len(dataset.ids["val"])
-  image_shapes = [crop_size] * num_images
+  image_shapes = [crop_size] * len(dataset.ids["val"])
   if crop_size is None:
-    image_shapes = _choose_shapes(read, num_images, max_shapes, may_pad)
+    image_shapes = _choose_shapes(read, len(image_shapes), max_shapes, may_pad)
   plan = shapes.plan_batches(image_shapes, batch_size)
   rows = reading.process_rows(batch_size, process_index, process_count)
 
@@ -84,29 +82,35 @@ def make_eval_batches(
     shape = np.tile(np.int64(plan.shapes[step]), (len(rows), 1))
     return serialized, np.column_stack([records[rows], shape])
 
-  def crop(serialized, record_and_shape):
-    record, shape = record_and_shape[0], record_and_shape[1:]
-    pixels = preprocess.decode_example(serialized, with_label=True)
-    image, label = reading.map_crops(
-      _crop_center, [*pixels, shape], (None, None)
-    )
-    mask = record >= 0
-    label = tf.where(mask, label, tf.cast(u2pl_jax.IGNORE_LABEL, tf.uint8))
-    size = tf.shape(pixels[0])[:2]
-    return {
-      "image": image,
-      "label": label,
-      "mask": mask,
-      "record": record,
-      "size": size,
-    }
-
   steps = range(len(plan.shapes))
   examples = reading.read_steps(steps, read_batch, tf.int64, (len(rows), 3))
-  examples = examples.map(crop, num_parallel_calls=num_workers)
+  examples = examples.map(_make_example, num_parallel_calls=num_workers)
   batches = examples.batch(len(rows), drop_remainder=True).prefetch(2)
   batches = batches.apply(tf.data.experimental.assert_cardinality(len(steps)))
   return EvalBatches(batches.with_options(reading.make_options(num_workers)))
+
+
+def _make_example(
+  serialized: tf.Tensor, record_and_shape: tf.Tensor
+) -> dict[str, tf.Tensor]:
+  """One row of a batch, of a stored example.
+
+  Args:
+    serialized: scalar string.
+    record_and_shape: int64 [3]; the record is -1 where it fills up a batch.
+  """
+  record, shape = record_and_shape[0], record_and_shape[1:]
+  pixels = preprocess.decode_example(serialized, with_label=True)
+  image, label = reading.map_crops(_crop_center, [*pixels, shape], (None, None))
+  mask = record >= 0
+  label = tf.where(mask, label, tf.cast(u2pl_jax.IGNORE_LABEL, tf.uint8))
+  return {
+    "image": image,
+    "label": label,
+    "mask": mask,
+    "record": record,
+    "size": tf.shape(pixels[0])[:2],
+  }
 
 
 def _choose_shapes(
@@ -135,8 +139,8 @@ def _crop_center(
 ) -> list[np.ndarray]:
   """Cuts away, or pads, what an image has more or less than `shape`, [2]."""
   shape = tuple(shape.tolist())
-  image = crop_lib.center_crop(image, shape)
-  label = crop_lib.center_crop(label, shape)
+  image = crop.center_crop(image, shape)
+  label = crop.center_crop(label, shape)
   return [
     preprocess.pad_to_crop(image, shape, normalize.MEAN_COLOR),
     preprocess.pad_to_crop(label, shape, u2pl_jax.IGNORE_LABEL),

@@ -23,7 +23,7 @@ def choose_shapes(sizes: Sequence[Size], max_shapes: int) -> dict[Size, Size]:
   rounded up to multiples of 2, 4, 8, ..., as far as it takes.
 
   Args:
-    sizes: of all images, in any order.
+    sizes: the sizes of all images, in any order.
     max_shapes: at least 1.
 
   Returns:
@@ -88,8 +88,8 @@ def plan_batches(shapes: Sequence[Size], batch_size: int) -> Plan:
   """Puts images of one shape together, each image into exactly one batch.
 
   Args:
-    shapes: of each image, in order.
-    batch_size: images a batch.
+    shapes: the shape of each image, in order.
+    batch_size: how many images a batch holds.
 
   Returns:
     A plan; within a shape the images keep their order.

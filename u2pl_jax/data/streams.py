@@ -91,7 +91,7 @@ def ids_at_step(
     step: 0 for the first batch.
     batch_size_l: labelled images a step, over all processes.
     batch_size_u: unlabelled images a step, over all processes; 0 for none.
-    seed: of the run.
+    seed: the seed of the run.
 
   Returns:
     "labeled" and, if batch_size_u > 0, "unlabeled", in the batch's order.

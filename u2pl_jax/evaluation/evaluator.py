@@ -26,9 +26,10 @@ def make_count_pixels(
   int32 [K, K], the predictions are uint8 [B, H, W].
 
   Args:
-    predict: of `outputs.make_predict`, "labels" among its outputs.
+    predict: what `outputs.make_predict` returned, with "labels" among its
+      outputs.
     num_classes: K.
-    mesh: of all devices.
+    mesh: the mesh of all devices.
   """
 
   def count(variables, batch):
@@ -58,11 +59,11 @@ def evaluate(
   """Scores of a model over a whole set, each image counted once.
 
   Args:
-    count_pixels: from `make_count_pixels`.
-    variables: of the student or the teacher.
+    count_pixels: what `make_count_pixels` returned.
+    variables: the variables of the student or the teacher.
     batches: this process's part of each batch, as many on every process.
-    mesh: of all devices.
-    on_batch: called with each batch and its predictions, uint8 [B, H, W] on
+    mesh: the mesh of all devices.
+    on_batch: is called with each batch and its predictions, uint8 [B, H, W] on
       the devices, which are one batch ahead.
 
   Returns:
@@ -83,7 +84,7 @@ def evaluate(
   for batch in batches:
     inputs = {name: batch[name] for name in ("image", "label", "mask")}
     counted = count_pixels(variables, sharding.to_global(inputs, mesh))
-    # Only the batch before is waited for, so that the devices never are idle
+    # Only the batch before is waited for, so that the devices are never idle
     # and never hold more than two.
     if running is not None:
       finish(*running)

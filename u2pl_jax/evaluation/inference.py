@@ -22,8 +22,8 @@ def window_starts(side: int, window: int, stride_rate: float) -> list[int]:
   """First pixels of the windows that cover one side of an image.
 
   Args:
-    side: of the image in pixels, at least `window`.
-    window: side of the windows in pixels.
+    side: length of the image's side in pixels, at least `window`.
+    window: length of the windows' side in pixels.
     stride_rate: in (0, 1], stride of the windows divided by their side; the
       stride is rounded up.
 
@@ -54,7 +54,7 @@ def slide(
   the centre, and the padding's logits are cut away.
 
   Args:
-    net: called on batches of windows.
+    net: the network, called on batches of windows.
     images: [B, H, W, 3] float, normalised.
     window: (height, width) in pixels.
     stride_rate: see `window_starts`.
@@ -67,11 +67,7 @@ def slide(
   Reference: u2pl eval.py, `scale_crop_process`.
   """
   size = images.shape[1:3]
-  missing = [max(w - s, 0) for w, s in zip(window, size, strict=True)]
-  before = [m // 2 for m in missing]
-  after = [m - b for m, b in zip(missing, before, strict=True)]
-  spatial = zip(before, after, strict=True)
-  images = jnp.pad(images, [(0, 0), *spatial, (0, 0)])
+  images, (top, left) = _pad_to_window(images, window)
   corners, weights = _grouped_corners(
     images.shape[1:3], window, stride_rate, windows_at_once
   )
@@ -102,8 +98,20 @@ def slide(
   count = np.zeros((*images.shape[1:3], 1), np.float32)
   for row, column in corners[weights > 0]:
     count[row : row + window[0], column : column + window[1]] += 1
-  top, left = before
   return (total / count)[:, top : top + size[0], left : left + size[1]]
+
+
+def _pad_to_window(
+  images: jax.Array, window: tuple[int, int]
+) -> tuple[jax.Array, tuple[int, int]]:
+  """Images [B, H, W, C] that hold a window, and where their own part begins."""
+  missing = [
+    max(w - s, 0) for w, s in zip(window, images.shape[1:3], strict=True)
+  ]
+  before = [m // 2 for m in missing]
+  after = [m - b for m, b in zip(missing, before, strict=True)]
+  spatial = zip(before, after, strict=True)
+  return jnp.pad(images, [(0, 0), *spatial, (0, 0)]), tuple(before)
 
 
 def _cut(

@@ -48,12 +48,12 @@ class Saver:
     ids: Sequence[str],
     palette: Sequence[Sequence[int]],
   ):
-    """Prepares; nothing is written yet.
+    """Stores what is needed later; nothing is written yet.
 
     Args:
-      folder: of the predictions.
-      formats: of `FORMATS`.
-      ids: of the validation images, by record.
+      folder: the folder that the predictions go to.
+      formats: some of `FORMATS`.
+      ids: the ids of the validation images, by record.
       palette: [K] RGB.
     """
     self._folder = folder
@@ -67,8 +67,8 @@ class Saver:
     """Writes this process's part of a batch.
 
     Args:
-      batch: of `eval_pipeline.make_eval_batches`, whole images.
-      predictions: uint8 [B, H, W], of the padded images.
+      batch: whole images, as `eval_pipeline.make_eval_batches` yields them.
+      predictions: uint8 [B, H, W], class ids of the padded images.
 
     Raises:
       OSError: a file cannot be written.

@@ -46,7 +46,7 @@ def draw_ranks(key: jax.Array, count: jax.Array, shape: tuple[int, ...]):
   Args:
     key: PRNG key.
     count: [K] int32, how many there are to draw from.
-    shape: of one class's draw.
+    shape: the shape of one class's draw.
 
   Returns:
     [K, *shape] int32 in [0, count); 0 where the count is 0.

@@ -32,8 +32,8 @@ class Settings:
     maps: which of `MAPS` to write too.
     batch_size: images at once, rounded up to a multiple of the devices; None
       for as many as make half a million pixels a device.
-    max_shapes: that images are padded to; None for what is quickest. With as
-      many as there are sizes no image is padded.
+    max_shapes: how many shapes images are padded to at most; None for as many
+      as are quickest. With as many as there are sizes no image is padded.
     max_megapixels: larger images are not read.
   """
 
@@ -132,7 +132,7 @@ def choose_shapes(
   """The shape that each size is padded to.
 
   Args:
-    sizes: of all images.
+    sizes: the sizes of all images.
     max_shapes: see `Settings`; None weighs padded pixels against programs.
   """
   if max_shapes is not None:

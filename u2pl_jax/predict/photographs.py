@@ -54,8 +54,8 @@ class Photograph:
 
   Attributes:
     path: where it is.
-    name: for what is made of it: its path within the folder that was searched,
-      without the ending, unless another file differs in that alone.
+    name: what its results are named after: its path within the folder that was
+      searched, without the ending, unless another file differs in that alone.
   """
 
   path: pathlib.Path

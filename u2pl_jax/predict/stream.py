@@ -41,7 +41,7 @@ class Loaded:
   Attributes:
     plan: what it was to hold.
     pixels: uint8 [B, H, W, 3], each image in the centre.
-    failures: for each image of the plan.
+    failures: why each image of the plan could not be read, or None.
   """
 
   plan: batch_plan.Batch
@@ -58,10 +58,10 @@ def run(
   """Predicts images and writes OUT/KIND/NAME.png or .jpg of each.
 
   Args:
-    network: trained.
+    network: the trained network.
     images: their names are those of the results.
-    out: folder; made as needed.
-    settings: how.
+    out: the folder of the results; made as needed.
+    settings: how to predict.
 
   Yields:
     For each image, in any order, once it is done: why it could not be read, or

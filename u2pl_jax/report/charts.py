@@ -79,7 +79,7 @@ def draw_confusion(
 
   Args:
     key: names the chart in the page.
-    title: of the chart.
+    title: what the chart shows.
     confusion: [K, K] integers, rows are labels.
     class_names: [K].
   """

@@ -51,8 +51,8 @@ def block_means(curve: Curve, max_points: int) -> tuple[Curve, int]:
   """Shortens a curve to the means of blocks of as many points each.
 
   Args:
-    curve: of any length.
-    max_points: that are left at most, at least 1.
+    curve: a curve of any length.
+    max_points: how many points are left at most; at least 1.
 
   Returns:
     The curve, each point at the last step of its block, and the length of a

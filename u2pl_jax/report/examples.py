@@ -30,7 +30,7 @@ class View:
   Attributes:
     prediction: uint8 [h, w].
     entropy: float16 [h, w], nats.
-    scores: of the image at its own size.
+    scores: the scores of the image at its own size.
   """
 
   prediction: np.ndarray
@@ -62,10 +62,10 @@ class Examples:
   """What a pass over the validation set leaves.
 
   Attributes:
-    protocol: its name.
-    num_images: evaluated.
-    worst: those with the lowest mIoU under the first network, ascending, at
-      most `SIDE` pixels high and wide; images without a labelled pixel come
+    protocol: the name of the evaluation protocol.
+    num_images: how many images were evaluated.
+    worst: the images with the lowest mIoU under the first network, ascending,
+      at most `SIDE` pixels high and wide; images without a labelled pixel come
       last.
     confusions: [K, K] int64 of each network, rows are labels.
     entropies: histogram over all pixels, of each network; see `thresholds`.
@@ -89,10 +89,10 @@ def evaluate(
   """Evaluates networks side by side on the validation images.
 
   Args:
-    networks: of the same classes.
-    dataset: of these classes.
+    networks: networks of the same classes.
+    dataset: a dataset of these classes.
     protocol: what is seen of an image.
-    batch_size: images at a time.
+    batch_size: how many images the networks see at a time.
     max_images: how many of the worst to keep.
 
   Raises:

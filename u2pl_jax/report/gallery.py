@@ -35,10 +35,10 @@ class Card:
   """An example in a page.
 
   Attributes:
-    name: of the image.
+    name: the id of the image.
     size: (height, width) of the pictures.
     of_image: image and label.
-    of_views: of each network, what it makes of the image.
+    of_views: for each network, what it makes of the image.
     scores: what to sort and choose by, JSON-able: "record", and "miou",
       "accuracy" and "iou" [K] of each network in percent, None where there are
       none.
@@ -62,8 +62,8 @@ def make_cards(
   Args:
     chosen: what to show.
     palette: [K] RGB.
-    thresholds: of the pseudo-labels of each network, nats.
-    max_characters: that all pictures together may take.
+    thresholds: the entropy threshold of each network's pseudo-labels, nats.
+    max_characters: how many characters all pictures together may take.
   """
   side = examples.SIDE
   while True:

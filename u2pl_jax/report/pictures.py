@@ -53,8 +53,8 @@ def of_view(
   """Prediction, errors, entropy and pseudo-label of one network.
 
   Args:
-    example: what it looked at.
-    index: of the network.
+    example: the image that the network looked at.
+    index: which of the networks.
     palette: [K] RGB.
     threshold: nats; pixels at or above it are left out of the pseudo-label, and
       white, like pixels without a label.

@@ -1,4 +1,4 @@
-"""What a report tells of a run, read from its workdir."""
+"""What a report tells about a run, read from its workdir."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ class Run:
 
   Attributes:
     name: the last part of its workdir, which tells it from another.
-    workdir: of the run.
-    config: nested dict.
+    workdir: the folder of the run.
+    config: the config of the run, a nested dict.
     result: what `result.json` holds; None if the run has not ended.
     curves: scalars by tag; {} if there are no event files.
-    network: the one that is shown.
+    network: the trained network that the report shows.
   """
 
   name: str

@@ -23,7 +23,7 @@ def choose_rows(
   """The middle one of each third; fewer if there are no three.
 
   Args:
-    ordered: from worst to best.
+    ordered: the examples from worst to best.
   """
   count = min(_NUM_ROWS, len(ordered))
   middles = [
@@ -41,10 +41,10 @@ def draw_sheet(
   """Draws image, label, prediction, entropy and pseudo-label of each example.
 
   Args:
-    rows: from top to bottom, at least one.
+    rows: the examples from top to bottom, at least one.
     class_names: [K].
     palette: [K] RGB.
-    threshold: of the pseudo-label, nats.
+    threshold: the entropy threshold of the pseudo-label, nats.
 
   Returns:
     A PNG file.

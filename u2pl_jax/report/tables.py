@@ -22,7 +22,7 @@ class Figure:
 
   Attributes:
     title: what it is.
-    values: of each run.
+    values: the figure of each run.
     notes: what to know about each value.
     difference: second minus first; "" where that says nothing.
   """
@@ -38,10 +38,10 @@ class ClassRow:
   """A class in the table of classes.
 
   Attributes:
-    name: of the class.
-    color: its own, "#rrggbb".
-    share: of the labelled pixels; "" if not known.
-    iou: of each run.
+    name: the name of the class.
+    color: the color of the class, "#rrggbb".
+    share: its share of the labelled pixels; "" if not known.
+    iou: its IoU in each run.
     bars: the same in [0, 100], 0 where there is none.
     difference: second minus first.
   """
@@ -95,7 +95,7 @@ def make_figures(
 
   Args:
     compared: one or two runs.
-    examples: of their networks; None if there are none.
+    examples: what their networks make of the images; None if there are none.
   """
   figures = [
     _logged_miou("mIoU, last", compared, lambda values: -1),
@@ -161,7 +161,7 @@ def make_class_table(
 
   Args:
     compared: one or two runs.
-    examples: of their networks; None if there are none.
+    examples: what their networks make of the images; None if there are none.
 
   Returns:
     The table; None without examples and without a result.

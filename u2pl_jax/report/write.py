@@ -71,7 +71,7 @@ def _evaluate(
 
   Raises:
     FileNotFoundError: the dataset is not there.
-    ValueError: it is another one.
+    ValueError: the dataset has other classes.
   """
   config, network = compared[0].config, compared[0].network
   data = config["data"]

@@ -192,8 +192,8 @@ def is_of_parameters(
   less.
 
   Args:
-    kind: of the collective.
-    array: one of those it sends.
+    kind: the kind of the collective, one of `KINDS`.
+    array: one of the arrays that it sends.
     parameter_dimensions: `dimensions` of all parameters, whole and in parts.
   """
   own = dimensions(array.shape)

@@ -126,7 +126,7 @@ def _find_bad_note(checkpoint: epath.Path) -> str | None:
       try:
         json.loads(path.read_text())
       except ValueError:
-        return f"{path.relative_to(checkpoint)} is no JSON"
+        return f"{path.relative_to(checkpoint)} is not JSON"
   progress = json.loads((checkpoint / _PROGRESS).read_text())
   lacking = [
     key
@@ -173,9 +173,9 @@ def set_aside(directory: epath.Path, show: Callable[[str], None]) -> None:
   it, only the notes. Process 0 does so, the others wait for it.
 
   Args:
-    directory: of the checkpoints; what is damaged goes to the folder beside
-      it that `FOLDER` names.
-    show: receives one line for each.
+    directory: the folder of the checkpoints; damaged ones go to the folder
+      beside it that `FOLDER` names.
+    show: receives one line for each damaged checkpoint.
 
   Raises:
     ValueError: all are damaged; none is moved.

@@ -42,9 +42,9 @@ def start(
     coordinator_address: HOST:PORT on which process 0 can be reached; with the
       next two, or none of the three.
     num_processes: at least 1.
-    process_id: of this process, from 0 to num_processes - 1.
-    start_seconds: within which all must have come; else the process ends with
-      one line of explanation and code 1.
+    process_id: the number of this process, from 0 to num_processes - 1.
+    start_seconds: how long to wait for all processes; then this process ends
+      with one line of explanation and code 1.
     heartbeat_seconds: see above.
 
   Raises:
@@ -66,12 +66,12 @@ def start(
     _check_explicit(given)
     launcher, method = None, "deactivate"
     where, everyone = coordinator_address, f"the {num_processes} processes"
+  too_late = (
+    f"{everyone} of this run did not meet at {where} within {start_seconds} s:"
+    " is each of them started, and can it reach that address?"
+  )
   try:
-    with _ending_after(
-      start_seconds,
-      f"{everyone} of this run did not meet at {where} within {start_seconds}"
-      " s: is each of them started, and can it reach that address?",
-    ):
+    with _ending_after(start_seconds, too_late):
       jax.distributed.initialize(
         **given,
         cluster_detection_method=method,
@@ -80,9 +80,8 @@ def start(
         heartbeat_timeout_seconds=heartbeat_seconds,
       )
   except ValueError:
-    if launcher != "tpu":
+    if launcher != "tpu":  # One that knows of no others, as in a notebook.
       raise
-    # A TPU that says nothing of others, as in a notebook: it has one host.
 
 
 def find_launcher(environ: Mapping[str, str]) -> str | None:

@@ -14,12 +14,12 @@ from jax.experimental import multihost_utils
 def catch_sigterm() -> Iterator[Callable[[], bool]]:
   """Lets SIGTERM end the training loop instead of the process.
 
-  One process keeps in mind that it got the signal. With several, JAX's
-  distributed runtime catches it in any of them and has all stop after the
-  same step; its own handler stays.
+  A single process remembers that it got the signal. With several processes,
+  JAX's distributed runtime catches it in any of them and has all of them stop
+  after the same step; its own handler stays.
 
   Yields:
-    should_stop(), to be asked between any two steps, by all processes alike.
+    should_stop(), which all processes call alike between any two steps.
   """
   if jax.process_count() > 1:
     # JAX takes the signal for a question yet to come, of the number after the

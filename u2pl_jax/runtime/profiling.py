@@ -18,10 +18,10 @@ class StepTrace:
     run: range,
     show: Callable[[str], None],
   ):
-    """Prepares; where the run holds a part of the steps only, that is traced.
+    """Chooses the steps; of those that the run does not make, none is traced.
 
     Args:
-      folder: made for the trace, to be opened by TensorBoard or Perfetto.
+      folder: where the trace goes; TensorBoard and Perfetto can open it.
       steps: (START, STOP), updates made before the first and after the last
         traced one; None for none.
       run: the updates that this run will make.

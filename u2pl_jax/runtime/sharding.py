@@ -28,7 +28,7 @@ def create_mesh(
 
   Args:
     shape: (data, fsdp); one of the two may be -1, for as many as there are.
-    devices: by default all of all processes.
+    devices: the devices to use; by default those of all processes.
 
   Raises:
     ValueError: the shape does not fit the number of devices.
@@ -69,7 +69,7 @@ def keep_split(x: jax.Array) -> jax.Array:
   move the whole of `x` to suit something smaller.
 
   Args:
-    x: of which the first axis is the global batch.
+    x: an array whose first axis is the global batch.
   """
   if jax.sharding.get_abstract_mesh().empty:
     return x
@@ -110,9 +110,9 @@ def check_divisible(
 
   Args:
     key: the config key of the size, for the message.
-    batch_size: global.
-    mesh: of all devices.
-    parts: that the batch is computed in, one after the other.
+    batch_size: the size of the global batch.
+    mesh: the mesh of all devices.
+    parts: how many parts the batch is computed in, one after the other.
   """
   unit = mesh.size * parts
   if batch_size < 1 or batch_size % unit:

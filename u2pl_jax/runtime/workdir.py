@@ -36,7 +36,7 @@ def write_json(path: epath.Path, value: Any) -> None:
   """Writes a file that is either the old one or the whole new one.
 
   Raises:
-    OSError: it cannot be written; the message names it.
+    OSError: the file cannot be written; the message names it.
   """
   write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
@@ -45,7 +45,7 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
   """Writes a file that is either the old one or the whole new one.
 
   Raises:
-    OSError: it cannot be written; the message names it.
+    OSError: the file cannot be written; the message names it.
   """
   temporary = path.with_name(path.name + ".tmp")
   try:
@@ -72,7 +72,7 @@ def read_classes(workdir: epath.Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is damaged.
+    ValueError: the file is damaged.
   """
   hint = f"{workdir}: start main.py on it once, to have the classes written"
   return _read(workdir, "classes.json", hint)
@@ -89,12 +89,12 @@ def read_json(path: epath.Path, hint: str) -> Any:
   """What a JSON file holds.
 
   Args:
-    path: of the file.
+    path: the file.
     hint: what to do where it is damaged.
 
   Raises:
-    OSError: it cannot be read.
-    ValueError: it is damaged; one line that names it.
+    OSError: the file cannot be read.
+    ValueError: the file is damaged; one line that names it.
   """
   try:
     return json.loads(path.read_text())
@@ -151,14 +151,14 @@ def claim(
   """Makes the folder and records the config, or checks the one it holds.
 
   Args:
-    workdir: of the run.
-    config: nested dict, JSON-able.
-    names: of the classes.
-    palette: their RGB colours.
+    workdir: the folder of the run.
+    config: the config of the run, a nested dict of JSON values.
+    names: the names of the classes.
+    palette: the RGB colours of the classes.
 
   Raises:
     OSError: the folder cannot be written; the message names it.
-    ValueError: it holds a run of another config, or other files.
+    ValueError: the folder holds a run of another config, or other files.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)

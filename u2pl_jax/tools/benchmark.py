@@ -1,6 +1,6 @@
-"""Measures speed; prints a table and appends one JSON line to a file.
+"""Measures speed, prints a table, and appends one JSON line to a file.
 
-  python -m u2pl_jax.tools.benchmark pipeline --dataset=camvid --data_dir=DIR \
+  python -m u2pl_jax.tools.benchmark pipeline --dataset=camvid --data_dir=DIR \\
     --out=benchmarks/results.jsonl
   python -m u2pl_jax.tools.benchmark predict --workdir=DIR --images=FOLDER
 
@@ -137,7 +137,9 @@ def _make_parser() -> argparse.ArgumentParser:
     (pipeline, benchmark_pipeline.run),
     (predict, benchmark_predict.run),
   ):
-    command.add_argument("--out", help="file of JSON lines to append to")
+    command.add_argument(
+      "--out", help="file of JSON lines that the record is appended to"
+    )
     command.set_defaults(run=run)
   return parser
 

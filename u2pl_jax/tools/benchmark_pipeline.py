@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from array_record.python import array_record_data_source
 
-from u2pl_jax.data import datasets, input_pipeline
+from u2pl_jax.data import datasets, input_pipeline, options
 
 _SCALE_RANGE = (0.5, 2.0)
 _FLIP_PROB = 0.5
@@ -26,14 +26,30 @@ _BATCHES_AHEAD = 4
 
 def add_arguments(parser: argparse.ArgumentParser):
   """Adds what `run` takes."""
-  parser.add_argument("--dataset", required=True, help="a prepared dataset")
-  parser.add_argument("--data_dir", required=True)
+  parser.add_argument(
+    "--dataset", required=True, help="name of a prepared dataset"
+  )
+  parser.add_argument(
+    "--data_dir", required=True, help="folder that holds the dataset"
+  )
   parser.add_argument("--crop_size", type=int, default=513)
   parser.add_argument("--batch_size", type=int, default=8)
   parser.add_argument("--num_workers", type=int, default=1)
-  parser.add_argument("--blocks", type=int, default=9, help="of each pipeline")
-  parser.add_argument("--batches", type=int, default=12, help="a block")
-  parser.add_argument("--epochs", type=int, default=3, help="for the memory")
+  parser.add_argument(
+    "--blocks",
+    type=int,
+    default=9,
+    help="blocks of batches that each pipeline makes",
+  )
+  parser.add_argument(
+    "--batches", type=int, default=12, help="batches in a block"
+  )
+  parser.add_argument(
+    "--epochs",
+    type=int,
+    default=3,
+    help="epochs after which the memory is measured",
+  )
   parser.add_argument("--steps", type=int, nargs="*", default=(0, 10**3, 10**6))
   parser.add_argument("--peer", choices=("torch", "none"), default="torch")
   parser.add_argument("--seed", type=int, default=0)
@@ -69,7 +85,7 @@ def run(
     epochs: passes over the images after each of which memory is read.
     steps: where to start for the time to the first batch.
     peer: "torch" or "none".
-    seed: of both pipelines.
+    seed: fixes the draws of both pipelines.
 
   Returns:
     first_batch_seconds by step; rss_mib, before and after each epoch; ours and
@@ -85,30 +101,9 @@ def run(
     raise ValueError("sizes and counts must be positive")
   opened = datasets.open_dataset(dataset, data_dir)
   labeled = np.flatnonzero(opened.has_label["train"])
-  split = datasets.Split("all", labeled, labeled[:0])
-  augmentation = dict(
-    crop_size=(crop_size, crop_size),
-    scale_range=_SCALE_RANGE,
-    flip_prob=_FLIP_PROB,
-    seed=seed,
+  make_iterator, make_peer = _make_pipelines(
+    opened, labeled, crop_size, batch_size, num_workers, peer, seed
   )
-  make_iterator = functools.partial(
-    input_pipeline.make_train_iterator,
-    opened,
-    split,
-    batch_size_l=batch_size,
-    batch_size_u=0,
-    num_workers=num_workers,
-    **augmentation,
-  )
-  make_peer = None
-  if peer == "torch":
-    make_peer = functools.partial(
-      _import_peer().make_batches,
-      _read_examples(opened, labeled[:_PEER_IMAGES]),
-      batch_size=batch_size,
-      **augmentation,
-    )
   epoch_steps = len(labeled) // batch_size
   with _on_one_cpu() if num_workers == 1 else contextlib.nullcontext():
     results = {
@@ -120,6 +115,47 @@ def run(
       pipelines["peer"] = make_peer()
     speeds = _measure_speeds(pipelines, blocks, batches, batch_size)
   return results | speeds | _compute_ratios(speeds)
+
+
+def _make_pipelines(
+  dataset: datasets.Dataset,
+  labeled: np.ndarray,
+  crop_size: int,
+  batch_size: int,
+  num_workers: int,
+  peer: str,
+  seed: int,
+) -> tuple[Callable[..., Iterator], Callable[..., Iterator] | None]:
+  """What begins ours and the peer's, None without one; see `run`."""
+  augmentation = dict(
+    crop_size=(crop_size, crop_size),
+    scale_range=_SCALE_RANGE,
+    flip_prob=_FLIP_PROB,
+    seed=seed,
+  )
+  settings = options.DataOptions(
+    batch_size_l=batch_size,
+    crop_size=augmentation["crop_size"],
+    scale_range=_SCALE_RANGE,
+    flip_prob=_FLIP_PROB,
+    num_workers=num_workers,
+  )
+  ours = functools.partial(
+    input_pipeline.make_train_iterator,
+    dataset,
+    datasets.Split("all", labeled, labeled[:0]),
+    settings,
+    uses_unlabeled=False,
+    seed=seed,
+  )
+  if peer == "none":
+    return ours, None
+  return ours, functools.partial(
+    _import_peer().make_batches,
+    _read_examples(dataset, labeled[:_PEER_IMAGES]),
+    batch_size=batch_size,
+    **augmentation,
+  )
 
 
 @contextlib.contextmanager

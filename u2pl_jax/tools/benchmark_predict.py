@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     "--images", required=True, help="folder, file or pattern; at least 4 images"
   )
   parser.add_argument(
-    "--num_images", type=int, help="spread evenly over all; default: all"
+    "--num_images", type=int, help="how many, spread evenly; default: all"
   )
 
 
@@ -59,12 +59,7 @@ def run(
   Raises:
     OSError, ValueError: there is no such network, or are no such images.
   """
-  found = photographs.find(images)
-  if num_images is not None:
-    places = np.linspace(0, len(found) - 1, min(num_images, len(found)))
-    found = [found[int(place)] for place in places]
-  if len(found) < 4:
-    raise ValueError(f"--images={images}: at least 4 images are needed")
+  found = _find_images(images, num_images)
   network = network_arguments.load(argparse.Namespace(**source))
   settings = batch_plan.Settings(protocol_lib.Protocol("whole", network.window))
   sized = [(image, batch_plan.check_size(image, settings)) for image in found]
@@ -93,6 +88,19 @@ def run(
     }
     for kind in ("predict", "ratio")
   }
+
+
+def _find_images(
+  where: str, num_images: int | None
+) -> list[photographs.Photograph]:
+  """See the arguments of `run`."""
+  found = photographs.find(where)
+  if num_images is not None:
+    places = np.linspace(0, len(found) - 1, min(num_images, len(found)))
+    found = [found[int(place)] for place in places]
+  if len(found) < 4:
+    raise ValueError(f"--images={where}: at least 4 images are needed")
+  return found
 
 
 def _measure_predict(

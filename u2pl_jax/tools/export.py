@@ -1,16 +1,16 @@
-"""Writes a trained network as a file to use elsewhere.
+"""Writes a trained network to a file for use elsewhere.
 
   python -m u2pl_jax.tools.export --workdir=DIR --out=net.stablehlo
   python -m u2pl_jax.tools.export --workdir=DIR --format=torch --out=net.pth
 
-The formats are
+Supported formats:
 
   stablehlo    a program of its own, from uint8 RGB to masks, that runs
                wherever JAX does; net.json beside it describes it
   safetensors  the weights, with all that the tools of this project need
   torch        a checkpoint of the published PyTorch code, .pth
 
-How to use them: docs/deployment.md.
+docs/deployment.md explains how to use them.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
   """Reads --size=HEIGHT,WIDTH; None for None.
 
   Raises:
-    ValueError: it is something else, or a side is below `MIN_SIDE`.
+    ValueError: the text is something else, or a side is below `MIN_SIDE`.
   """
   if text is None:
     return None
@@ -115,7 +115,7 @@ def export_program(
 def describe(
   network: trained.Trained, exported: jax.export.Exported
 ) -> dict[str, Any]:
-  """What a user of an exported program has to know, JSON-able."""
+  """What a user of an exported program has to know, as JSON values."""
 
   def array(aval, meaning):
     # A side is a number, or the name of one that is free.
@@ -168,19 +168,19 @@ def _make_parser() -> argparse.ArgumentParser:
     "--format",
     choices=tuple(_ENDINGS),
     default="stablehlo",
-    help="default: stablehlo",
+    help="format of the file; default: stablehlo",
   )
   parser.add_argument(
     "--out",
     required=True,
     metavar="FILE",
-    help="named after the format: .stablehlo, .safetensors or .pth",
+    help="file to write; it ends with .stablehlo, .safetensors or .pth",
   )
   parser.add_argument(
     "--size",
     metavar="HEIGHT,WIDTH",
-    help="of the images of --format=stablehlo in pixels; default: the window"
-    " of the network's evaluation",
+    help="size in pixels of the images that the program of --format=stablehlo"
+    " takes; default: the window that training evaluated at",
   )
   return parser
 

@@ -136,7 +136,7 @@ def check_together(given: Mapping[str, Any]) -> None:
   """Checks flags of main.py that depend on each other.
 
   Args:
-    given: every flag's value by name.
+    given: the value of every flag, by name.
 
   Raises:
     ValueError: one line that names the flag at fault.
@@ -163,7 +163,7 @@ def parse_profile(text: str | None) -> tuple[int, int] | None:
   """Reads --profile=START:STOP; None for None.
 
   Raises:
-    ValueError: it is something else, or not 0 <= START < STOP.
+    ValueError: the text is something else, or not 0 <= START < STOP.
   """
   if text is None:
     return None

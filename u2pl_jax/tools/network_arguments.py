@@ -13,8 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--weights",
     metavar="FILE",
-    help="instead of a run: .safetensors file of u2pl_jax.tools.export, or .npz"
-    " file of data_prep.convert_torch_resnet",
+    help="file to use instead of a run: .safetensors of u2pl_jax.tools.export,"
+    " or .npz of data_prep.convert_torch_resnet",
   )
   add_choice(parser)
 
@@ -51,12 +51,12 @@ def load(arguments: argparse.Namespace) -> trained.Trained:
   """The network that the flags name.
 
   Args:
-    arguments: parsed, of `add_arguments`.
+    arguments: the parsed flags of `add_arguments`.
 
   Raises:
     OSError: there is no such run, checkpoint or file; one line.
-    ValueError: it is damaged or another network than it says, or the flags do
-      not go together; one line.
+    ValueError: the file is damaged or holds another network than it says, or
+      the flags do not go together; one line.
   """
   chosen = choose_checkpoint(arguments)
   if (arguments.workdir is None) == (arguments.weights is None):

@@ -1,10 +1,10 @@
-"""Predicts the classes of each pixel of photographs.
+"""Predicts the class of each pixel of photographs.
 
   python -m u2pl_jax.tools.predict --workdir=DIR --images=FOLDER --out=RESULTS
-  python -m u2pl_jax.tools.predict --weights=net.safetensors \
+  python -m u2pl_jax.tools.predict --weights=net.safetensors \\
     --images='FOLDER/**/*.jpg' --out=RESULTS --maps=probability,entropy
 
-For FOLDER/PATH.jpg it writes, at the size of the upright photograph,
+For FOLDER/PATH.jpg this command writes, at the size of the upright photograph,
 
   RESULTS/masks/PATH.png        grey, the class ids
   RESULTS/colors/PATH.png       class ids with the colours of the dataset
@@ -12,8 +12,9 @@ For FOLDER/PATH.jpg it writes, at the size of the upright photograph,
   RESULTS/probability/PATH.png  grey 0 to 255: probability 0 to 1 of the class
   RESULTS/entropy/PATH.png      grey 0 to 255: entropy 0 to log(classes), unsure
 
-Two files that differ in their endings only keep them: PATH.jpg.png, ... Files
-that cannot be read are listed at the end, and the exit code is then 1.
+If two files differ in their endings only, the results keep these endings:
+PATH.jpg.png, ... Files that cannot be read are listed at the end, and the exit
+code is then 1.
 """
 
 import argparse
@@ -133,54 +134,64 @@ def _make_parser() -> argparse.ArgumentParser:
     "--images",
     required=True,
     metavar="FOLDER|FILE|PATTERN",
-    help="a folder with its subfolders, a file, or a pattern in quotes, of"
+    help="a folder with its subfolders, a file, or a pattern in quotes, in"
     " which ** stands for any subfolders",
   )
-  parser.add_argument("--out", required=True, metavar="FOLDER")
+  parser.add_argument(
+    "--out", required=True, metavar="FOLDER", help="where the results go"
+  )
   parser.add_argument(
     "--maps",
     default="",
     metavar="NAMES",
-    help="probability, entropy or probability,entropy; default: none",
+    help="maps to write as well: probability, entropy or probability,entropy;"
+    " default: none",
   )
   parser.add_argument(
     "--protocol",
     choices=("whole", "slide"),
     default="whole",
-    help="the image at once (default), or windows of the network's evaluation",
+    help="whole (default) shows the network the whole image at once, slide"
+    " windows of the size that training evaluated at",
   )
   parser.add_argument(
     "--scales",
     default="1",
     metavar="NUMBERS",
-    help="the image is seen at each, and the logits are averaged; default: 1;"
-    " e.g. 0.5 for large photographs",
+    help="the network sees the image at each of these scales, and its logits"
+    " are averaged; default: 1; e.g. 0.5 for large photographs",
   )
   parser.add_argument(
-    "--flip", action="store_true", help="also mirrored, at each scale"
+    "--flip",
+    action="store_true",
+    help="the network also sees the mirrored image, at each scale",
   )
   parser.add_argument(
     "--batch_size",
     type=int,
     metavar="IMAGES",
-    help="at once; default: what makes half a megapixel a device",
+    help="images at once; default: as many as make half a megapixel for each"
+    " device",
   )
   parser.add_argument(
     "--max_shapes",
     type=int,
     metavar="NUMBER",
-    help="that images are padded to, each one a program to compile; default:"
-    " what is quickest. With as many as there are sizes none is padded",
+    help="shapes that images are padded to, for each of which a program is"
+    " compiled; default: as many as are quickest. With as many as there are"
+    " sizes no image is padded",
   )
   parser.add_argument(
     "--max_megapixels",
     type=float,
     default=30.0,
     metavar="NUMBER",
-    help="larger images are not read; default: 30",
+    help="images larger than this are not read; default: 30",
   )
   parser.add_argument(
-    "--overwrite", action="store_true", help="replace results of the same names"
+    "--overwrite",
+    action="store_true",
+    help="replace earlier results of the same names",
   )
   return parser
 

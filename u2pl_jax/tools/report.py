@@ -1,7 +1,7 @@
-"""Shows what a run learned in one HTML file that needs no network.
+"""Shows what a run learned, in one HTML file that needs no internet access.
 
   python -m u2pl_jax.tools.report --workdir=runs/a
-  python -m u2pl_jax.tools.report --workdir=runs/a --compare=runs/b \
+  python -m u2pl_jax.tools.report --workdir=runs/a --compare=runs/b \\
     --out=a_and_b.html
 
 The file holds the curves of the run, its scores by class, and validation
@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _make_parser() -> argparse.ArgumentParser:
   parser = command_line.make_parser("u2pl_jax.tools.report", __doc__)
   parser.add_argument(
-    "--workdir", required=True, metavar="DIR", help="of a run of main.py"
+    "--workdir", required=True, metavar="DIR", help="folder of a run"
   )
   parser.add_argument(
-    "--compare", metavar="DIR", help="of another run on the same data"
+    "--compare", metavar="DIR", help="folder of another run on the same data"
   )
   parser.add_argument(
     "--out", metavar="FILE", help="default: report.html in the workdir"
@@ -59,26 +59,26 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--picture",
     metavar="FILE",
-    help="also write a PNG of a few images, from worse to better",
+    help="also write a PNG file of a few images, from worse to better",
   )
   network_arguments.add_choice(parser)
   parser.add_argument(
     "--protocol",
     choices=protocol.KINDS,
     default="whole",
-    help="what is seen of an image; default: whole",
+    help="what the network sees of an image; default: whole",
   )
   parser.add_argument(
     "--data_dir",
     metavar="DIR",
-    help="where the dataset is; default: where it was in training",
+    help="folder that holds the dataset; default: the one used in training",
   )
   parser.add_argument(
     "--max_images",
     type=int,
     default=500,
     metavar="N",
-    help="show only the N worst; default: 500",
+    help="show only the N worst images; default: 500",
   )
   return parser
 
