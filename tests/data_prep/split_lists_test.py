@@ -31,11 +31,12 @@ def test_lists_are_the_published_bytes():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}")
-def test_lists_equal_the_shared_copy():
-  root = split_lists.FOLDERS["pascal"].parent
-  assert list_files(root) == list_files(SHARED)
+@pytest.mark.parametrize("name", SIZES)
+def test_lists_equal_the_shared_copy(name):
+  root, shared = split_lists.FOLDERS[name], SHARED / name
+  assert list_files(root) == list_files(shared)
   for path in list_files(root):
-    assert (root / path).read_bytes() == (SHARED / path).read_bytes()
+    assert (root / path).read_bytes() == (shared / path).read_bytes()
 
 
 @pytest.mark.parametrize("name", SIZES)
