@@ -18,12 +18,7 @@ from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method, suponly
 from u2pl_jax.methods import teacher as teacher_lib
-from u2pl_jax.methods.u2pl import (
-  contrast,
-  partition,
-  schedule,
-  settings,
-)
+from u2pl_jax.methods.u2pl import contrast, partition, schedule, settings
 from u2pl_jax.methods.u2pl import memory as memory_lib
 from u2pl_jax.models import forward
 from u2pl_jax.ops import interleave, mixing, percentile, resize, sampling
