@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests import tiny_run
-from u2pl_jax import experiment
-from u2pl_jax.evaluation import metrics, validation
+from u2pl_jax import experiment, validation
+from u2pl_jax.evaluation import metrics
 
 
 @pytest.fixture(scope="module")

@@ -55,30 +55,31 @@ def evaluate(
       exp.programs.abstract_state(phase),
       datasets.fingerprint(exp.dataset, exp.split),
     )
-    saver = None
-    if formats:
-      folder = workdir / "predictions"
-      folder /= f"{exp.protocol.long_name}_{network}_step_{step}"
-      saver = predictions.Saver(
-        folder, formats, exp.dataset.ids["val"], exp.dataset.palette
-      )
-    evaluation = validation.Evaluation(exp, distributed.show)
+    folder = workdir / "predictions"
+    folder /= f"{exp.protocol.long_name}_{network}_step_{step}"
+    saver = _create_saver(exp, formats, folder)
     trained_with = options.EvalOptions.read(workdir_lib.read_config(workdir))
-    scores = evaluation(step, state, network, saver)
-    result = validation.make_result(
-      exp,
-      step,
-      network,
-      scores,
-      checkpoint.find_best(manager),
-      trained_with.create_protocol().name,
-      so_far,
-    )
+    best = checkpoint.find_best(manager)
+  evaluation = validation.Evaluation(exp, distributed.show)
+  scores = evaluation(step, state, network, saver)
+  protocol = trained_with.create_protocol().name
+  result = validation.make_result(
+    exp, step, network, scores, best, protocol, so_far
+  )
   if saver is not None:
     distributed.show(f"predictions are in {folder}")
   if jax.process_index() == 0:
     validation.write_result(workdir, result)
   return result
+
+
+def _create_saver(
+  exp: experiment.Experiment, formats: tuple[str, ...], folder: epath.Path
+) -> predictions.Saver | None:
+  if not formats:
+    return None
+  ids = exp.dataset.ids["val"]
+  return predictions.Saver(folder, formats, ids, exp.dataset.palette)
 
 
 def _parse_formats(exp: experiment.Experiment, text: str) -> tuple[str, ...]:

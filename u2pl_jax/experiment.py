@@ -109,12 +109,7 @@ def create_experiment(
   """
   run = RunOptions.read(config)
   data = data_options.DataOptions.read(config)
-  optimizer = optim.OptimOptions.read(config)
   train = training_options.TrainOptions.read(config)
-  evaluation = eval_options.EvalOptions.read(config)
-  module = methods.find(run.method)
-  chosen = [section.read(config) for section in module.OPTIONS]
-  loss = pixelwise.LossOptions.read(config)
   mesh = sharding.create_mesh(run.mesh)
   dataset = datasets.open_dataset(data.name, data.data_dir)
   split = datasets.read_split(dataset, data.split)
@@ -123,76 +118,81 @@ def create_experiment(
     steps_per_epoch=input_pipeline.steps_per_epoch(split, data.batch_size_u),
     num_epochs=train.epochs,
   )
-  model = network.create(config, dataset.num_classes)
-  _check_sides(model, data, evaluation)
-  optim.group_params(
-    model.variable_shapes()["params"], tuple(optimizer.factors)
+  experiment = Experiment(
+    config=config,
+    run=run,
+    data=data,
+    optim=optim.OptimOptions.read(config),
+    train=train,
+    checkpoint=training_options.CheckpointOptions.read(config),
+    eval=eval_options.EvalOptions.read(config),
+    mesh=mesh,
+    dataset=dataset,
+    split=split,
+    timeline=timeline,
+    programs=_create_programs(config, dataset.num_classes, timeline, mesh),
+    weights_file=network.ModelOptions.read(config).pretrained,
   )
+  _check_sizes(experiment, trains)
+  return experiment
+
+
+def _create_programs(
+  config: Mapping[str, Any],
+  num_classes: int,
+  timeline: timeline_lib.Timeline,
+  mesh: jax.sharding.Mesh,
+) -> programs.Programs:
+  """The network, the optimizer, and the phases of the method."""
+  run = RunOptions.read(config)
+  data = data_options.DataOptions.read(config)
+  settings = optim.OptimOptions.read(config)
+  loss = pixelwise.LossOptions.read(config)
+  model = network.create(config, num_classes)
+  optim.group_params(model.variable_shapes()["params"], tuple(settings.factors))
   parts = method_lib.Parts(
     model=model,
     supervised_loss=pixelwise.make_supervised_loss(loss),
     timeline=timeline,
     batch_size_l=data.batch_size_l,
     batch_size_u=data.batch_size_u,
-    accumulate_steps=optimizer.accumulate_steps,
+    accumulate_steps=settings.accumulate_steps,
   )
-  experiment = Experiment(
-    config=config,
-    run=run,
-    data=data,
-    optim=optimizer,
-    train=train,
-    checkpoint=training_options.CheckpointOptions.read(config),
-    eval=evaluation,
-    mesh=mesh,
-    dataset=dataset,
-    split=split,
-    timeline=timeline,
-    programs=programs.Programs(
-      model=model,
-      tx=optim.create_optimizer(
-        optimizer,
-        learning_rate=optimizer.base_rate(data.batch_size_l),
-        total_steps=timeline.total_steps,
-      ),
-      phases=module.create(parts, *chosen),
-      mesh=mesh,
-      seed=run.seed,
-      accumulate_steps=optimizer.accumulate_steps,
+  module = methods.find(run.method)
+  chosen = [section.read(config) for section in module.OPTIONS]
+  return programs.Programs(
+    model=model,
+    tx=optim.create_optimizer(
+      settings,
+      learning_rate=settings.base_rate(data.batch_size_l),
+      total_steps=timeline.total_steps,
     ),
-    weights_file=network.ModelOptions.read(config).pretrained,
+    phases=module.create(parts, *chosen),
+    mesh=mesh,
+    seed=run.seed,
+    accumulate_steps=settings.accumulate_steps,
   )
+
+
+def _check_sizes(experiment: Experiment, trains: bool) -> None:
+  """Raises ValueError if devices or encoder cannot take batches or crops."""
+  data, evaluation = experiment.data, experiment.eval
+  multiple, mesh = experiment.model.multiple, experiment.mesh
+  for settings in (data, evaluation):
+    if any(side % multiple for side in settings.crop_size):
+      raise ValueError(
+        f"{settings.key('crop_size')}={settings.crop_size}: the sides must be"
+        f" multiples of {multiple} with this encoder"
+      )
   sharding.check_divisible("eval.batch_size", evaluation.batch_size, mesh)
-  if trains:
-    _check_batches(experiment)
-  return experiment
-
-
-def _check_batches(experiment: Experiment) -> None:
-  """Raises ValueError if a batch does not divide among the devices."""
   names = ("batch_size_l",) + ("batch_size_u",) * experiment.uses_unlabeled
-  for name in names:
+  for name in names if trains else ():
     sharding.check_divisible(
-      f"data.{name}",
-      getattr(experiment.data, name),
-      experiment.mesh,
+      data.key(name),
+      getattr(data, name),
+      mesh,
       experiment.optim.accumulate_steps,
     )
-
-
-def _check_sides(
-  model: network.Network,
-  data: data_options.DataOptions,
-  evaluation: eval_options.EvalOptions,
-) -> None:
-  """Raises ValueError if the encoder cannot take the crops as they are."""
-  for settings in (data, evaluation):
-    size, multiple = settings.crop_size, model.multiple
-    if any(side % multiple for side in size):
-      raise ValueError(
-        f"{settings.key('crop_size')}={size}: the sides must be multiples of"
-        f" {multiple} with this encoder"
-      )
 
 
 def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:

@@ -1,12 +1,9 @@
 """Encoders and decoders are found by names that nothing else knows."""
 
-import pathlib
-
 import pytest
 
-from u2pl_jax.models import decoders, encoders, network
-
-PACKAGE = pathlib.Path(network.__file__).parents[1]
+from u2pl_jax import methods
+from u2pl_jax.models import decoders, encoders
 
 
 def test_names_are_those_of_the_modules():
@@ -28,13 +25,8 @@ def test_a_full_name_finds_a_module_elsewhere():
   assert decoders.find("tests.toy_decoder").NAMES == ("tests.toy_decoder",)
 
 
-@pytest.mark.parametrize("package", [encoders, decoders])
-def test_nothing_else_knows_a_name(package):
-  """But for the default of an option."""
-  default = network.sections()["model"]
-  defaults = (default["encoder"], default["decoder"])
-  for name in package.names():
-    own = pathlib.Path(package.find(name).__file__)
-    for path in PACKAGE.rglob("*.py"):
-      may_hold = path == own or (name in defaults and path.name == "network.py")
-      assert may_hold or name not in path.read_text(), f"{path} knows {name}"
+def test_a_name_that_nobody_owns_is_refused_with_those_there_are():
+  with pytest.raises(ValueError, match="model.decoder='x': .* one of deeplab"):
+    decoders.find("x")
+  with pytest.raises(ValueError, match="method='a.b': No module named 'a'"):
+    methods.find("a.b")

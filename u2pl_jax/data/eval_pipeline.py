@@ -41,8 +41,7 @@ def make_eval_batches(
 ) -> EvalBatches:
   """Makes batches of whole images or centre crops, each in exactly one.
 
-  Whole images smaller than the shape of their batch, and smaller than the crop,
-  are padded, all round, with the mean colour and label 255.
+  Images smaller than their batch or crop are padded with the mean color and 255.
 
   Args:
     dataset: where the images are.

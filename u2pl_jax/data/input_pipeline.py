@@ -31,9 +31,8 @@ def make_train_iterator(
 ) -> Iterator[Batch]:
   """Makes the endless stream of training batches, from `start_step` on.
 
-  The labelled stream repeats the labelled list, reshuffled each time it is
-  through. The unlabelled one takes `steps_per_epoch` batches of each shuffled
-  pass over its list; what is left of a pass is dropped.
+  The labelled stream repeats its list, reshuffled each time. The unlabelled one
+  takes `steps_per_epoch` batches of each shuffled pass and drops what is left.
 
   Args:
     dataset: where the images are.
@@ -63,21 +62,11 @@ def make_train_iterator(
   reading.hide_gpus()
   num_workers = settings.num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["train"])
-  make_crops = functools.partial(_crop_randomly, settings=settings)
 
   def batches(stream, batch_size, *names):
     rows = reading.process_rows(batch_size, process_index, process_count)
-    with_label = len(names) == 2
-
-    def crop(serialized, draws):
-      pixels = preprocess.decode_example(serialized, with_label=with_label)
-      inputs = [draws, *pixels]
-      crops = reading.map_crops(
-        make_crops, inputs, settings.crop_size, with_label=with_label
-      )
-      return dict(zip(names, crops, strict=True))
-
     examples = _read_stream(stream, read, batch_size, rows, start_step)
+    crop = functools.partial(_crop_example, names=names, settings=settings)
     examples = examples.map(crop, num_parallel_calls=num_workers)
     return examples.batch(len(rows), drop_remainder=True)
 
@@ -136,6 +125,25 @@ def _read_stream(
   steps = range(start_step, np.iinfo(np.int64).max)
   shape = (len(rows), preprocess.NUM_DRAWS)
   return reading.read_steps(steps, read_batch, tf.float64, shape)
+
+
+def _crop_example(
+  serialized: tf.Tensor,
+  draws: tf.Tensor,
+  *,
+  names: tuple[str, ...],
+  settings: options.DataOptions,
+) -> dict[str, tf.Tensor]:
+  """Crops of an example by name: its image and, if two are named, its mask."""
+  with_label = len(names) == 2
+  pixels = preprocess.decode_example(serialized, with_label=with_label)
+  crops = reading.map_crops(
+    functools.partial(_crop_randomly, settings=settings),
+    [draws, *pixels],
+    settings.crop_size,
+    with_label=with_label,
+  )
+  return dict(zip(names, crops, strict=True))
 
 
 def _crop_randomly(

@@ -39,12 +39,11 @@ def start(
   `heartbeat_seconds`, whatever they wait for.
 
   Args:
-    coordinator_address: HOST:PORT on which process 0 can be reached; with the
-      next two, or none of the three.
+    coordinator_address: HOST:PORT of process 0; all of these three, or none.
     num_processes: at least 1.
-    process_id: the number of this process, from 0 to num_processes - 1.
-    start_seconds: how long to wait for all processes; then this process ends
-      with one line of explanation and code 1.
+    process_id: from 0 to num_processes - 1.
+    start_seconds: to wait for all processes; then this one ends with one line
+      and code 1.
     heartbeat_seconds: see above.
 
   Raises:
@@ -66,10 +65,7 @@ def start(
     _check_explicit(given)
     launcher, method = None, "deactivate"
     where, everyone = coordinator_address, f"the {num_processes} processes"
-  too_late = (
-    f"{everyone} of this run did not meet at {where} within {start_seconds} s:"
-    " is each of them started, and can it reach that address?"
-  )
+  too_late = _describe_absence(everyone, where, start_seconds)
   try:
     with _ending_after(start_seconds, too_late):
       jax.distributed.initialize(
@@ -82,6 +78,13 @@ def start(
   except ValueError:
     if launcher != "tpu":  # One that knows of no others, as in a notebook.
       raise
+
+
+def _describe_absence(everyone: str, where: str, seconds: int) -> str:
+  return (
+    f"{everyone} of this run did not meet at {where} within {seconds} s:"
+    " is each of them started, and can it reach that address?"
+  )
 
 
 def find_launcher(environ: Mapping[str, str]) -> str | None:

@@ -71,15 +71,14 @@ def run(
 ) -> dict[str, object]:
   """Measures batches of labelled images alone: random crops and their masks.
 
-  With one worker the process is bound to one CPU, so that all its threads
-  share it, those of the peer as well.
+  With one worker all threads share one CPU, those of the peer as well.
 
   Args:
     dataset: name of a prepared dataset; all training images with masks count.
     data_dir: where it is.
     crop_size: height and width of the crops.
     batch_size: images a batch.
-    num_workers: threads to decode and resample with; the peer has one.
+    num_workers: threads that decode and resample; the peer has one.
     blocks: how many blocks of batches to time of either pipeline.
     batches: how many batches to a block.
     epochs: passes over the images after each of which memory is read.

@@ -148,6 +148,17 @@ def _make_parser() -> argparse.ArgumentParser:
     " default: none",
   )
   parser.add_argument(
+    "--overwrite",
+    action="store_true",
+    help="replace earlier results of the same names",
+  )
+  _add_inference_arguments(parser)
+  return parser
+
+
+def _add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags on how images are seen, and how many at once."""
+  parser.add_argument(
     "--protocol",
     choices=("whole", "slide"),
     default="whole",
@@ -188,12 +199,6 @@ def _make_parser() -> argparse.ArgumentParser:
     metavar="NUMBER",
     help="images larger than this are not read; default: 30",
   )
-  parser.add_argument(
-    "--overwrite",
-    action="store_true",
-    help="replace earlier results of the same names",
-  )
-  return parser
 
 
 if __name__ == "__main__":

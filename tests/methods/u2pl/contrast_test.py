@@ -244,8 +244,10 @@ class TestContrastOptions:
       _options(**changes)
 
   def test_refuse_too_few_classes_for_the_low_rank(self):
+    parts = tiny.make_parts(tiny.make_model(num_classes=3))
     with pytest.raises(ValueError, match="contrast.low_rank=3 with 3 classes"):
-      _options(low_rank=3).check_classes(3)
+      _options(low_rank=3).check_run(parts)
 
   def test_accept_fewer_classes_than_the_high_rank(self):
-    _options(low_rank=3, high_rank=20).check_classes(4)
+    parts = tiny.make_parts(tiny.make_model(num_classes=4))
+    _options(low_rank=3, high_rank=20).check_run(parts)

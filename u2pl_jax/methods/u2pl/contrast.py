@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.losses import contrastive
+from u2pl_jax.methods import method
 from u2pl_jax.methods.u2pl import memory_bank, partition, selection
 from u2pl_jax.ops import interleave, resize, sampling
 from u2pl_jax.runtime import options, sharding
@@ -66,14 +67,27 @@ class ContrastOptions(options.Options):
         f"{self.high_rank}: expected 0 <= low_rank < high_rank"
       )
 
-  def check_classes(self, num_classes: int) -> None:
-    """Raises ValueError if there are too few classes for the ranks."""
+  def check_run(self, parts: method.Parts) -> None:
+    """Raises ValueError if the loss does not fit the other parts of a run."""
+    num_classes = parts.model.num_classes
+    if not parts.model.rep_channels:
+      raise ValueError(
+        "decoder.rep_channels=0 leaves no representation to contrast; set it,"
+        " or contrast.weight=0"
+      )
     if self.low_rank >= num_classes:
       raise ValueError(
         f"contrast.low_rank={self.low_rank} with {num_classes} classes:"
         " no pixel could be a negative of any class; low_rank must be below"
         " the number of classes"
       )
+    for name in ("batch_size_l", "batch_size_u"):
+      part = getattr(parts, name) // parts.accumulate_steps
+      if part % self.label_stack:
+        raise ValueError(
+          f"contrast.label_stack={self.label_stack} does not divide"
+          f" data.{name}/optim.accumulate_steps={part}"
+        )
 
   def create_bank(
     self, num_classes: int, width: int, *, pushes: int
@@ -217,27 +231,8 @@ def prepare(
     The bank with the new keys, the plan, and metrics.
   """
   key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
-  num_classes = pixels.is_class.shape[-1]
   probs, rep = _flatten(probs), _flatten(rep)
-
-  negatives = selection.negative_mask(
-    probs,
-    pixels.is_class,
-    pixels.is_labeled,
-    pixels.unreliable,
-    low_rank=options.low_rank,
-    high_rank=min(options.high_rank, num_classes),
-    max_prob=options.max_negative_prob,
-    labeled_negatives=options.labeled_negatives,
-    own_pseudo_label=options.own_pseudo_label,
-  )
-  candidates = jnp.sum(negatives, axis=(0, 1), dtype=jnp.int32)
-  ranks, valid = sampling.spread_ranks(
-    key_keys, candidates, options.max_keys_per_class
-  )
-  new_keys = sampling.select_rows(rep, negatives, ranks)
-  bank = memory_bank.push(bank, new_keys, valid)
-
+  bank, candidates = _push_keys(key_keys, bank, probs, rep, pixels, options)
   anchors = selection.anchor_mask(
     probs,
     pixels.is_class,
@@ -263,6 +258,34 @@ def prepare(
     "contrast/classes": jnp.sum(contributes),
   }
   return bank, plan, metrics
+
+
+def _push_keys(
+  key: jax.Array,
+  bank: memory_bank.MemoryBank,
+  probs: jax.Array,
+  rep: jax.Array,
+  pixels: Pixels,
+  options: ContrastOptions,
+) -> tuple[memory_bank.MemoryBank, jax.Array]:
+  """The bank with the new keys, and the candidates of each class, [K] int32."""
+  negatives = selection.negative_mask(
+    probs,
+    pixels.is_class,
+    pixels.is_labeled,
+    pixels.unreliable,
+    low_rank=options.low_rank,
+    high_rank=min(options.high_rank, probs.shape[-1]),
+    max_prob=options.max_negative_prob,
+    labeled_negatives=options.labeled_negatives,
+    own_pseudo_label=options.own_pseudo_label,
+  )
+  candidates = jnp.sum(negatives, axis=(0, 1), dtype=jnp.int32)
+  ranks, valid = sampling.spread_ranks(
+    key, candidates, options.max_keys_per_class
+  )
+  keys = sampling.select_rows(rep, negatives, ranks)
+  return memory_bank.push(bank, keys, valid), candidates
 
 
 def compute_loss(

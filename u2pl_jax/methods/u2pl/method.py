@@ -7,7 +7,7 @@ how the teacher follows.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import flax.struct
 import jax
@@ -82,7 +82,7 @@ def create(
       f" train.epochs={parts.timeline.num_epochs}"
     )
   if contrast_options.weight:
-    _check_contrast(parts, contrast_options)
+    contrast_options.check_run(parts)
   u2pl = _U2PL(parts, semi, contrast_options, augment, draw, halves)
   supervised = suponly.make_method(parts)._replace(taught=u2pl.taught)
   if semi.teacher_init != "at_start":
@@ -102,24 +102,6 @@ def create(
   return phases[: 1 + (u2pl.first_step < parts.timeline.total_steps)]
 
 
-def _check_contrast(
-  parts: method.Parts, chosen: contrast.ContrastOptions
-) -> None:
-  if not parts.model.rep_channels:
-    raise ValueError(
-      "decoder.rep_channels=0 leaves no representation to contrast; set it, or"
-      " contrast.weight=0"
-    )
-  chosen.check_classes(parts.model.num_classes)
-  for name in ("batch_size_l", "batch_size_u"):
-    part = getattr(parts, name) // parts.accumulate_steps
-    if part % chosen.label_stack:
-      raise ValueError(
-        f"contrast.label_stack={chosen.label_stack} does not divide"
-        f" data.{name}/optim.accumulate_steps={part}"
-      )
-
-
 @dataclasses.dataclass(frozen=True)
 class _U2PL:
   """The functions of the method, over its settings."""
@@ -136,11 +118,20 @@ class _U2PL:
     """Of the semi-supervised epochs."""
     return self.parts.timeline.steps_per_epoch * self.semi.supervised_epochs
 
+  @property
+  def _make_memory(self) -> Callable[..., memory_lib.Memory]:
+    return functools.partial(
+      memory_lib.make,
+      parts=self.parts,
+      semi=self.semi,
+      contrast_options=self.contrast,
+    )
+
   def as_method(self) -> method.Method:
     return method.Method(
       teach=self.teach,
       losses=self.losses,
-      init=self._init,
+      init=self._make_memory,
       start=functools.partial(memory_lib.start, semi=self.semi),
       follow=self.follow,
       restore=memory_lib.restore,
@@ -169,20 +160,9 @@ class _U2PL:
 
     return supervised._replace(
       teach=teach,
-      init=self._init,
+      init=self._make_memory,
       restore=memory_lib.restore,
       lay_out=memory_lib.lay_out,
-    )
-
-  def _init(
-    self, key: jax.Array, student: method.Variables
-  ) -> memory_lib.Memory:
-    return memory_lib.make(
-      key,
-      student,
-      parts=self.parts,
-      semi=self.semi,
-      contrast_options=self.contrast,
     )
 
   def teach(
@@ -228,25 +208,9 @@ class _U2PL:
     # New keys enter the bank before anchors and negatives are drawn.
     plan = None
     if memory.bank is not None:
-      pixels = contrast.label_pixels(
-        labels_l,
-        labels_u,
-        split,
-        outputs["logits"].shape[1:3],
-        num_classes=self.parts.model.num_classes,
-        label_stack=self.contrast.label_stack,
-        halves=self.halves,
+      memory, plan, found = self._contrast(
+        memory, outputs, (labels_l, labels_u), split, keys["draw"]
       )
-      bank, plan, found = contrast.prepare(
-        keys["draw"],
-        memory.bank,
-        jax.nn.softmax(outputs["logits"], axis=-1),
-        outputs["rep"],
-        pixels,
-        self.contrast,
-        self.draw,
-      )
-      memory = memory.replace(bank=bank)
       metrics |= found
     targets = Targets(labels_l, labels_u, split, plan)
     return method.Lesson((method.View(images),), targets), memory, metrics
@@ -307,6 +271,37 @@ class _U2PL:
     """[B, H, W] bool, pixels that would keep their pseudo-label."""
     percent = self._percents(step)["drop_percent"]
     return entropy < np.percentile(entropy, float(percent))
+
+  def _contrast(
+    self,
+    memory: memory_lib.Memory,
+    outputs: method.Outputs,
+    labels: tuple[jax.Array, jax.Array],
+    split: partition.Partition,
+    key: jax.Array,
+  ) -> tuple[memory_lib.Memory, contrast.Plan, method.Metrics]:
+    """The memory with new keys, and the plan of the contrastive loss.
+
+    Args:
+      memory: with a bank.
+      outputs: of the teacher's train-mode pass.
+      labels: of the labelled and the unlabelled images, each [B, H, W] int32.
+      split: of the unlabelled pixels.
+      key: PRNG key.
+    """
+    pixels = contrast.label_pixels(
+      *labels,
+      split,
+      outputs["logits"].shape[1:3],
+      num_classes=self.parts.model.num_classes,
+      label_stack=self.contrast.label_stack,
+      halves=self.halves,
+    )
+    probs = jax.nn.softmax(outputs["logits"], axis=-1)
+    bank, plan, metrics = contrast.prepare(
+      key, memory.bank, probs, outputs["rep"], pixels, self.contrast, self.draw
+    )
+    return memory.replace(bank=bank), plan, metrics
 
   def _percents(self, step: jax.Array | int) -> dict[str, jax.Array]:
     semi = self.semi
