@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from data_prep import split_lists, voc
 from tests import voc_tree
 
 # Two images of its own and three of SBD to train on.
@@ -106,3 +107,14 @@ def read_labels(dataset, split="train"):
     rows[n]["id"].decode(): np.asarray(Image.open(io.BytesIO(rows[n]["label"])))
     for n in range(len(rows))
   }
+
+
+def publish(tmp_path, monkeypatch):
+  """Has these splits count as the published ones of VOC."""
+  folder = tmp_path / "published"
+  voc_tree.write_list(folder / "val.txt", VAL)
+  for split, (labeled, unlabeled) in SPLITS.items():
+    voc_tree.write_list(folder / split / "labeled.txt", labeled)
+    voc_tree.write_list(folder / split / "unlabeled.txt", unlabeled)
+  monkeypatch.setitem(split_lists.FOLDERS, "pascal", folder)
+  monkeypatch.setattr(voc, "_OWN_TRAIN", "2")

@@ -343,9 +343,8 @@ def test_genuine_polygons_agree_with_label_ids(data_dir):
   pytest.importorskip("cityscapesscripts")
   options = ("--partial", "--labels=polygons")
   dataset = prepare(samples.CITYSCAPES, data_dir, *options)
-  agree = []
+  agree = []  # Borders of objects are a pixel off.
   for frame, mask in read_masks(dataset).items():
     given = Image.open(mask_file(samples.CITYSCAPES, frame))
     agree.append((mask == TRAIN_IDS[np.asarray(given)]).mean())
-  assert len(agree) == 5 and np.mean(agree) >= 0.995
-  assert min(agree) >= 0.994  # Borders of objects are a pixel off.
+  assert len(agree) == 5 and np.mean(agree) >= 0.995 and min(agree) >= 0.994

@@ -47,7 +47,7 @@ import jax
 jax.distributed.initialize(
   "localhost:" + sys.argv[1], num_processes=2, process_id=int(sys.argv[2])
 )
-from u2pl_jax import preemption
+from u2pl_jax.runtime import preemption
 with preemption.catch_sigterm() as should_stop:
   for step in range(1000):
     if should_stop():

@@ -17,7 +17,6 @@ from tests import tiny_network, torch_weights
 from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.evaluation import protocol
 from u2pl_jax.models import forward, torch_names
-from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
 from u2pl_jax.tools import export
 
@@ -62,7 +61,7 @@ def assert_same_masks(network, images, outputs):
   )
   labels = predict(network.variables, images)["labels"]
   net = forward.make_net(network.model, network.variables)
-  logits = np.asarray(jax.jit(net)(normalize.normalize(images)))
+  logits = np.asarray(jax.jit(net)(network.model.normalize(images)))
   ranked = np.sort(logits, axis=-1)
   is_clear = ranked[..., -1] - ranked[..., -2] > MARGIN
   assert is_clear.mean() > 0.99
@@ -172,9 +171,7 @@ def test_a_size_is_chosen_and_files_serve_as_well_as_runs(checkpoint, tmp_path):
 
 
 def test_efficientnet_is_exported_for_all_platforms():
-  network = tiny_network.make_trained(
-    encoder="efficientnet_lite0", stem="conv3", width=64
-  )
+  network = tiny_network.make_trained(encoder="efficientnet_lite0")
   exported = export.export_program(network, (33, 33))
   assert exported.platforms == export.PLATFORMS
   net = jax.export.deserialize(exported.serialize())

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_network
+from tests.tools import photos
 from u2pl_jax.data import preprocess
 from u2pl_jax.evaluation import outputs, protocol
 from u2pl_jax.models import forward
@@ -17,59 +18,6 @@ from u2pl_jax.ops import crop, normalize, percentile
 from u2pl_jax.predict import photographs, stream, trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.tools import predict
-
-SIZE = (33, 41)
-
-
-@pytest.fixture(scope="module")
-def network():
-  return tiny_network.make_trained()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(network, tmp_path_factory):
-  path = tmp_path_factory.mktemp("network") / "net.safetensors"
-  trained.save_safetensors(network, path)
-  return path
-
-
-@pytest.fixture
-def run(checkpoint, tmp_path):
-  """Runs the program on a folder; returns its exit code."""
-
-  def call(images, *options, out=tmp_path / "out"):
-    return predict.main(
-      [
-        f"--weights={checkpoint}",
-        f"--images={images}",
-        f"--out={out}",
-        *options,
-      ]
-    )
-
-  return call
-
-
-def make_image(seed=0, size=SIZE):
-  return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-
-
-def save(folder, count=1, size=SIZE):
-  folder.mkdir(exist_ok=True)
-  images = [make_image(seed, size) for seed in range(count)]
-  for index, image in enumerate(images):
-    Image.fromarray(image).save(folder / f"{index}.png")
-  return np.stack(images)
-
-
-def load(*parts):
-  return np.asarray(open_image(*parts))
-
-
-def open_image(*parts):
-  with Image.open("/".join(map(str, parts))) as image:
-    image.load()
-    return image
 
 
 def evaluate(network, images, kind="whole", **options):
@@ -80,23 +28,23 @@ def evaluate(network, images, kind="whole", **options):
 
 
 def test_masks_colors_and_overlays_are_written(run, network, tmp_path, capsys):
-  images = save(tmp_path / "in", 3)
+  images = photos.save(tmp_path / "in", 3)
   assert run(tmp_path / "in") == 0
   labels = evaluate(network, images)
   assert len(np.unique(labels)) > 1
   out = tmp_path / "out"
   for index in range(3):
-    mask = open_image(out, "masks", f"{index}.png")
+    mask = photos.open_image(out, "masks", f"{index}.png")
     assert mask.mode == "L"
     np.testing.assert_array_equal(mask, labels[index])
-    colors = open_image(out, "colors", f"{index}.png")
+    colors = photos.open_image(out, "colors", f"{index}.png")
     assert colors.mode == "P"
     np.testing.assert_array_equal(colors, labels[index])
     np.testing.assert_array_equal(
       colors.convert("RGB"), np.array(network.palette)[labels[index]]
     )
-    overlay = open_image(out, "overlays", f"{index}.jpg")
-    assert overlay.mode == "RGB" and overlay.size == SIZE[::-1]
+    overlay = photos.open_image(out, "overlays", f"{index}.jpg")
+    assert overlay.mode == "RGB" and overlay.size == photos.SIZE[::-1]
   assert {path.name for path in out.iterdir()} == {
     "masks",
     "colors",
@@ -117,34 +65,35 @@ def test_masks_colors_and_overlays_are_written(run, network, tmp_path, capsys):
 def test_protocols_are_those_of_evaluation(
   flags, options, run, network, tmp_path
 ):
-  images = save(tmp_path / "in", 1, (50, 45))
+  images = photos.save(tmp_path / "in", 1, (50, 45))
   assert run(tmp_path / "in", *flags) == 0
   np.testing.assert_array_equal(
-    load(tmp_path, "out/masks/0.png"), evaluate(network, images, **options)[0]
+    photos.load(tmp_path, "out/masks/0.png"),
+    evaluate(network, images, **options)[0],
   )
 
 
 def test_padded_images_are_cut_back(run, network, tmp_path):
-  image = save(tmp_path / "in", 1, (30, 38))[0]
-  Image.fromarray(make_image(1)).save(tmp_path / "in" / "large.png")
+  image = photos.save(tmp_path / "in", 1, (30, 38))[0]
+  Image.fromarray(photos.make_image(1)).save(tmp_path / "in" / "large.png")
   assert run(tmp_path / "in", "--max_shapes=1") == 0
-  padded = preprocess.pad_to_crop(image, SIZE, normalize.MEAN_COLOR)
+  padded = preprocess.pad_to_crop(image, photos.SIZE, normalize.MEAN_COLOR)
   labels = evaluate(network, padded[None])[0]
   np.testing.assert_array_equal(
-    load(tmp_path, "out/masks/0.png"), crop.center_crop(labels, (30, 38))
+    photos.load(tmp_path, "out/masks/0.png"), crop.center_crop(labels, (30, 38))
   )
 
 
 def test_maps_are_probability_and_entropy_in_grey(run, network, tmp_path):
-  images = save(tmp_path / "in")
+  images = photos.save(tmp_path / "in")
   assert run(tmp_path / "in", "--maps=probability,entropy") == 0
   net = forward.make_net(network.model, network.variables)
-  logits = jax.jit(net)(normalize.normalize(images))[0]
+  logits = jax.jit(net)(network.model.normalize(images))[0]
   for name, expected in (
     ("probability", jax.nn.softmax(logits).max(-1)),
     ("entropy", percentile.compute_entropy(logits) / np.log(5)),
   ):
-    found = open_image(tmp_path, "out", name, "0.png")
+    found = photos.open_image(tmp_path, "out", name, "0.png")
     assert found.mode == "L"
     np.testing.assert_allclose(
       np.asarray(found, float), 255 * np.asarray(expected), atol=0.51
@@ -154,13 +103,13 @@ def test_maps_are_probability_and_entropy_in_grey(run, network, tmp_path):
 def test_images_of_any_mode_and_size_are_predicted(run, tmp_path):
   folder = tmp_path / "in"
   folder.mkdir()
-  picture = Image.fromarray(make_image())
+  picture = Image.fromarray(photos.make_image())
   for mode in ("1", "L", "LA", "P", "RGBA"):
     picture.convert(mode).save(folder / f"{mode}.png")
   picture.convert("CMYK").save(folder / "CMYK.jpg")
-  frames = [picture, Image.fromarray(make_image(1))]
+  frames = [picture, Image.fromarray(photos.make_image(1))]
   frames[0].save(folder / "gif.gif", save_all=True, append_images=frames[1:])
-  Image.fromarray(make_image()[..., 0].astype(np.uint16) * 256).save(
+  Image.fromarray(photos.make_image()[..., 0].astype(np.uint16) * 256).save(
     folder / "16.png"
   )
   Image.new("RGB", (1, 1)).save(folder / "dot.png")
@@ -172,11 +121,11 @@ def test_images_of_any_mode_and_size_are_predicted(run, tmp_path):
   }
   for path in folder.iterdir():
     size = photographs.read_size(path)
-    assert load(masks, f"{path.stem}.png").shape == size
+    assert photos.load(masks, f"{path.stem}.png").shape == size
 
 
 def test_results_are_upright(run, tmp_path):
-  image = make_image()
+  image = photos.make_image()
   (tmp_path / "in").mkdir()
   exif = Image.Exif()
   exif[0x0112] = 6
@@ -186,24 +135,24 @@ def test_results_are_upright(run, tmp_path):
   assert run(tmp_path / "in") == 0
   for kind in ("masks/{}.png", "overlays/{}.jpg"):
     np.testing.assert_array_equal(
-      load(tmp_path, "out", kind.format("turned")),
-      load(tmp_path, "out", kind.format("upright")),
+      photos.load(tmp_path, "out", kind.format("turned")),
+      photos.load(tmp_path, "out", kind.format("upright")),
     )
-  assert load(tmp_path, "out/masks/turned.png").shape == SIZE
+  assert photos.load(tmp_path, "out/masks/turned.png").shape == photos.SIZE
 
 
 def test_the_rest_is_done_where_files_cannot_be_read(run, tmp_path, capsys):
   folder = tmp_path / "in"
-  save(folder, 2)
+  photos.save(folder, 2)
   Image.new("1", (20000, 20000)).save(folder / "huge.png")
-  Image.fromarray(make_image()).save(folder / "cut.jpg")
+  Image.fromarray(photos.make_image()).save(folder / "cut.jpg")
   content = (folder / "cut.jpg").read_bytes()
   (folder / "cut.jpg").write_bytes(content[: len(content) // 2])
   (folder / "text.jpg").write_text("not an image\n")
   (folder / "empty.png").touch()
-  Image.fromarray(np.ones(SIZE, np.float32)).save(folder / "floats.tif")
+  Image.fromarray(np.ones(photos.SIZE, np.float32)).save(folder / "floats.tif")
   # Damaged metadata alone do not matter, nor does Pillow warn of them.
-  Image.fromarray(make_image()).save(
+  Image.fromarray(photos.make_image()).save(
     folder / "exif.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09"
   )
   assert run(folder) == 1
@@ -224,9 +173,9 @@ def test_the_rest_is_done_where_files_cannot_be_read(run, tmp_path, capsys):
 
 
 def test_sub_folders_and_endings_are_kept(run, tmp_path):
-  save(tmp_path / "in", 1)
-  save(tmp_path / "in" / "sub", 1)
-  Image.fromarray(make_image()).save(tmp_path / "in" / "0.bmp")
+  photos.save(tmp_path / "in", 1)
+  photos.save(tmp_path / "in" / "sub", 1)
+  Image.fromarray(photos.make_image()).save(tmp_path / "in" / "0.bmp")
   assert run(tmp_path / "in") == 0
   masks = tmp_path / "out" / "masks"
   assert {str(p.relative_to(masks)) for p in masks.rglob("*.png")} == {
@@ -236,31 +185,18 @@ def test_sub_folders_and_endings_are_kept(run, tmp_path):
   }
 
 
-def test_results_are_not_replaced_unless_asked_for(run, tmp_path, capsys):
-  save(tmp_path / "in")
-  out = tmp_path / "in"  # Where the results are no images of the next run.
-  assert run(tmp_path / "in", out=out) == 0
-  before = (out / "masks" / "0.png").stat().st_mtime_ns
-  line = fail(run, tmp_path / "in", out=out)
-  assert "--overwrite" in line and str(out / "masks") in line
-  assert (out / "masks" / "0.png").stat().st_mtime_ns == before
-  assert run(tmp_path / "in", "--overwrite", out=out) == 0
-  assert (out / "masks" / "0.png").stat().st_mtime_ns > before
-  assert "1 of 1 images" in capsys.readouterr().out
-
-
 def test_masks_do_not_depend_on_the_other_images(run, network, tmp_path):
-  images = save(tmp_path / "in", 10)
+  images = photos.save(tmp_path / "in", 10)
   assert run(tmp_path / "in", "--batch_size=8") == 0
   labels = np.concatenate([evaluate(network, image[None]) for image in images])
   for index in range(10):
     np.testing.assert_array_equal(
-      load(tmp_path, f"out/masks/{index}.png"), labels[index]
+      photos.load(tmp_path, f"out/masks/{index}.png"), labels[index]
     )
 
 
 def test_the_number_of_devices_does_not_matter(run, tmp_path, monkeypatch):
-  save(tmp_path / "in", 3)
+  photos.save(tmp_path / "in", 3)
   maps = "--maps=probability,entropy"
   assert run(tmp_path / "in", maps, out=tmp_path / "eight") == 0
   mesh = sharding.create_mesh(devices=jax.devices()[:1])
@@ -270,15 +206,15 @@ def test_the_number_of_devices_does_not_matter(run, tmp_path, monkeypatch):
     for kind in ("masks", "probability", "entropy"):
       name = f"{kind}/{index}.png"
       np.testing.assert_allclose(
-        load(tmp_path, "eight", name).astype(int),
-        load(tmp_path, "one", name).astype(int),
+        photos.load(tmp_path, "eight", name).astype(int),
+        photos.load(tmp_path, "one", name).astype(int),
         atol=0 if kind == "masks" else 1,
       )
 
 
 def test_workdirs_serve_as_well_as_files(tmp_path, capsys):
   tiny_network.save_run(tmp_path / "run")
-  images = save(tmp_path / "in")
+  images = photos.save(tmp_path / "in")
   arguments = [f"--workdir={tmp_path / 'run'}", f"--images={tmp_path / 'in'}"]
   for state in ("teacher", "student"):
     out = tmp_path / state
@@ -287,110 +223,13 @@ def test_workdirs_serve_as_well_as_files(tmp_path, capsys):
     assert f"{state} of step 2" in capsys.readouterr().out
     network = trained.load_run(tmp_path / "run", "last", state)
     np.testing.assert_array_equal(
-      load(out, "masks/0.png"), evaluate(network, images)[0]
+      photos.load(out, "masks/0.png"), evaluate(network, images)[0]
     )
-
-
-def fail(run, *arguments, **options):
-  """The one line with which the program ends."""
-  with pytest.raises(SystemExit) as caught:
-    run(*arguments, **options)
-  line = str(caught.value)
-  assert line.startswith("error: ") and "\n" not in line
-  return line
-
-
-def test_no_images_are_one_line(run, tmp_path):
-  (tmp_path / "in").mkdir()
-  for images in (tmp_path / "in", tmp_path / "absent", tmp_path / "*.jpg"):
-    assert str(images) in fail(run, images)
-
-
-@pytest.mark.parametrize(
-  "flag",
-  [
-    "--maps=probability,colour",
-    "--scales=1,x",
-    "--scales=0",
-    "--scales=inf",
-    "--batch_size=0",
-    "--max_shapes=0",
-    "--max_megapixels=nan",
-    "--checkpoint=last",
-  ],
-)
-def test_flags_out_of_range_are_named(flag, run, tmp_path):
-  save(tmp_path / "in")
-  assert flag.partition("=")[0] in fail(run, tmp_path / "in", flag)
-
-
-def test_wrong_networks_are_one_line(network, tmp_path):
-  save(tmp_path / "in")
-  damaged = tmp_path / "damaged.safetensors"
-  damaged.write_bytes(b"not one")
-  other = tmp_path / "other.safetensors"
-  wide = tiny_network.make_trained(width=8)
-  trained.save_safetensors(
-    trained.Trained(**vars(network) | {"variables": wide.variables}), other
-  )
-  (tmp_path / "folder").mkdir()
-  for source, message in (
-    (f"--weights={damaged}", "damaged"),
-    (f"--weights={other}", "another network"),
-    (f"--weights={tmp_path / 'absent.npz'}", "no such file"),
-    (f"--workdir={tmp_path / 'folder'}", "holds no run"),
-    (f"--checkpoint={other}", "give a file by --weights"),
-  ):
-    line = fail(
-      lambda source=source: predict.main(
-        [source, f"--images={tmp_path / 'in'}", f"--out={tmp_path / 'out'}"]
-      )
-    )
-    assert message in line and source.partition("=")[2] in line
-
-
-def test_a_run_and_a_file_exclude_each_other(run, tmp_path):
-  save(tmp_path / "in")
-  line = fail(run, tmp_path / "in", f"--workdir={tmp_path}")
-  assert "either --workdir=DIR of a run or --weights=FILE" in line
-  line = fail(
-    lambda: predict.main([f"--images={tmp_path / 'in'}", "--out=nowhere"])
-  )
-  assert "either --workdir=DIR of a run or --weights=FILE" in line
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path):
-  save(tmp_path / "in")
-  (tmp_path / "file").touch()
-  assert "file" in fail(run, tmp_path / "in", out=tmp_path / "file")
-
-
-def test_too_little_memory_is_told_for_each_image(
-  run, tmp_path, monkeypatch, capsys
-):
-  def program(pixels):
-    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\n...")
-
-  monkeypatch.setattr(stream, "_compile", lambda *_: program)
-  save(tmp_path / "in", 2)
-  assert run(tmp_path / "in") == 1
-  lines = capsys.readouterr().err.splitlines()[-2:]
-  assert all("too little memory; try --batch_size=1" in line for line in lines)
-
-
-def test_other_errors_of_the_device_are_not_hidden(run, tmp_path, monkeypatch):
-  def program(pixels):
-    raise jax.errors.JaxRuntimeError("INTERNAL: no idea")
-
-  monkeypatch.setattr(stream, "_compile", lambda *_: program)
-  save(tmp_path / "in")
-  with pytest.raises(jax.errors.JaxRuntimeError, match="no idea"):
-    run(tmp_path / "in")
 
 
 def test_images_stream_through(checkpoint, network, tmp_path, monkeypatch):
   """However many there are, few are read before the first is written."""
-  save(tmp_path / "in", 30)
+  photos.save(tmp_path / "in", 30)
   read, written = [], threading.Event()
   read_image, write = photographs.read, stream._write
 

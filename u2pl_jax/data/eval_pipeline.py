@@ -41,7 +41,7 @@ def make_eval_batches(
 ) -> EvalBatches:
   """Makes batches of whole images or centre crops, each in exactly one.
 
-  Images smaller than batch or crop are padded with the mean color and 255.
+  Smaller images are padded, all round, with the mean color and label 255.
 
   Args:
     dataset: where the images are.
