@@ -1,4 +1,4 @@
-r"""Trains and evaluates a network on labelled and unlabelled images.
+r"""Trains and evaluates a network on labeled and unlabeled images.
 
 python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 python main.py --config=configs/voc_1464.py --workdir=DIR --config.seed=1

@@ -1,4 +1,4 @@
-"""Cityscapes: 186 to 1,488 labelled of 2,975 images.
+"""Cityscapes: 186 to 1,488 labeled of 2,975 images.
 
   python main.py --config=configs/cityscapes.py:372 --workdir=runs/city_372
 

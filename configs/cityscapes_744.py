@@ -1,4 +1,4 @@
-"""Cityscapes with 744 labelled images.
+"""Cityscapes with 744 labeled images.
 
   python main.py --config=configs/cityscapes_744.py --workdir=runs/city_744
 

@@ -48,7 +48,7 @@ SECTIONS = (
 
 # A network and batches that train from scratch on a few CPU cores: a ResNet-18
 # of a quarter of the width at output stride 16. All its parts learn at one
-# rate, as none is pretrained; every unlabelled batch is mixed.
+# rate, as none is pretrained; every unlabeled batch is mixed.
 SMALL_NETWORK = {
   "model.encoder": "resnet18",
   "encoder.width": 16,

@@ -1,4 +1,4 @@
-"""Generated scenes, 8 classes, 24 labelled images: the demonstration run.
+"""Generated scenes, 8 classes, 24 labeled images: the demonstration run.
 
   python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 with all 1,464 finely labelled images.
+"""PASCAL VOC 2012 with all 1,464 finely labeled images.
 
   python main.py --config=configs/voc_1464.py --workdir=runs/voc_1464
 

@@ -78,7 +78,7 @@ def prepare(
     name: the dataset's name: small letters, digits and underscores.
     labels: one of `LABELS`, or "auto" for the first that a frame has.
     partial: whether to leave out what is missing: frames without image or
-      mask, and splits of which no labelled or unlabelled frame remains.
+      mask, and splits of which no labeled or unlabeled frame remains.
     overwrite: whether to replace a dataset of this name.
 
   Returns:
@@ -209,7 +209,7 @@ def _restrict_splits(
     if labeled and unlabeled:
       restricted[split] = (labeled, unlabeled)
     else:
-      kind = "unlabelled" if labeled else "labelled"
+      kind = "unlabeled" if labeled else "labeled"
       print(f"split {split}: left out, no {kind} frame is there")
   if not restricted:
     raise ValueError("too few frames are there for any split")

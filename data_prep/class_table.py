@@ -1,4 +1,4 @@
-"""The classes of a folder of images: names, colours, what mask values mean."""
+"""The classes of a folder of images: names, colors, what mask values mean."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import u2pl_jax
 from u2pl_jax.data import palettes
 
-# "": class ids in gray and palette masks, colours in RGB masks.
+# "": class ids in gray and palette masks, colors in RGB masks.
 MASK_VALUES = ("", "ids", "colors", "binary")
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -21,10 +21,10 @@ class ClassTable:
 
   Attributes:
     names: [K] names, by class id.
-    palette: [K] RGB colours in [0, 255], by class id; for display.
+    palette: [K] RGB colors in [0, 255], by class id; for display.
     mask_values: one of `MASK_VALUES`.
-    ids_by_color: the class id, or 255, of each colour in the masks; empty
-      where no colours are given.
+    ids_by_color: the class id, or 255, of each color in the masks; empty
+      where no colors are given.
   """
 
   names: tuple[str, ...]
@@ -39,8 +39,8 @@ def read(
   """Reads a file of classes.
 
   It is JSON: `names`, and where wanted `palette` (RGB by class id),
-  `other_colors` ({name: colours that mean this class, too}), `ignore_colors`
-  (colours that mean 255) and `mask_values`.
+  `other_colors` ({name: colors that mean this class, too}), `ignore_colors`
+  (colors that mean 255) and `mask_values`.
 
   Args:
     file: the file; it need not exist if `class_names` are given.
@@ -75,7 +75,7 @@ def read(
     reads_colors = palette and values != "ids"
     ids_by_color = _index_colors(file, content) if reads_colors else {}
   if values == "colors" and not ids_by_color:
-    raise ValueError(f"{file}: must hold a palette for masks of colours")
+    raise ValueError(f"{file}: must hold a palette for masks of colors")
   return ClassTable(
     names=tuple(names),
     palette=tuple(map(tuple, palette or palettes.voc_palette(len(names)))),
@@ -103,7 +103,7 @@ def _load(file: pathlib.Path) -> dict[str, object]:
     _are_colors(palette) and len(palette) == len(names)
   ):
     raise ValueError(
-      f"{file}: palette must hold {len(names)} colours [r, g, b] of 0 to 255, "
+      f"{file}: palette must hold {len(names)} colors [r, g, b] of 0 to 255, "
       "one for each name"
     )
   if not _are_colors(content.get("ignore_colors", [])):
@@ -128,7 +128,7 @@ def _are_colors(value: object) -> bool:
 def _index_colors(
   file: pathlib.Path, content: Mapping[str, object]
 ) -> dict[Color, int]:
-  """Returns the class id, or 255, of each colour that is given."""
+  """Returns the class id, or 255, of each color that is given."""
   names = content["names"]
   pairs = [(tuple(c), i) for i, c in enumerate(content["palette"])]
   for name, colors in content.get("other_colors", {}).items():
@@ -139,7 +139,7 @@ def _index_colors(
   for color, label in pairs:
     if ids_by_color.setdefault(color, label) != label:
       raise ValueError(
-        f"{file}: colour {list(color)} has two meanings; that does for masks "
+        f"{file}: color {list(color)} has two meanings; that does for masks "
         "of class ids only (--mask_values=ids)"
       )
   return ids_by_color

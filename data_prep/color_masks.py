@@ -1,4 +1,4 @@
-"""Masks whose pixels are colours: to class ids."""
+"""Masks whose pixels are colors: to class ids."""
 
 from collections.abc import Callable, Mapping
 
@@ -34,7 +34,7 @@ def make_converter(
 
 
 def _make_lookup(ids_by_color: Mapping[class_table.Color, int]) -> np.ndarray:
-  """Returns [2^24] int16, the class id of each colour code."""
+  """Returns [2^24] int16, the class id of each color code."""
   lookup = np.full(1 << 24, _UNKNOWN, np.int16)
   for color, label in ids_by_color.items():
     lookup[_to_codes(np.array(color))] = label
@@ -62,7 +62,7 @@ def _read_ids(
     )
   if not table.ids_by_color:
     raise examples.ProblemError(
-      f"{file.name}: holds colours (mode {mask.mode}), but no palette is given"
+      f"{file.name}: holds colors (mode {mask.mode}), but no palette is given"
     )
   if mask.mode == "RGBA" and mask.getextrema()[3] != (255, 255):
     raise examples.ProblemError(f"{file.name}: is transparent in places")
@@ -86,7 +86,7 @@ def _check_meaning(file: examples.File, mask: Image.Image, num_classes: int):
 
 
 def _describe(codes: np.ndarray) -> str:
-  """Describes pixels whose colours, packed in `codes`, mean nothing."""
+  """Describes pixels whose colors, packed in `codes`, mean nothing."""
   values, counts = np.unique(codes, return_counts=True)
   order = np.argsort(-counts, kind="stable")
   shown = ", ".join(
@@ -97,4 +97,4 @@ def _describe(codes: np.ndarray) -> str:
   more = len(values) - _MAX_COLORS_SHOWN
   if more > 0:
     shown += f" and {more} more"
-  return f"colour {shown}; no class is of that colour, nor is it ignored"
+  return f"color {shown}; no class is of that color, nor is it ignored"

@@ -172,7 +172,7 @@ def _to_arrays(
 def _check(
   path: pathlib.Path, arrays: Mapping[str, np.ndarray]
 ) -> torch_networks.Recognized:
-  """Recognises the network and checks every name, shape and value."""
+  """Recognizes the network and checks every name, shape and value."""
   try:
     network = torch_networks.recognize(arrays)
     shapes = network.variable_shapes()

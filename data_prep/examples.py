@@ -85,7 +85,7 @@ def check_example(raw: RawExample, num_classes: int) -> CheckedExample:
     labels = np.asarray(mask)
     counts = np.bincount(labels.ravel(), minlength=256)
     _check_labels(raw.mask, counts, num_classes)
-    # TensorFlow would turn a palette's colours, not its indices, into labels.
+    # TensorFlow would turn a palette's colors, not its indices, into labels.
     label_bytes = encode_png(labels) if mask.mode == "P" else mask_bytes
   return CheckedExample(
     id=raw.id,

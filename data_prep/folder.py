@@ -12,12 +12,12 @@ TREE holds, under these names unless others are given:
                               may be missing, see data_prep.make_splits
 
 Gray and palette masks hold class ids, 255 where ignored; RGB masks hold the
-colours of the palette, and of "other_colors" {name: [[r, g, b], ...]} and
+colors of the palette, and of "other_colors" {name: [[r, g, b], ...]} and
 "ignore_colors" [[r, g, b], ...] in classes.json. --mask_values, or an entry of
 that name in classes.json, settles it for all masks: ids; colors; binary, which
 is black and white for the first and second of two classes.
 
-A training image without a mask can only serve unlabelled. Whatever is wrong
+A training image without a mask can only serve unlabeled. Whatever is wrong
 with any file or list is reported together, and then nothing is written.
 """
 

@@ -1,11 +1,11 @@
-"""Draws labelled images for semi-supervised splits of a prepared dataset.
+"""Draws labeled images for semi-supervised splits of a prepared dataset.
 
   python -m data_prep.make_splits --name=camvid --data_dir=data \\
     --labeled=1/16 --labeled=0.125 --labeled=53 --seed=0
 
 This command adds the splits 1_16, 1_8 and 53 to the dataset. A number with a
 point or a slash is a share of the training images that have masks, any other
-number a count. All other training images serve unlabelled.
+number a count. All other training images serve unlabeled.
 
 A seed puts the images in one order, and a split takes as many of the first as
 it needs; so of two splits of a seed the smaller lies within the larger. The
@@ -51,7 +51,7 @@ def make_splits(
   Args:
     name: the dataset's name.
     data_dir: folder of all datasets.
-    labeled: for each split how many labelled images: a share of those with
+    labeled: for each split how many labeled images: a share of those with
       masks ("0.125" or "1/8"), or a count ("53").
     seed: non-negative; fixes the draw.
     prefix: goes in front of the splits' names, which are 1_8 for a share, 53
@@ -104,7 +104,7 @@ def check_splits(name: str, data_dir: str | pathlib.Path) -> None:
   Raises:
     FileNotFoundError: there is no such dataset.
     ValueError: lists are not disjoint, or name unknown images, images twice or
-      labelled images without masks; the message names all of them.
+      labeled images without masks; the message names all of them.
   """
   dataset = datasets.open_dataset(name, data_dir)
   ids = dataset.ids["train"]
@@ -183,17 +183,17 @@ def _check_count(
     lacking = presence.any(axis=0) & ~presence[order[:count]].any(axis=0)
     names = [dataset.class_names[i] for i in np.flatnonzero(lacking)]
     raise ValueError(
-      f"{count} labelled images cannot show every class; {num_cover} is the "
+      f"{count} labeled images cannot show every class; {num_cover} is the "
       f"least number that can. This draw would lack {', '.join(names)}"
     )
   if count == len(presence):
-    raise ValueError(f"{count} labelled images leave none unlabelled")
+    raise ValueError(f"{count} labeled images leave none unlabeled")
 
 
 def _to_lists(
   ids: Sequence[str], records: np.ndarray
 ) -> tuple[list[str], list[str]]:
-  """Returns the ids of the labelled `records` and all others, in order."""
+  """Returns the ids of the labeled `records` and all others, in order."""
   is_labeled = np.zeros(len(ids), bool)
   is_labeled[records] = True
   return (
@@ -254,12 +254,12 @@ def format_table(
   presence: np.ndarray,
   lists: Mapping[str, tuple[Sequence[str], Sequence[str]]],
 ) -> str:
-  """Formats how many labelled images of each split show each class.
+  """Formats how many labeled images of each split show each class.
 
   Args:
     dataset: names the classes and the images.
     presence: [n, K] bool, the classes that each training mask shows.
-    lists: (labelled, unlabelled) ids, by split.
+    lists: (labeled, unlabeled) ids, by split.
   """
   record = {i: n for n, i in enumerate(dataset.ids["train"])}
   splits = sorted(lists, key=lambda s: len(lists[s][0]))
@@ -275,12 +275,12 @@ def format_table(
   lines = [
     row("", ["all masks", *splits]),
     row(
-      "labelled images",
+      "labeled images",
       [sum(dataset.has_label["train"]), *(len(labeled[s]) for s in splits)],
     ),
-    row("unlabelled images", ["", *(len(lists[s][1]) for s in splits)]),
+    row("unlabeled images", ["", *(len(lists[s][1]) for s in splits)]),
     row("in neither list", ["", *(total - used[s] for s in splits)]),
-    "  labelled images that show",
+    "  labeled images that show",
   ]
   shown = [presence.sum(axis=0), *(presence[labeled[s]].sum(0) for s in splits)]
   for i, name in enumerate(dataset.class_names):

@@ -21,7 +21,7 @@ class SplitLists:
   Attributes:
     train: all training images, sorted.
     val: the validation images, in the order of their list.
-    splits: (labelled, unlabelled) training images, by split, smallest first.
+    splits: (labeled, unlabeled) training images, by split, smallest first.
   """
 
   train: tuple[str, ...]
@@ -32,14 +32,14 @@ class SplitLists:
 def read(folder: pathlib.Path) -> SplitLists:
   """Reads `folder`, which holds val.txt and folders of pairs of lists.
 
-  Each of these is named after its number of labelled images, and each pair
+  Each of these is named after its number of labeled images, and each pair
   names all training images.
 
   Raises:
     FileNotFoundError: a list is missing.
     ValueError: an id occurs twice, in both lists of a pair, or in val.txt
       too; a list is empty; a pair lacks an image that another one has, or has
-      another number of labelled images than its name says. Names all faults.
+      another number of labeled images than its name says. Names all faults.
   """
   val_file = folder / "val.txt"
   val = datasets.read_id_list(val_file)

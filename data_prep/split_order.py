@@ -1,4 +1,4 @@
-"""The order in which images are labelled; see `make_splits`."""
+"""The order in which images are labeled; see `make_splits`."""
 
 import numpy as np
 from scipy import optimize

@@ -1,10 +1,10 @@
 """Generates a dataset of scenes, for runs that need no downloads.
 
 A scene is two or three textured surfaces with some textured shapes on top, one
-occluding another. What tells the classes apart is texture and shape; colours
+occluding another. What tells the classes apart is texture and shape; colors
 say little, since classes share them and each object draws its own. A global
 light gradient, blur and sensor noise come on top, and two of the shapes are
-rare. With few labelled scenes a network learns colours and single poses; with
+rare. With few labeled scenes a network learns colors and single poses; with
 many it solves the task.
 
   python -m data_prep.synthetic --data_dir=data
@@ -115,7 +115,7 @@ def _draw_shape(rng, class_id, radius, x, y):
 
 
 def _paint(rng, image, label, class_id, region, x, y):
-  """Fills `region` with a class: its texture in two colours drawn for it."""
+  """Fills `region` with a class: its texture in two colors drawn for it."""
   pattern = textures.draw_texture(rng, CLASS_NAMES[class_id], x, y)[..., None]
   hue = rng.normal(_HUES[class_id], _HUE_STD)
   color = _to_rgb(hue, rng.uniform(0.15, 0.6), rng.uniform(0.45, 0.8))
@@ -127,7 +127,7 @@ def _paint(rng, image, label, class_id, region, x, y):
 
 
 def _to_rgb(hue, saturation, value):
-  """Converts a colour, each part in [0, 1] (hue modulo 1), to RGB."""
+  """Converts a color, each part in [0, 1] (hue modulo 1), to RGB."""
   k = (np.array([5, 3, 1]) + 6 * hue) % 6
   return value * (1 - saturation * np.clip(np.minimum(k, 4 - k), 0, 1))
 
@@ -160,7 +160,7 @@ def prepare(
 ) -> pathlib.Path:
   """Generates the dataset, unless it is there already.
 
-  Its one semi-supervised split is called after the number of labelled images,
+  Its one semi-supervised split is called after the number of labeled images,
   e.g. "24"; every class occurs in at least two of these.
 
   Args:
@@ -279,7 +279,7 @@ def _draw_labeled(presence: np.ndarray, count: int, seed: int) -> set[int]:
     if (presence[drawn].sum(0) >= 2).all():
       return set(drawn.tolist())
   raise ValueError(
-    f"synthetic: {count} labelled images are too few to show each of the "
+    f"synthetic: {count} labeled images are too few to show each of the "
     f"{presence.shape[1]} classes twice"
   )
 

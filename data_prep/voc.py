@@ -10,7 +10,7 @@ or folder of ID.png: the masks of SBD for 9,118 more images, in VOC's classes.
 The training set is the 10,582 images of "trainaug", the validation set VOC's
 1,449. Masks are VOC's own (SegmentationClass) for the 2,913 images that VOC
 annotates, and AUG's for the others; without AUG these have none and serve
-unlabelled only. The dataset gets the published splits whose labelled images all
+unlabeled only. The dataset gets the published splits whose labeled images all
 have masks (see splits/README.md). Lists in the tree itself are not read, unless
 a partial copy is to be made into a dataset of its own: --lists=tree.
 """
@@ -33,7 +33,7 @@ from u2pl_jax.runtime import command_line
 
 LISTS = ("published", "tree")
 
-# The published split whose labelled images are VOC's own training set.
+# The published split whose labeled images are VOC's own training set.
 _OWN_TRAIN = "1464"
 _MAX_IDS_SHOWN = 5
 
@@ -91,7 +91,7 @@ def _print_what_was_left_out(
   splits = [s for s in published.splits if s not in source.split_lists]
   if splits:
     print(
-      f"Without the splits {', '.join(splits)}: some of their labelled images "
+      f"Without the splits {', '.join(splits)}: some of their labeled images "
       f"have no mask of VOC's own. --aug=PATH of {voc_files.AUG} brings the "
       "others."
     )
@@ -245,16 +245,16 @@ def format_shares(
   splits: Mapping[str, tuple[Sequence[str], Sequence[str]]],
   official: Collection[str],
 ) -> str:
-  """Formats how many labelled images have VOC's own masks, by split.
+  """Formats how many labeled images have VOC's own masks, by split.
 
   SBD's masks are coarser and have no ignored borders, and published splits of
   one size draw different shares of them.
 
   Args:
-    splits: (labelled, unlabelled) ids, by split.
+    splits: (labeled, unlabeled) ids, by split.
     official: ids of the images whose masks are VOC's own.
   """
-  lines = ["  labelled images with masks of VOC's own, not SBD's"]
+  lines = ["  labeled images with masks of VOC's own, not SBD's"]
   for split, (labeled, _) in splits.items():
     count = sum(i in official for i in labeled)
     share = 100 * count / max(1, len(labeled))

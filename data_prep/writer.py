@@ -54,9 +54,9 @@ class Source:
 
   Attributes:
     class_names: [K] names, by class id.
-    palette: [K] RGB colours in [0, 255], by class id.
+    palette: [K] RGB colors in [0, 255], by class id.
     examples: raw examples in record order, by TFDS split ("train", "val").
-    split_lists: (labelled, unlabelled) training ids, by semi-supervised split.
+    split_lists: (labeled, unlabeled) training ids, by semi-supervised split.
     parameters: what the dataset is made from, for the record; JSON values.
     problems: what is known to be wrong before any image is read.
   """
@@ -246,7 +246,7 @@ def write_lists(
   split_lists: Mapping[str, tuple[Sequence[str], Sequence[str]]],
   folder: pathlib.Path,
 ) -> None:
-  """Writes (labelled, unlabelled) ids, by split, into folders of `folder`."""
+  """Writes (labeled, unlabeled) ids, by split, into folders of `folder`."""
   for split, lists in split_lists.items():
     (folder / split).mkdir(parents=True)
     for kind, ids in zip(("labeled", "unlabeled"), lists):
@@ -322,7 +322,7 @@ def format_summary(
     for s in splits
   ]
   lines.append(row("ignored (255)", [f"{x:.3f} %" for x in ignored]))
-  lines.append(row("split", ["labelled", "unlabelled"]))
+  lines.append(row("split", ["labeled", "unlabeled"]))
   sizes = {
     s: [len(ids) for ids in lists] for s, lists in source.split_lists.items()
   }

@@ -49,7 +49,7 @@ def bytes_on_first_device(tree):
 def test_says_what_the_run_is(described):
   _, text, _ = described
   assert "8 x cpu (data 8, fsdp 1) of 1 process(es)" in text
-  assert "16 labelled, 17 unlabelled images; 8 + 8 a step" in text
+  assert "16 labeled, 17 unlabeled images; 8 + 8 a step" in text
   assert "2 batches an epoch, 3 epochs: 6, 2 supervised, 4 semi" in text
 
 

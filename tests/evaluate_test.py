@@ -101,7 +101,7 @@ def test_predictions_are_saved_in_the_images_own_size(finished, make_config):
 @pytest.mark.parametrize(
   "changes, options, message",
   [
-    ({}, {"save_predictions": "index"}, "eval.protocol=crop sees the centre"),
+    ({}, {"save_predictions": "index"}, "eval.protocol=crop sees the center"),
     ({}, {"save_predictions": "gif"}, "'gif' is none of index, color"),
     ({}, {"save_predictions": "cityscapes"}, "needs its 19 classes"),
     ({"eval.protocol": "all"}, {}, "eval.protocol='all'"),

@@ -113,7 +113,7 @@ def test_an_unusable_size_is_refused_by_key(make_config, key, value):
 
 def test_the_run_follows_from_the_lists_and_the_config(make_config):
   exp = experiment.create_experiment(make_config())
-  assert exp.timeline.steps_per_epoch == 2  # 16 unlabelled images, 8 a step.
+  assert exp.timeline.steps_per_epoch == 2  # 16 unlabeled images, 8 a step.
   assert [phase.first_step for phase in exp.programs.phases] == [0, 16]
   assert [exp.images_at_step(index) for index in (0, 15, 16)] == [8, 8, 16]
   networks = [exp.programs.phase_of_state(step).network for step in (0, 16, 17)]

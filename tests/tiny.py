@@ -83,7 +83,7 @@ def make_options(recipe="paper", **changes):
   """U2PL's options of a recipe, but for sizes that suit a tiny network.
 
   Args:
-    recipe: as shipped, of a run with two labelled images a GPU.
+    recipe: as shipped, of a run with two labeled images a GPU.
     **changes: keys like "contrast.weight".
   """
   module = methods.find("u2pl")

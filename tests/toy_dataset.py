@@ -17,7 +17,7 @@ def make(tmp_path):
 
 
 def pad(pixels, size, color):
-  """Pads centred, as numpy does it; the smaller half comes first."""
+  """Pads centerd, as numpy does it; the smaller half comes first."""
   missing = np.array(size) - pixels.shape[:2]
   widths = [(m // 2, m - m // 2) for m in missing]
   return np.stack(

@@ -254,7 +254,7 @@ def test_another_network_or_other_data_is_refused_by_name(
     ids = (lists / name).read_text().splitlines()
     (lists / name).write_text("\n".join(reversed(ids)))
   other = make_config(**{"data.data_dir": str(tmp_path / "other")})
-  with pytest.raises(ValueError, match="labelled ids was '.*', now '") as error:
+  with pytest.raises(ValueError, match="labeled ids was '.*', now '") as error:
     run(other, copied_run)
   assert "\n" not in str(error.value)
 
@@ -348,7 +348,7 @@ def test_other_methods_train_to_the_end(arg, make_config, tmp_path):
 
 
 def poison_step(monkeypatch, step):
-  """Has the images of one update become NaN as they are normalised."""
+  """Has the images of one update become NaN as they are normalized."""
   train_batches, original = experiment.train_batches, normalize.normalize
 
   def poisoned_batches(exp, start_step):

@@ -7,7 +7,7 @@ Shape legend, used in every docstring and comment:
   h, w    size of the stride-4 features Q  capacity of a memory bank
   P       pixels, flattened             A, N  anchors, negatives
 
-Suffixes: `_l` labelled, `_u` unlabelled, `_percent` in [0, 100],
+Suffixes: `_l` labeled, `_u` unlabeled, `_percent` in [0, 100],
 `_threshold` a limit in the unit of what it limits, `_weight` a loss
 coefficient. `logits` are raw, `probs` softmaxed, `confidence` is the largest
 prob. Entropies are in nats. Label 255 (`ignore_label`) means "no label".

@@ -54,8 +54,8 @@ def describe_run(exp: experiment.Experiment) -> Iterator[str]:
   if exp.uses_unlabeled:
     each += f" + {data.batch_size_u}"
   yield (
-    f"data        {len(exp.split.labeled):,} labelled,"
-    f" {len(exp.split.unlabeled):,} unlabelled images; {each} a step"
+    f"data        {len(exp.split.labeled):,} labeled,"
+    f" {len(exp.split.unlabeled):,} unlabeled images; {each} a step"
   )
   begun = exp.programs.phases
   ends = [phase.first_step for phase in begun[1:]]

@@ -86,7 +86,7 @@ def _parse_formats(exp: experiment.Experiment, text: str) -> tuple[str, ...]:
   formats = predictions.parse_formats(text, exp.dataset.num_classes)
   if formats and exp.protocol.crop_size is not None:
     raise ValueError(
-      f"--save_predictions={text}: eval.protocol=crop sees the centre of images"
+      f"--save_predictions={text}: eval.protocol=crop sees the center of images"
       " only; use --config.eval.protocol=whole or slide"
     )
   return formats

@@ -49,7 +49,7 @@ class Experiment:
     run, data, optim, train, checkpoint, eval: its settings.
     mesh: of all devices.
     dataset: opened.
-    split: its labelled and unlabelled images.
+    split: its labeled and unlabeled images.
     timeline: length of the run.
     programs: what is computed, with the network and the method's phases.
     weights_file: that student and teacher start from; "" for none.
@@ -81,11 +81,11 @@ class Experiment:
 
   @property
   def uses_unlabeled(self) -> bool:
-    """Whether any step trains on unlabelled images."""
+    """Whether any step trains on unlabeled images."""
     return any(phase.uses_unlabeled for phase in self.programs.phases)
 
   def unlabeled_at_step(self, index: int) -> int:
-    """Unlabelled images of the global batch that this update trains on."""
+    """Unlabeled images of the global batch that this update trains on."""
     phase = self.programs.phase_at(index)
     return self.data.batch_size_u * phase.uses_unlabeled
 

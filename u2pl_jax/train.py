@@ -313,8 +313,8 @@ class _Run:
     exp, split = self._exp, self._exp.split
     distributed.show(
       f"{exp.run.method}, recipe {exp.run.recipe}: {exp.dataset.name}"
-      f" with {len(split.labeled)} labelled and {len(split.unlabeled)}"
-      f" unlabelled images, {exp.timeline.num_epochs} epochs of"
+      f" with {len(split.labeled)} labeled and {len(split.unlabeled)}"
+      f" unlabeled images, {exp.timeline.num_epochs} epochs of"
       f" {exp.timeline.steps_per_epoch} steps on {exp.mesh.size}"
       f" {jax.default_backend()} device(s)"
     )

@@ -1,7 +1,7 @@
 """A PyTorch input pipeline, to compare speeds with: one thread, no workers.
 
 It does what the published loader (U2PL, u2pl/dataset) does for an image and its
-mask: Pillow decodes both; both become float32 and the image is normalised; both
+mask: Pillow decodes both; both become float32 and the image is normalized; both
 are resized whole, mirrored, padded and cropped; crops are stacked to batches.
 Encoded files come from memory.
 """
@@ -40,7 +40,7 @@ def make_batches(
     seed: of the order and the augmentation.
 
   Returns:
-    Iterator of dicts: image float32 [B, 3, H, W], normalised, and label int64
+    Iterator of dicts: image float32 [B, 3, H, W], normalized, and label int64
     [B, H, W].
   """
   torch.set_num_threads(1)
@@ -60,7 +60,7 @@ def make_batches(
 
 
 def _decode(image: bytes, label: bytes) -> tuple[torch.Tensor, torch.Tensor]:
-  """Returns float32 image [3, H, W], normalised, and label [1, H, W]."""
+  """Returns float32 image [3, H, W], normalized, and label [1, H, W]."""
   image = np.array(Image.open(io.BytesIO(image)).convert("RGB"))
   label = np.array(Image.open(io.BytesIO(label)))
   image = torch.from_numpy(image).permute(2, 0, 1).float()

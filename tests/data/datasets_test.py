@@ -98,9 +98,9 @@ def test_the_fingerprint_tells_names_classes_and_lists_apart(prepared):
   more = (*dataset.class_names, "new")
   assert changed(replace(dataset, class_names=more)) == ["class 3"]
   backwards = replace(split, labeled=split.labeled[::-1])
-  assert changed(split=backwards) == ["labelled ids"]
+  assert changed(split=backwards) == ["labeled ids"]
   fewer = replace(split, unlabeled=split.unlabeled[1:])
-  assert changed(split=fewer) == ["unlabelled ids"]
+  assert changed(split=fewer) == ["unlabeled ids"]
 
 
 def test_unknown_split_names_those_available(lists):
@@ -132,7 +132,7 @@ def test_faulty_list_is_refused(lists, file, text, message):
     read_changed_split(lists)
 
 
-def test_labelled_id_without_mask_is_refused(lists):
+def test_labeled_id_without_mask_is_refused(lists):
   voc_tree.write_list(lists / "labeled.txt", ["train_0", "unmasked_0"])
   voc_tree.write_list(lists / "unlabeled.txt", ["train_2"])
   with pytest.raises(ValueError, match="id 'unmasked_0' has no mask"):

@@ -1,4 +1,4 @@
-"""Validation batches: each image once, whole or its centre."""
+"""Validation batches: each image once, whole or its center."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_validation_shows_every_image_once_each_time(dataset):
     assert (labels[7] == 255).all()
 
 
-def test_validation_takes_the_centre_of_larger_images(dataset):
+def test_validation_takes_the_center_of_larger_images(dataset):
   batch = next(iter(eval_batches(dataset, crop_size=(12, 10))))
   for i, example_id in enumerate(dataset.ids["val"][:4]):
     image = voc_tree.draw_image(example_id)

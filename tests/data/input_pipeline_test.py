@@ -21,7 +21,7 @@ from tests import toy_dataset, voc_tree
 from u2pl_jax.data import datasets, input_pipeline, streams
 
 WHOLE = {"crop_size": (32, 32), "scale_range": (1.0, 1.0), "flip_prob": 0.0}
-# 5 labelled and 12 unlabelled images: neither divides by its batch.
+# 5 labeled and 12 unlabeled images: neither divides by its batch.
 SIZES = {"batch_size_l": 2, "batch_size_u": 4}
 
 
@@ -59,7 +59,7 @@ def test_batches_have_documented_shapes_and_types(batches):
   }
 
 
-def test_labelled_images_come_with_their_own_masks(batches, dataset):
+def test_labeled_images_come_with_their_own_masks(batches, dataset):
   for batch in batches(4, **WHOLE):
     ids = toy_dataset.find_ids(batch["image_l"], dataset.ids["train"])
     expected = np.stack([toy_dataset.whole_label(i) for i in ids])
@@ -73,7 +73,7 @@ def test_pad_label_fills_what_the_image_leaves(batches, dataset):
   np.testing.assert_array_equal(batch["label_l"][0], expected)
 
 
-def test_labelled_stream_shows_each_image_once_an_epoch(batches, dataset):
+def test_labeled_stream_shows_each_image_once_an_epoch(batches, dataset):
   stream = np.concatenate([b["image_l"] for b in batches(15, **WHOLE)])
   ids = toy_dataset.find_ids(stream, dataset.ids["train"])
   epochs = [tuple(ids[i : i + 5]) for i in range(0, 30, 5)]
@@ -81,7 +81,7 @@ def test_labelled_stream_shows_each_image_once_an_epoch(batches, dataset):
   assert len(set(epochs)) > 1
 
 
-def test_unlabelled_stream_draws_without_replacement_in_an_epoch(
+def test_unlabeled_stream_draws_without_replacement_in_an_epoch(
   batches, dataset, split
 ):
   assert input_pipeline.steps_per_epoch(split, 5) == 2
@@ -107,9 +107,7 @@ def test_ids_at_a_step_are_those_of_its_batch(batches, dataset, split):
     }
 
 
-def test_without_unlabelled_images_a_step_has_labelled_ids_alone(
-  dataset, split
-):
+def test_without_unlabeled_images_a_step_has_labeled_ids_alone(dataset, split):
   sizes = {"batch_size_l": 2, "batch_size_u": 0}
   found = streams.ids_at_step(dataset, split, 4, seed=3, **sizes)
   assert list(found) == ["labeled"]
@@ -186,7 +184,7 @@ def test_stream_depends_on_the_seed_and_not_on_the_workers(batches):
 
 
 def test_streams_need_not_be_of_one_length_or_batch_size(batches, dataset):
-  """1 of 5 labelled and 13 of 13 unlabelled images a step."""
+  """1 of 5 labeled and 13 of 13 unlabeled images a step."""
   options = {"batch_size_l": 1, "batch_size_u": 13}
   for batch in batches(3, **options, **WHOLE):
     shown = toy_dataset.find_ids(batch["image_u"], dataset.ids["train"])
@@ -267,11 +265,11 @@ def test_batch_size_u_of_0_leaves_image_u_out(batches):
 @pytest.mark.parametrize(
   "options, message",
   [
-    ({"batch_size_l": 6}, "'few' has 5 labelled images, fewer than the 6"),
-    ({"batch_size_u": 14}, "'few' has 13 unlabelled images, fewer than the 14"),
+    ({"batch_size_l": 6}, "'few' has 5 labeled images, fewer than the 6"),
+    ({"batch_size_u": 14}, "'few' has 13 unlabeled images, fewer than the 14"),
     ({"batch_size_l": 3, "process_count": 2}, "of 3 images .* 2 processes"),
     ({"batch_size_u": 3, "process_count": 2}, "of 3 images .* 2 processes"),
-    ({"batch_size_l": 0}, "batch sizes must be positive: 0 labelled"),
+    ({"batch_size_l": 0}, "batch sizes must be positive: 0 labeled"),
     ({"scale_range": (1.2, 2.0)}, "scale_range must hold 1"),
     ({"scale_range": (0.0, 2.0)}, "scale_range must hold 1 and be above 0"),
     ({"flip_prob": 1.5}, "flip_prob must be within"),

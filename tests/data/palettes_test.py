@@ -1,4 +1,4 @@
-"""Names and colours of classes that a file does not tell."""
+"""Names and colors of classes that a file does not tell."""
 
 import pytest
 

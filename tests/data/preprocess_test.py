@@ -13,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 
 def resize_whole_image(image, scaled_hw):
-  """Bilinear, half-pixel centres, no antialiasing; float64 [*scaled_hw, C]."""
+  """Bilinear, half-pixel centers, no antialiasing; float64 [*scaled_hw, C]."""
   result = image.astype(np.float64)
   for axis, size in enumerate(scaled_hw):
     source_size = image.shape[axis]
@@ -117,7 +117,7 @@ def test_identity_window_changes_nothing():
   np.testing.assert_array_equal(preprocess.resize_image(image, window), image)
 
 
-def test_doubling_blends_neighbours_by_hand():
+def test_doubling_blends_neighbors_by_hand():
   image = np.uint8([[[0], [100]]])
   window = preprocess.Window((1, 4), (0, 0), (1, 4), False)
   actual = preprocess.resize_image(image, window).ravel()

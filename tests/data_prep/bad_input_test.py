@@ -137,7 +137,7 @@ FAULTS = {
   save_mask_of_another_size: "SegmentationClass/train_1.png: ",
   save_mask_with_unknown_id: "train_1.png: label value 3 (4 pixels)",
   save_mask_with_unknown_color: (
-    "SegmentationClass/train_1.png: colour [10, 20, 31] (2 pixels)"
+    "SegmentationClass/train_1.png: color [10, 20, 31] (2 pixels)"
   ),
   repeat_an_id: "trainaug.txt: id 'train_1' occurs 2 times",
   list_an_unknown_id: "trainaug.txt: id 'nobody' has no image",
@@ -211,7 +211,7 @@ def test_windows_lists_and_odd_names_are_read(place):
 
 def test_single_pixel_and_small_images_are_trained_on(place):
   tree = place / "tree"
-  for example_id in ("train_0", "train_1"):  # The labelled ones.
+  for example_id in ("train_0", "train_1"):  # The labeled ones.
     (tree / "JPEGImages" / f"{example_id}.jpg").unlink(missing_ok=True)
     Image.new("RGB", (1, 1), (1, 2, 3)).save(image_path(tree, example_id))
     Image.new("L", (1, 1), 2).save(mask_path(tree, example_id))
@@ -230,7 +230,7 @@ def test_single_pixel_and_small_images_are_trained_on(place):
     assert seen.any() and (label[seen] == 2).all()
 
 
-def test_colour_masks_give_the_dataset_of_index_masks(place):
+def test_color_masks_give_the_dataset_of_index_masks(place):
   before = read_all(place / "data")
   lookup = np.zeros((256, 3), np.uint8)
   lookup[[0, 1, 2, 255]] = (0, 0, 0), (10, 20, 30), (200, 0, 0), (9, 9, 9)

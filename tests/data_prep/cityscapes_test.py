@@ -212,7 +212,7 @@ def test_partial_copy_gives_what_is_there(tree, data_dir, capsys):
   assert dataset.ids == {"train": TRAIN[1:], "val": VAL}
   assert datasets.list_splits(dataset) == ["2"]
   assert datasets.read_split(dataset, "2").labeled.tolist() == [0]
-  assert "split 1: left out, no labelled frame" in capsys.readouterr().out
+  assert "split 1: left out, no labeled frame" in capsys.readouterr().out
 
 
 def test_too_little_for_any_split_is_refused(tree, data_dir, capsys):

@@ -1,4 +1,4 @@
-"""Files of classes: names, palette, colours of masks."""
+"""Files of classes: names, palette, colors of masks."""
 
 import json
 
@@ -16,7 +16,7 @@ def read(tmp_path, content, **options):
   return class_table.read(file, **options)
 
 
-def test_palette_and_further_colours_give_ids(tmp_path):
+def test_palette_and_further_colors_give_ids(tmp_path):
   table = read(
     tmp_path,
     {
@@ -51,7 +51,7 @@ def test_binary_masks_are_black_and_white_whatever_the_palette(tmp_path):
   assert table.palette == ((1, 1, 1), (2, 2, 2))
 
 
-def test_colours_may_repeat_where_masks_hold_ids(tmp_path):
+def test_colors_may_repeat_where_masks_hold_ids(tmp_path):
   content = {"names": NAMES, "palette": [[0, 0, 0]] * 3}
   assert not read(tmp_path, content, mask_values="ids").ids_by_color
 

@@ -1,4 +1,4 @@
-"""Masks of colours become masks of class ids, or say why not."""
+"""Masks of colors become masks of class ids, or say why not."""
 
 import io
 
@@ -36,11 +36,11 @@ def image_of(pixels, mode="RGB"):
 
 @pytest.mark.parametrize("mask_values", ["", "colors"])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_colours_become_ids(mask_values, mode):
+def test_colors_become_ids(mask_values, mode):
   np.testing.assert_array_equal(convert(image_of(RGB, mode), mask_values), IDS)
 
 
-def test_palette_image_holds_ids_unless_colours_are_asked_for():
+def test_palette_image_holds_ids_unless_colors_are_asked_for():
   image = image_of(IDS, "L")
   image.putpalette([0, 0, 0, 255, 255, 255, 9, 0, 200] + [9, 0, 201] * 253)
   np.testing.assert_array_equal(convert(image), IDS)
@@ -74,19 +74,19 @@ def test_255_without_1_is_not_guessed():
   )
 
 
-def test_unknown_colours_are_named_with_their_pixels():
+def test_unknown_colors_are_named_with_their_pixels():
   pixels = RGB.copy()
   pixels[0, :3] = 1, 2, 3
   pixels[1, 1] = 255, 0, 1
   with pytest.raises(examples.ProblemError) as error:
     convert(image_of(pixels))
   assert str(error.value) == (
-    "a mask.png: colour [1, 2, 3] (3 pixels), [255, 0, 1] (1 pixels); no class "
-    "is of that colour, nor is it ignored"
+    "a mask.png: color [1, 2, 3] (3 pixels), [255, 0, 1] (1 pixels); no class "
+    "is of that color, nor is it ignored"
   )
 
 
-def test_many_unknown_colours_are_cut_short():
+def test_many_unknown_colors_are_cut_short():
   pixels = np.arange(7 * 3, dtype=np.uint8).reshape(1, 7, 3)
   with pytest.raises(examples.ProblemError, match="pixels.* and 2 more; no"):
     convert(image_of(pixels))
@@ -100,7 +100,7 @@ def test_smoothed_binary_mask_is_refused():
 @pytest.mark.parametrize(
   "image, colors, message",
   [
-    (image_of(RGB), {}, "holds colours .* but no palette"),
+    (image_of(RGB), {}, "holds colors .* but no palette"),
     (image_of(BITS, "1"), {}, "one bit a pixel; --mask_values=binary"),
     (image_of(RGB, "LA"), COLORS, "mode LA, must be"),
     (Image.new("RGBA", (4, 4), (0, 0, 0, 9)), COLORS, "transparent"),

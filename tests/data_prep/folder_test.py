@@ -116,7 +116,7 @@ def test_sloppy_lists_and_odd_names_are_read(tree, data_dir):
   assert dataset.has_label["train"][-2:] == (True, False)
 
 
-def test_image_without_mask_serves_unlabelled(tree, data_dir):
+def test_image_without_mask_serves_unlabeled(tree, data_dir):
   dataset = prepare(tree, data_dir)
   split = datasets.read_split(dataset, "few")
   assert not all(dataset.has_label["train"][i] for i in split.unlabeled)
@@ -172,7 +172,7 @@ def test_faulty_list_is_refused_in_one_line(
   assert message in line and file in line
 
 
-def test_labelled_id_without_mask_is_refused(tree, data_dir, capsys):
+def test_labeled_id_without_mask_is_refused(tree, data_dir, capsys):
   (tree / "SegmentationClass/train_1.png").unlink()
   (line,) = fail(capsys, tree, data_dir)
   assert "labeled.txt: id 'train_1' has no mask" in line
@@ -225,8 +225,8 @@ def test_missing_part_of_the_tree_is_named(
     ('{"names": ["a", "a"]}', "no two the same"),
     ('{"names": ["a"]}', "must be 2 to 255"),
     ('{"names": ["a", "b"], "ignore_label": 0}', "ignore_label is 0"),
-    ('{"names": ["a", "b"], "palette": [[0, 0, 0]]}', "must hold 2 colours"),
-    ('{"names": ["a", "b"], "palette": [[0], [1]]}', "must hold 2 colours"),
+    ('{"names": ["a", "b"], "palette": [[0, 0, 0]]}', "must hold 2 colors"),
+    ('{"names": ["a", "b"], "palette": [[0], [1]]}', "must hold 2 colors"),
   ],
 )
 def test_faulty_classes_are_refused(tree, data_dir, capsys, content, message):

@@ -154,8 +154,8 @@ def test_splits_are_added_nested_and_show_every_class(dataset, capsys):
     smaller = labeled
   rows = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert ["all", "masks", "2", "4", "3_4"] in rows
-  assert ["labelled", "images", "12", "2", "4", "9"] in rows
-  assert ["unlabelled", "images", "13", "11", "6"] in rows
+  assert ["labeled", "images", "12", "2", "4", "9"] in rows
+  assert ["unlabeled", "images", "13", "11", "6"] in rows
   assert ["1", "thing", "1", "1", "1", "1"] in rows
 
 
@@ -179,7 +179,7 @@ def test_prefix_and_repetition(dataset):
 
 def test_too_few_images_are_refused_with_the_least_number(dataset, capsys):
   message = fail(capsys, dataset, "--labeled=5", "--labeled=1")
-  assert "1 labelled images cannot show every class; 2 is the least" in message
+  assert "1 labeled images cannot show every class; 2 is the least" in message
   assert "would lack" in message and "thing" in message or "sky" in message
 
 
@@ -200,7 +200,7 @@ def test_labelling_everything_is_refused(tmp_path, capsys):
   tree = voc_tree.write(tmp_path / "tree", num_unmasked=0)
   folder.prepare(tree, name="toy", data_dir=tmp_path / "data")
   dataset = datasets.open_dataset("toy", tmp_path / "data")
-  assert "leave none unlabelled" in fail(capsys, dataset, "--labeled=1.0")
+  assert "leave none unlabeled" in fail(capsys, dataset, "--labeled=1.0")
 
 
 def test_another_split_of_the_name_is_kept(dataset, capsys):

@@ -46,8 +46,8 @@ def test_scenes_hold_surfaces_and_objects(scenes):
   assert all(kind & {4, 5, 6, 7} for kind in kinds)
 
 
-def test_colour_alone_does_not_tell_the_class(scenes):
-  """The nearest mean colour labels well under half of the pixels."""
+def test_color_alone_does_not_tell_the_class(scenes):
+  """The nearest mean color labels well under half of the pixels."""
   pixels = np.concatenate([image.reshape(-1, 3) for image, _ in scenes])
   labels = np.concatenate([label.ravel() for _, label in scenes])
   means = np.stack([pixels[labels == k].mean(0) for k in range(8)])
@@ -69,7 +69,7 @@ def test_prepare_makes_a_dataset_to_train_on(tmp_path):
   assert set(np.unique(next(batches)["label_l"])) >= {0, 4}
 
 
-def test_every_class_occurs_twice_among_the_labelled(tmp_path):
+def test_every_class_occurs_twice_among_the_labeled(tmp_path):
   synthetic.prepare(tmp_path, **SMALL)
   dataset = datasets.open_dataset("synthetic", tmp_path)
   labeled = set(datasets.read_split(dataset, "8").labeled.tolist())
@@ -94,8 +94,8 @@ def test_other_parameters_are_refused_not_mixed_up(tmp_path):
   assert other == datasets.dataset_path("other", tmp_path)
 
 
-def test_too_few_labelled_scenes_are_refused(tmp_path):
-  with pytest.raises(ValueError, match="2 labelled images are too few"):
+def test_too_few_labeled_scenes_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="2 labeled images are too few"):
     synthetic.prepare(tmp_path, **SMALL | {"num_labeled": 2})
 
 

@@ -63,7 +63,7 @@ def test_without_aug_only_splits_of_official_masks_are_there(
   assert dataset.has_label["train"] == (True, True, False, False, False)
   assert datasets.list_splits(dataset) == ["1", "2"]
   text = capsys.readouterr().out
-  assert "Without the splits 3: some of their labelled images" in text
+  assert "Without the splits 3: some of their labeled images" in text
   for i, label in (
     mini_voc.read_labels(dataset) | mini_voc.read_labels(dataset, "val")
   ).items():

@@ -204,7 +204,7 @@ def test_summary_holds_counts_and_shares(tmp_path, capsys):
   assert ["0", "ground", "75.000", "%", "75.000", "%"] in rows
   assert ["1", "thing", "25.000", "%", "25.000", "%"] in rows
   assert ["ignored", "(255)", "20.000", "%", "20.000", "%"] in rows
-  assert ["1", "1", "2"] in rows  # Split "1": 1 labelled, 2 unlabelled.
+  assert ["1", "1", "2"] in rows  # Split "1": 1 labeled, 2 unlabeled.
 
 
 def test_stored_bytes_are_those_of_the_files(tmp_path):

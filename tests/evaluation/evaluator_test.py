@@ -12,7 +12,7 @@ WHOLE = protocol.Protocol("whole", (8, 8))
 
 
 class BrightnessModel(nn.Module):
-  """Class 1 where the image is brighter than its mean colour, else 0."""
+  """Class 1 where the image is brighter than its mean color, else 0."""
 
   multiple = 1
 

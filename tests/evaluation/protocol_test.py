@@ -34,7 +34,7 @@ def test_names_say_what_is_done(settings, name):
 @pytest.mark.parametrize(
   "settings, message",
   [
-    ({"kind": "centre"}, "eval.protocol='centre': expected one of crop, whole"),
+    ({"kind": "center"}, "eval.protocol='center': expected one of crop, whole"),
     ({"kind": "crop", "scales": ()}, "eval.scales"),
     ({"kind": "crop", "scales": (1, 0)}, "eval.scales"),
     ({"kind": "whole", "base_size": -1}, "eval.base_size=-1: must be >= 0"),

@@ -1,4 +1,4 @@
-"""An encoder from elsewhere, without batch normalisation, trains and predicts.
+"""An encoder from elsewhere, without batch normalization, trains and predicts.
 
 Its sides must be multiples of 14.
 """

@@ -175,7 +175,7 @@ def test_remat_changes_no_result():
 
 @pytest.mark.parametrize("options", [TINY, LITE0], ids=["resnet18", "lite0"])
 def test_remat_computes_blocks_again(options):
-  """Before optimisation: XLA's CPU backend computes nothing twice."""
+  """Before optimization: XLA's CPU backend computes nothing twice."""
   counts = []
   for remat in (False, True):
     text = _lower_gradient(remat, options)[0].as_text()
@@ -222,7 +222,7 @@ def test_a_config_read_back_gives_an_equal_network():
 
 
 @pytest.mark.parametrize("options", [TINY, LITE0], ids=["resnet18", "lite0"])
-def test_images_are_normalised_as_the_encoder_wants(options):
+def test_images_are_normalized_as_the_encoder_wants(options):
   model = networks.make(**options)
   images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8)
   expected = (images - np.float32(model.mean_rgb)) / np.float32(model.std_rgb)

@@ -1,4 +1,4 @@
-"""Recognising networks by the names and shapes of their state dicts."""
+"""Recognizing networks by the names and shapes of their state dicts."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from u2pl_jax.models import torch_names, torch_networks
 @pytest.mark.parametrize(
   "options", torch_weights.RESNETS, ids=torch_weights.name
 )
-def test_resnets_are_recognised(options):
+def test_resnets_are_recognized(options):
   state_dict = torch_weights.state_dict(**options)
   network = torch_networks.recognize(state_dict)
   assert network.is_whole

@@ -1,4 +1,4 @@
-"""Labelled and unlabelled images in one batch."""
+"""Labeled and unlabeled images in one batch."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ SIZES = [(1, 1), (4, 4), (8, 16), (16, 8), (6, 4), (3, 5)]
 
 
 def make_halves(num_labeled, num_unlabeled):
-  """Images of 2 pixels; unlabelled ones are negative."""
+  """Images of 2 pixels; unlabeled ones are negative."""
   labeled, unlabeled = (
     np.arange(2 * n, dtype=np.float32).reshape(n, 2) + 1
     for n in (num_labeled, num_unlabeled)

@@ -1,4 +1,4 @@
-"""Strong augmentation, crops and normalisation as in the published code.
+"""Strong augmentation, crops and normalization as in the published code.
 
 Random choices are compared by their statistics, within four standard errors;
 what follows from a choice is compared value by value.

@@ -116,7 +116,7 @@ def compute(calls, config, queue_size):
 
 
 def draw_call(seed, num_classes, size=9, width=8):
-  """Inputs of a call: two labelled and two unlabelled random images."""
+  """Inputs of a call: two labeled and two unlabeled random images."""
   rng = np.random.default_rng(seed)
   shape = 4, size, size
   logits = 1.5 * rng.normal(size=(4, num_classes, size, size))

@@ -15,7 +15,7 @@ from u2pl_jax.methods.u2pl import contrast, memory_bank
 
 
 def _count_keys(teacher, pixels, options):
-  """[K] int32, the keys of one call: of labelled pixels, and all."""
+  """[K] int32, the keys of one call: of labeled pixels, and all."""
   _, rep = teacher
   roomy = [pixels.is_labeled.size] * pixels.is_class.shape[-1]
   nothing = jnp.zeros_like(pixels.unreliable)

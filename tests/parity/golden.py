@@ -207,7 +207,7 @@ def claims(name: str) -> list[str]:
 
 
 def every_file(kind: str) -> pytest.MarkDecorator:
-  """Parametrises a test over `path`, every recording of a kind."""
+  """Parametrizes a test over `path`, every recording of a kind."""
   cases = [pytest.param(path, id=path.stem) for path in find(kind)]
   if not cases:
     places = ", ".join(map(str, folders()))

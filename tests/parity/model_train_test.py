@@ -110,7 +110,7 @@ def test_norms_of_all_gradients(path):
   names = arrays["param_names"].tolist()
   assert set(names) == {n for n in entries if not n.endswith(_BUFFERS)}
   norms = np.array([np.linalg.norm(entries[name]) for name in names])
-  # Rounding noise of biases that batch normalisation takes away again.
+  # Rounding noise of biases that batch normalization takes away again.
   is_zero = arrays["grad_is_zero_by_construction"]
   np.testing.assert_array_less(norms[is_zero], 1e-6)
   norms = norms[~is_zero]

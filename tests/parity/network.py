@@ -70,7 +70,7 @@ def read_entries(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def recognize(entries: dict) -> torch_networks.Recognized:
-  """The network that has these entries, as the project recognises it."""
+  """The network that has these entries, as the project recognizes it."""
   arrays = {n: np.zeros(shape, dtype) for n, (shape, dtype) in entries.items()}
   return torch_networks.recognize(torch_networks.canonicalize(arrays)[0])
 

@@ -144,8 +144,8 @@ def _pixels_of_feature_size(arrays, recorded):
   """Our masks, and how far the entropy is from a recorded threshold.
 
   Returns:
-    `contrast.Pixels`, flattened, labelled ones first, and a function from
-    "low" or "high" to [P] distances, infinite for labelled pixels.
+    `contrast.Pixels`, flattened, labeled ones first, and a function from
+    "low" or "high" to [P] distances, infinite for labeled pixels.
   """
   labels = arrays["label_l"], arrays["label_u_aug"]
   num_classes, *size = arrays["teacher_train_logits_small"].shape[1:]
@@ -170,7 +170,7 @@ def _pixels_of_feature_size(arrays, recorded):
 
 @golden.every_file("partition")
 def test_reliable_pixels_of_feature_size(path):
-  """Exact but for near ones; labelled ones with a label are reliable."""
+  """Exact but for near ones; labeled ones with a label are reliable."""
   arrays = golden.load(path)
   for _, recorded in _epochs(arrays):
     pixels, gap = _pixels_of_feature_size(arrays, recorded)
@@ -186,15 +186,15 @@ def test_unreliable_pixels_of_feature_size(path):
   for _, recorded in _epochs(arrays):
     pixels, gap = _pixels_of_feature_size(arrays, recorded)
     expected = recorded["high_mask_small"].ravel() > 0
-    # There, labelled pixels with a label are in this mask; here the rules for
-    # labelled pixels read no mask, and none is in it.
+    # There, labeled pixels with a label are in this mask; here the rules for
+    # labeled pixels read no mask, and none is in it.
     low = recorded["low_mask_small"].ravel() > 0
     labeled = pixels.is_labeled
     np.testing.assert_array_equal(expected[labeled], low[labeled])
     np.testing.assert_array_equal(pixels.unreliable[labeled], False)
     expected[labeled] = False
     if not arrays["negative_high_entropy"]:
-      # A setting of the published code that makes every unlabelled pixel,
+      # A setting of the published code that makes every unlabeled pixel,
       # ignored ones included, a candidate. No published recipe uses it and it
       # is not offered here; compared is what the mask is without it.
       np.testing.assert_array_equal(expected, ~labeled)

@@ -65,7 +65,7 @@ def _networks(config: dict[str, Any]) -> tuple[Any, dict, dict]:
     architecture | {"salt": config["student_salt"]}
   )
   _, teacher = network.build(architecture | {"salt": config["teacher_salt"]})
-  # The recorded images are normalised already.
+  # The recorded images are normalized already.
   model = model.clone(mean_rgb=(0.0,) * 3, std_rgb=(1.0,) * 3)
   return model, student, teacher
 
@@ -246,7 +246,7 @@ def run(
 
   Args:
     config_json: of the recording.
-    images: its `image_q`, [steps, B, 3, H, W] int8, labelled ones first.
+    images: its `image_q`, [steps, B, 3, H, W] int8, labeled ones first.
     labels: its `label`, [steps, B_l, H, W].
     names: of all its arrays.
 

@@ -1,4 +1,4 @@
-"""Optimisation steps of the published training loop, replayed with ours.
+"""Optimization steps of the published training loop, replayed with ours.
 
 A recording holds a run in float32, and some of its quantities in float64 too.
 The run is mildly chaotic, so at each step a quantity may be off by ten times

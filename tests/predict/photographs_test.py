@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from u2pl_jax.predict import photographs
 
-# Asymmetric, in colours that JPEG keeps apart: 2 rows, 3 columns of blocks.
+# Asymmetric, in colors that JPEG keeps apart: 2 rows, 3 columns of blocks.
 BLOCKS = np.array(
   [[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0] * 3, [250] * 3, [128] * 3]],
   np.uint8,
@@ -89,18 +89,18 @@ def test_damaged_exif_does_not_matter(exif, tmp_path):
 GREY = np.array([[0, 100, 255], [7, 8, 9]], np.uint8)
 
 
-def expected_grey(values=GREY):
+def expected_gray(values=GREY):
   return np.repeat(values[..., None], 3, axis=-1)
 
 
-def test_grey_and_black_and_white_become_rgb(tmp_path):
-  grey = save(tmp_path / "l.png", GREY)
-  np.testing.assert_array_equal(photographs.read(grey), expected_grey())
+def test_gray_and_black_and_white_become_rgb(tmp_path):
+  gray = save(tmp_path / "l.png", GREY)
+  np.testing.assert_array_equal(photographs.read(gray), expected_gray())
   bits = Image.fromarray(GREY).point(lambda v: 255 * (v > 50)).convert("1")
   black_and_white = save(tmp_path / "1.png", bits)
   np.testing.assert_array_equal(
     photographs.read(black_and_white),
-    expected_grey(np.where(GREY > 50, 255, 0)),
+    expected_gray(np.where(GREY > 50, 255, 0)),
   )
 
 
@@ -109,7 +109,7 @@ def test_of_16_bits_the_upper_8_are_taken(ending, tmp_path):
   values = GREY.astype(np.uint16) * 256 + 255
   path = save(tmp_path / f"a.{ending}", values)
   assert photographs.read_size(path) == GREY.shape
-  np.testing.assert_array_equal(photographs.read(path), expected_grey())
+  np.testing.assert_array_equal(photographs.read(path), expected_gray())
 
 
 def test_palettes_and_cmyk_become_rgb(tmp_path):

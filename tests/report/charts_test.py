@@ -52,13 +52,13 @@ def test_many_classes_have_no_figures_in_their_cells():
 
 
 @pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (128, 0, 0)])
-def test_colours_show_on_white_and_on_black(color):
+def test_colors_show_on_white_and_on_black(color):
   visible = charts.make_visible(color)
   channels = [int(visible[i : i + 2], 16) / 255 for i in (1, 3, 5)]
   assert 0.3 < (max(channels) + min(channels)) / 2 < 0.7
 
 
-def test_colours_that_show_stay_as_they_are():
+def test_colors_that_show_stay_as_they_are():
   assert charts.make_visible((60, 120, 190)) == charts.to_hex((60, 120, 190))
 
 
@@ -92,7 +92,7 @@ def test_each_scalar_is_in_its_chart():
     )
 
 
-def test_classes_have_their_own_colour():
+def test_classes_have_their_own_color():
   name, color = NAMES[3], tiny_network.PALETTE[3]
   (trace,) = draw(make_run(**{f"bank__fill__{name}": [1]}))["bank"].figure[
     "data"

@@ -36,14 +36,14 @@ def draw(threshold=0.5):
   return {picture.title: picture.pixels for picture in drawn}
 
 
-def test_pixels_have_the_colours_of_the_legend():
+def test_pixels_have_the_colors_of_the_legend():
   drawn = draw()
   colors = pictures.ERROR_COLORS
   expected = {
     "Image": [(7, 7, 7)] * 3,
     "Label": [PALETTE[0], PALETTE[0], WHITE],
     "Prediction": [PALETTE[0], PALETTE[1], PALETTE[1]],
-    "Errors": [colors["right"], colors["wrong"], colors["not labelled"]],
+    "Errors": [colors["right"], colors["wrong"], colors["not labeled"]],
     "Pseudo-label": [PALETTE[0], WHITE, WHITE],
   }
   for title, row in expected.items():

@@ -12,7 +12,7 @@ from tests import saved_progress
 from u2pl_jax.methods.u2pl import memory_bank
 from u2pl_jax.runtime import checkpoint, sharding
 
-DATA = {"dataset": "toy", "class 0": "sky", "labelled ids": "a1b2"}
+DATA = {"dataset": "toy", "class 0": "sky", "labeled ids": "a1b2"}
 
 
 def make_state(value):
@@ -151,8 +151,8 @@ def test_another_network_is_refused_by_its_first_leaf(make, words, tmp_path):
     (DATA | {"class 0": "road"}, "class 0 was 'sky', now 'road'"),
     (DATA | {"class 1": "road"}, "class 1 was None, now 'road'"),
     (
-      DATA | {"labelled ids": "ff", "more": "1"},
-      "labelled ids was 'a1b2', now 'ff'",
+      DATA | {"labeled ids": "ff", "more": "1"},
+      "labeled ids was 'a1b2', now 'ff'",
     ),
   ],
 )

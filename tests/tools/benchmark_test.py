@@ -150,7 +150,7 @@ def test_impossible_sizes_are_refused(data_dir):
 
 @pytest.mark.skipif(not has_torch(), reason="needs torch")
 def test_peer_makes_the_crops_it_is_compared_for():
-  """At scale 1 and without mirroring: the normalised image, padded."""
+  """At scale 1 and without mirroring: the normalized image, padded."""
   from benchmarks.peers import torch_pipeline
 
   image = voc_tree.draw_image("a")[:18, :17]

@@ -27,7 +27,7 @@ def test_no_images_are_one_line(run, tmp_path):
 @pytest.mark.parametrize(
   "flag",
   [
-    "--maps=probability,colour",
+    "--maps=probability,color",
     "--scales=1,x",
     "--scales=0",
     "--scales=inf",

@@ -84,7 +84,7 @@ def test_padded_images_are_cut_back(run, network, tmp_path):
   )
 
 
-def test_maps_are_probability_and_entropy_in_grey(run, network, tmp_path):
+def test_maps_are_probability_and_entropy_in_gray(run, network, tmp_path):
   images = photos.save(tmp_path / "in")
   assert run(tmp_path / "in", "--maps=probability,entropy") == 0
   net = forward.make_net(network.model, network.variables)

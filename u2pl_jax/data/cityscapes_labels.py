@@ -7,7 +7,7 @@ import numpy as np
 
 import u2pl_jax
 
-# Name, id in *_labelIds.png, train id, RGB colour. 255 is ignored. The id -1
+# Name, id in *_labelIds.png, train id, RGB color. 255 is ignored. The id -1
 # is never drawn: a license plate counts as the car it is on.
 LABELS = (
   ("unlabeled", 0, 255, (0, 0, 0)),

@@ -27,7 +27,7 @@ class Dataset:
     name: the dataset's name, e.g. "camvid".
     path: the folder that holds the records.
     class_names: [K] names, by class id.
-    palette: [K] RGB colours in [0, 255], by class id.
+    palette: [K] RGB colors in [0, 255], by class id.
     ignore_label: label of the pixels that count nowhere.
     ids: image ids in record order, by TFDS split ("train", "val").
     has_label: whether each of those images has a mask, by TFDS split.
@@ -124,8 +124,8 @@ def read_split(dataset: Dataset, split: str) -> Split:
 
   Raises:
     ValueError: there is no such split, or its lists are unusable: an id twice,
-      in both lists, unknown, or labelled but without a mask; no labelled or no
-      unlabelled image. The message names the id and the file.
+      in both lists, unknown, or labeled but without a mask; no labeled or no
+      unlabeled image. The message names the id and the file.
   """
   available = list_splits(dataset)
   if split not in available:
@@ -162,7 +162,7 @@ def fingerprint(dataset: Dataset, split: Split) -> dict[str, str]:
     A flat dict, JSON-able; the id lists, in order, as SHA-256 digests.
   """
   classes = {f"class {i}": name for i, name in enumerate(dataset.class_names)}
-  parts = {"labelled": split.labeled, "unlabelled": split.unlabeled}
+  parts = {"labeled": split.labeled, "unlabeled": split.unlabeled}
   digests = {
     f"{kind} ids": hashlib.sha256(
       "\n".join(dataset.ids["train"][record] for record in records).encode()

@@ -1,4 +1,4 @@
-"""Evaluation batches: centre crops, or whole images in a few shapes."""
+"""Evaluation batches: center crops, or whole images in a few shapes."""
 
 from collections.abc import Callable, Iterator
 
@@ -39,7 +39,7 @@ def make_eval_batches(
   process_count: int = 1,
   num_workers: int | None = None,
 ) -> EvalBatches:
-  """Makes batches of whole images or centre crops, each in exactly one.
+  """Makes batches of whole images or center crops, each in exactly one.
 
   Smaller images are padded, all round, with the mean color and label 255.
 

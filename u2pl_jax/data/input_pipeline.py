@@ -31,14 +31,14 @@ def make_train_iterator(
 ) -> Iterator[Batch]:
   """Makes the endless stream of training batches, from `start_step` on.
 
-  The labelled stream repeats its list, reshuffled each time. The unlabelled one
+  The labeled stream repeats its list, reshuffled each time. The unlabeled one
   takes `steps_per_epoch` batches of each shuffled pass and drops what is left.
 
   Args:
     dataset: where the images are.
-    split: which of them are labelled and unlabelled.
+    split: which of them are labeled and unlabeled.
     settings: sizes of batches and crops, and how these are drawn.
-    uses_unlabeled: whether batches hold unlabelled images.
+    uses_unlabeled: whether batches hold unlabeled images.
     seed: non-negative; the stream depends on nothing else that is random.
     start_step: step of the first batch.
     process_index: which part of each batch to make.
@@ -80,7 +80,7 @@ def make_train_iterator(
 
 
 def steps_per_epoch(split: datasets.Split, batch_size_u: int) -> int:
-  """Returns the steps of one pass over the unlabelled list."""
+  """Returns the steps of one pass over the unlabeled list."""
   return len(split.unlabeled) // batch_size_u
 
 
@@ -93,12 +93,12 @@ def check_batch_sizes(
   """Raises ValueError if `split` cannot fill the batches of one step."""
   if batch_size_l < 1 or batch_size_u < 0:
     raise ValueError(
-      f"batch sizes must be positive: {batch_size_l} labelled, "
-      f"{batch_size_u} unlabelled (0 for none)"
+      f"batch sizes must be positive: {batch_size_l} labeled, "
+      f"{batch_size_u} unlabeled (0 for none)"
     )
   for kind, batch_size, records in (
-    ("labelled", batch_size_l, split.labeled),
-    ("unlabelled", batch_size_u, split.unlabeled),
+    ("labeled", batch_size_l, split.labeled),
+    ("unlabeled", batch_size_u, split.unlabeled),
   ):
     if batch_size > len(records):
       raise ValueError(

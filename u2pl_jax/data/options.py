@@ -17,10 +17,10 @@ class DataOptions(options.Options):
 
   # Dataset under data_dir, made by data_prep.
   name: str = ""
-  # Its list of labelled and unlabelled images.
+  # Its list of labeled and unlabeled images.
   split: str = ""
   data_dir: str = "data"
-  # Labelled and unlabelled images a step, all devices.
+  # Labeled and unlabeled images a step, all devices.
   batch_size_l: int = 16
   batch_size_u: int = 16
   # Height, width.
@@ -46,7 +46,7 @@ class DataOptions(options.Options):
     Pipeline, training step and dry run all go by it.
 
     Args:
-      uses_unlabeled: whether the run trains on unlabelled images.
+      uses_unlabeled: whether the run trains on unlabeled images.
     """
     shapes = {
       "image_l": (self.batch_size_l, *self.crop_size, 3),

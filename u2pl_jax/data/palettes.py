@@ -1,4 +1,4 @@
-"""Class names and colours of datasets that a file of weights may stem from."""
+"""Class names and colors of datasets that a file of weights may stem from."""
 
 from u2pl_jax.data import cityscapes_labels
 
@@ -12,12 +12,12 @@ VOC_NAMES = (
 
 
 def voc_palette(length: int) -> tuple[Color, ...]:
-  """Returns the colours PASCAL VOC gives the first class ids."""
+  """Returns the colors PASCAL VOC gives the first class ids."""
   return tuple(_voc_color(label) for label in range(length))
 
 
 def _voc_color(label: int) -> Color:
-  """Returns the colour PASCAL VOC gives a class id: its bits, spread."""
+  """Returns the color PASCAL VOC gives a class id: its bits, spread."""
   bits = [(label >> i) & 1 for i in range(8)]
   channels = [bits[c::3] for c in range(3)]
   red, green, blue = (

@@ -7,7 +7,7 @@ whatever host and in whatever run it is made.
 TensorFlow decodes; the rest is numpy and OpenCV, which resizes whole images in
 8-bit arithmetic faster than TensorFlow resizes what the crop shows of them.
 
-Images stay uint8 RGB; they are normalised on the device.
+Images stay uint8 RGB; they are normalized on the device.
 """
 
 import io
@@ -119,7 +119,7 @@ def random_window(
 def resize_image(image: np.ndarray, window: Window) -> np.ndarray:
   """What `window` shows of `image`, resized bilinearly.
 
-  Half-pixel centres, no antialiasing, in fixed point: less than a level from
+  Half-pixel centers, no antialiasing, in fixed point: less than a level from
   the exact value.
 
   Args:
@@ -134,7 +134,7 @@ def resize_image(image: np.ndarray, window: Window) -> np.ndarray:
 
 
 def resize_label(label: np.ndarray, window: Window) -> np.ndarray:
-  """What `window` shows of `label`, resized by nearest neighbour.
+  """What `window` shows of `label`, resized by nearest neighbor.
 
   As in torch, the source of pixel i is floor(i * in / out), in float32.
 

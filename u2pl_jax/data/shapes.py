@@ -1,6 +1,6 @@
 """Few shapes for images of many sizes, so that few programs are compiled.
 
-An image smaller than its shape is padded with the mean colour, all round. Where
+An image smaller than its shape is padded with the mean color, all round. Where
 there are no more sizes than shapes, none is.
 """
 

@@ -49,21 +49,21 @@ class Stream:
 
 
 def labeled_stream(records: np.ndarray, seed: int) -> Stream:
-  """Returns the stream of labelled images; an epoch takes all of them."""
+  """Returns the stream of labeled images; an epoch takes all of them."""
   return Stream(records, len(records), seed, _LABELED)
 
 
 def unlabeled_stream(
   records: np.ndarray, seed: int, epoch_length: int
 ) -> Stream:
-  """Returns the stream of unlabelled images."""
+  """Returns the stream of unlabeled images."""
   return Stream(records, epoch_length, seed, _UNLABELED)
 
 
 def of_training(
   split: datasets.Split, batch_size_u: int, seed: int
 ) -> tuple[Stream, Stream | None]:
-  """Returns the labelled stream and, if batch_size_u > 0, the unlabelled one.
+  """Returns the labeled stream and, if batch_size_u > 0, the unlabeled one.
 
   An epoch of the latter takes as many whole batches as its list has.
   """
@@ -87,10 +87,10 @@ def ids_at_step(
 
   Args:
     dataset: names the images.
-    split: which of them are labelled and unlabelled.
+    split: which of them are labeled and unlabeled.
     step: 0 for the first batch.
-    batch_size_l: labelled images a step, over all processes.
-    batch_size_u: unlabelled images a step, over all processes; 0 for none.
+    batch_size_l: labeled images a step, over all processes.
+    batch_size_u: unlabeled images a step, over all processes; 0 for none.
     seed: the seed of the run.
 
   Returns:

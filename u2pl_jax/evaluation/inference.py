@@ -50,12 +50,12 @@ def slide(
 ) -> jax.Array:
   """Averages the logits of overlapping windows.
 
-  Images smaller than the window are padded with 0, the mean colour, around
-  the centre, and the padding's logits are cut away.
+  Images smaller than the window are padded with 0, the mean color, around
+  the center, and the padding's logits are cut away.
 
   Args:
     net: the network, called on batches of windows.
-    images: [B, H, W, 3] float, normalised.
+    images: [B, H, W, 3] float, normalized.
     window: (height, width) in pixels.
     stride_rate: see `window_starts`.
     windows_at_once: the most windows of each image that `net` sees in one
@@ -157,7 +157,7 @@ def sum_scales(
 
   Args:
     logits_of: whole or sliding inference, of images of each of the sizes.
-    images: [B, H, W, 3] float, normalised.
+    images: [B, H, W, 3] float, normalized.
     sizes: (height, width) of each scale.
 
   Returns:

@@ -38,7 +38,7 @@ class Scores:
     iou: [K] float64; NaN for a class that occurs neither in labels nor in
       predictions.
     miou: mean over the other classes.
-    pixel_accuracy: share of labelled pixels that are right.
+    pixel_accuracy: share of labeled pixels that are right.
     absent: indices of the classes left out of the mean.
   """
 

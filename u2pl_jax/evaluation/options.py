@@ -16,9 +16,9 @@ class EvalOptions(options.Options):
 
   SECTION: ClassVar[str] = "eval"
 
-  # "crop": the centre; "whole": images at their own size; "slide": windows.
+  # "crop": the center; "whole": images at their own size; "slide": windows.
   protocol: str = options.setting("crop", choices=protocol_lib.KINDS)
-  # Of the centre crop or the windows.
+  # Of the center crop or the windows.
   crop_size: tuple[int, int] = options.setting(
     (513, 513), length=2, minimum=MIN_SIDE
   )

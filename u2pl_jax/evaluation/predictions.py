@@ -12,7 +12,7 @@ from u2pl_jax.evaluation import visualize
 from u2pl_jax.ops import crop
 from u2pl_jax.runtime import sharding
 
-# "index": class ids, grey; "color": class ids with the dataset's palette;
+# "index": class ids, gray; "color": class ids with the dataset's palette;
 # "cityscapes": the ids that Cityscapes' own evaluation wants.
 FORMATS = ("index", "color", "cityscapes")
 

@@ -1,6 +1,6 @@
 """Evaluation protocols: what of an image is seen, at which scales, mirrored.
 
-crop   the centre crop that training uses to watch itself
+crop   the center crop that training uses to watch itself
 whole  the image at its own size (published on PASCAL VOC)
 slide  windows with a stride of 2/3, logits averaged (published on Cityscapes)
 """
@@ -21,7 +21,7 @@ class Protocol:
 
   Attributes:
     kind: one of `KINDS`.
-    window: (height, width) in pixels, of the centre crop or the windows.
+    window: (height, width) in pixels, of the center crop or the windows.
     scales: the image is seen at each, and the logits are averaged.
     flip: also mirrored left to right, at each scale.
     base_size: long side in pixels at scale 1; 0 for the image's own.
@@ -90,7 +90,7 @@ class Protocol:
 
     Args:
       net: see `forward.Net`.
-      images: [B, H, W, 3] float, normalised; cropped already.
+      images: [B, H, W, 3] float, normalized; cropped already.
 
     Returns:
       [B, H, W, K] float32.

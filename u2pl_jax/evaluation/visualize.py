@@ -28,7 +28,7 @@ def colorize(
 def overlay(
   image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]
 ) -> np.ndarray:
-  """The classes' colours over a photograph, half and half.
+  """The classes' colors over a photograph, half and half.
 
   Classes are outlined in white. One that is black, such as the background of
   PASCAL VOC, leaves the photograph as it is.
@@ -61,13 +61,13 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 
 
 def entropy_image(entropy: np.ndarray, num_classes: int) -> np.ndarray:
-  """Entropy [..., H, W] in nats to grey RGB; white is the maximum, log K.
+  """Entropy [..., H, W] in nats to gray RGB; white is the maximum, log K.
 
   NaN, of a network that has diverged, is white too.
   """
-  grey = np.clip(entropy / np.log(num_classes), 0.0, 1.0) * 255
-  grey = np.nan_to_num(grey, nan=255.0)
-  return np.repeat(np.round(grey)[..., None], 3, axis=-1).astype(np.uint8)
+  gray = np.clip(entropy / np.log(num_classes), 0.0, 1.0) * 255
+  gray = np.nan_to_num(gray, nan=255.0)
+  return np.repeat(np.round(gray)[..., None], 3, axis=-1).astype(np.uint8)
 
 
 def partition_image(taught: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ def summary_rows(
 def draw_classes(
   labels: np.ndarray, palette: Sequence[Sequence[int]]
 ) -> Image.Image:
-  """A picture whose pixels are class ids, with a colour for each.
+  """A picture whose pixels are class ids, with a color for each.
 
   Args:
     labels: uint8 [H, W].

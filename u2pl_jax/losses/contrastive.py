@@ -1,7 +1,7 @@
 """Class means, InfoNCE between anchors and keys, and its mean over classes.
 
-P stands for the pixels, on as many axes as the caller likes, labelled and
-unlabelled ones together. Nothing here knows the memory bank.
+P stands for the pixels, on as many axes as the caller likes, labeled and
+unlabeled ones together. Nothing here knows the memory bank.
 
 Reference for all: paper section 3.3; `u2pl/utils/loss_helper.py`
 (compute_contra_memobank_loss).

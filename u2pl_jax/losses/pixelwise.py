@@ -57,7 +57,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Mean cross entropy over the labelled pixels.
+  """Mean cross entropy over the labeled pixels.
 
   Args:
     logits: [B, H, W, K] float32.
@@ -82,7 +82,7 @@ def ohem_cross_entropy(
 
   A pixel is hard if the probability of its true class is at most `threshold`,
   or at most the `min_kept`-th smallest such probability if that is larger.
-  With fewer than `min_kept` labelled pixels this is plain cross entropy.
+  With fewer than `min_kept` labeled pixels this is plain cross entropy.
 
   Args:
     logits: [B, H, W, K] float32.

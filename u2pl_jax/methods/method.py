@@ -55,7 +55,7 @@ class View:
   """What the student sees in one forward pass, in train mode.
 
   Attributes:
-    images: [B, H, W, 3] float32, normalised.
+    images: [B, H, W, 3] float32, normalized.
     arguments: further arguments of the network, such as masks of dropout.
   """
 
@@ -144,7 +144,7 @@ class Phase:
     name: for people, and in checkpoints.
     first_step: updates made before it begins.
     method: what it runs.
-    uses_unlabeled: whether its steps train on unlabelled images.
+    uses_unlabeled: whether its steps train on unlabeled images.
     network: the one that counts in it, "student" or "teacher".
   """
 
@@ -182,7 +182,7 @@ class Published:
 
   Attributes:
     num_gpus: over which its batch was split.
-    batch_size_l: labelled images a step, all GPUs.
+    batch_size_l: labeled images a step, all GPUs.
   """
 
   num_gpus: int = 4
@@ -190,7 +190,7 @@ class Published:
 
   @property
   def images_per_gpu(self) -> int:
-    """Labelled images that one GPU had, at least 1."""
+    """Labeled images that one GPU had, at least 1."""
     return max(1, self.batch_size_l // self.num_gpus)
 
 

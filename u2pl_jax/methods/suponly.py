@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from u2pl_jax.methods import method
 
 NAMES = ("suponly",)
-TITLE = "labelled images only"
+TITLE = "labeled images only"
 OPTIONS = ()
 USES_REPRESENTATION = False
 
 
 def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
-  """What differs even without unlabelled images.
+  """What differs even without unlabeled images.
 
   OHEM keeps at least 100,000 pixels, of which batch the paper does not say. The
   published code counts them on each GPU, which has few of the images.
@@ -32,7 +32,7 @@ def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
 
 
 def make_method(parts: method.Parts) -> method.Method:
-  """The student sees the labelled images and is measured by their labels."""
+  """The student sees the labeled images and is measured by their labels."""
 
   def teach(memory, student, batch, keys, step):
     del student, keys, step

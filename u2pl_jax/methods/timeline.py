@@ -12,7 +12,7 @@ class Timeline:
   """The length of a run.
 
   Attributes:
-    steps_per_epoch: floor(unlabelled images / B_u), one pass over them.
+    steps_per_epoch: floor(unlabeled images / B_u), one pass over them.
     num_epochs: T.
 
   Raises:

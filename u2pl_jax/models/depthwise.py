@@ -2,7 +2,7 @@
 
 XLA runs grouped convolutions on a CPU many times slower than it could. There
 the convolution is written as a sum over the kernel's taps of shifted slices of
-the input, which XLA fuses into one vectorised loop.
+the input, which XLA fuses into one vectorized loop.
 """
 
 import functools
@@ -107,7 +107,7 @@ def by_slices(
   """`depthwise_conv` as a sum of shifted slices.
 
   Its derivatives are written out: those that JAX would find do not fuse into
-  one loop (by `x`) or not into a vectorised one (by `kernel`).
+  one loop (by `x`) or not into a vectorized one (by `kernel`).
   """
   pads = _same_pads(x.shape, kernel.shape[0], stride, dilation)
   return _correlate(_pad(x, pads), kernel, stride, dilation)

@@ -10,7 +10,7 @@ from u2pl_jax.ops import resize
 
 Variables = Mapping[str, Any]  # {"params", "batch_stats"}
 
-# Normalised images [B, H, W, 3] to logits [B, H, W, K] of the same size.
+# Normalized images [B, H, W, 3] to logits [B, H, W, K] of the same size.
 Net = Callable[[jax.Array], jax.Array]
 
 
@@ -28,7 +28,7 @@ def train_pass(
   Args:
     model: the network.
     variables: its own; `batch_stats` may be empty.
-    images: [B, H, W, 3] float32, normalised.
+    images: [B, H, W, 3] float32, normalized.
     key: PRNG key of the dropout.
     dropout: whether there is any.
     **arguments: further ones of the network.
@@ -45,7 +45,7 @@ def train_pass(
     mutable=["batch_stats"],
     **arguments,
   )
-  # A network without batch normalisation leaves no update.
+  # A network without batch normalization leaves no update.
   return outputs, updates.get("batch_stats", variables["batch_stats"])
 
 

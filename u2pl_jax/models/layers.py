@@ -12,7 +12,7 @@ from flax import linen as nn
 OUTPUT_STRIDES = (8, 16, 32)
 
 
-# The initialisers draw vectors and reshape them: on a CPU, XLA takes three
+# The initializers draw vectors and reshape them: on a CPU, XLA takes three
 # times as long to compile random bits of a four-dimensional shape.
 def kaiming_normal_fan_out(
   key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32
@@ -30,7 +30,7 @@ def kaiming_normal_fan_out(
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., jax.Array]:
-  """Returns PyTorch's default initialiser of a conv's kernel and bias.
+  """Returns PyTorch's default initializer of a conv's kernel and bias.
 
   It draws uniformly from +-1/sqrt(fan_in); the published decoder and
   auxiliary head have it.
@@ -68,7 +68,7 @@ def conv(
     dilation: distance between taps in input pixels.
     padding: None for half the kernel of zeros on every side, as PyTorch's
       networks have, or "SAME" for TensorFlow's rule.
-    init: initialiser of kernel and bias.
+    init: initializer of kernel and bias.
     use_bias: whether a bias is added.
     dtype: compute dtype; the parameters stay float32.
     name: submodule name, part of the parameter path.
@@ -154,7 +154,7 @@ def feature_strides(output_stride: int) -> tuple[int, ...]:
 
 
 class BatchNorm(nn.Module):
-  """Batch normalisation over all axes but the last, PyTorch's rules.
+  """Batch normalization over all axes but the last, PyTorch's rules.
 
   y = (x - mean) / sqrt(var + epsilon) * scale + bias
 
@@ -179,7 +179,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """Normalises x [..., C]; `train` uses and records batch statistics.
+    """Normalizes x [..., C]; `train` uses and records batch statistics.
 
     Raises:
       ValueError: in training with a single value per channel.

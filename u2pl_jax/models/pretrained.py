@@ -34,7 +34,7 @@ def load_pretrained(
   """Reads the parts of a network that a converted file covers.
 
   A file with an encoder alone leaves decoder and heads to their
-  initialisation. A file with a whole network must have every head that the
+  initialization. A file with a whole network must have every head that the
   network has, and as many classes; heads that the network lacks are left out.
 
   Args:

@@ -1,4 +1,4 @@
-"""Recognises the network that a PyTorch state dict belongs to.
+"""Recognizes the network that a PyTorch state dict belongs to.
 
 Each encoder and each decoder knows its own files, see `models.encoders`. What
 a state dict does not tell, strides, dilations and dropout, changes no variable,

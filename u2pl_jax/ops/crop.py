@@ -1,10 +1,10 @@
-"""The centre of an image, as every padded or cropped image is read back."""
+"""The center of an image, as every padded or cropped image is read back."""
 
 import numpy as np
 
 
 def center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """A view of the centre; a side shorter than the crop is kept whole.
+  """A view of the center; a side shorter than the crop is kept whole.
 
   Of an odd margin, the far side has one pixel more, as where images are padded.
 

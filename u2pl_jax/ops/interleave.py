@@ -1,7 +1,7 @@
-"""One batch of labelled and unlabelled images, in an order devices agree on.
+"""One batch of labeled and unlabeled images, in an order devices agree on.
 
 A batch is split over the devices along its first axis, so each holds a part of
-the labelled and a part of the unlabelled images. Were one half put behind the
+the labeled and a part of the unlabeled images. Were one half put behind the
 other, half of the images would have to move to another device. They are
 interleaved instead, in as many groups as both sizes divide into, which no
 number of devices that divides both sizes cuts; the order does not depend on
@@ -31,7 +31,7 @@ def join(labeled: jax.Array, unlabeled: jax.Array) -> jax.Array:
 
 
 def part(batch: jax.Array, num_labeled: int) -> tuple[jax.Array, jax.Array]:
-  """The labelled and the unlabelled images of a batch that `join` made.
+  """The labeled and the unlabeled images of a batch that `join` made.
 
   Args:
     batch: [B, ...].

@@ -114,7 +114,7 @@ def strong_augment(
 
   Args:
     key: PRNG key.
-    images: [B, H, W, 3] float32, normalised.
+    images: [B, H, W, 3] float32, normalized.
     labels: [B, H, W] int32, pseudo-labels.
     mode: one of `MODES`.
     probability: that the batch is augmented at all.

@@ -1,4 +1,4 @@
-"""Colours as networks see them, such as ImageNet's mean 0 and deviation 1."""
+"""Colors as networks see them, such as ImageNet's mean 0 and deviation 1."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import numpy as np
 
 MEAN_RGB = (123.675, 116.28, 103.53)
 STD_RGB = (58.395, 57.12, 57.375)
-# What images are padded with: uint8 RGB, at most 0.01 from 0 once normalised.
+# What images are padded with: uint8 RGB, at most 0.01 from 0 once normalized.
 MEAN_COLOR = tuple(map(round, MEAN_RGB))
 
 

@@ -58,7 +58,7 @@ def resize_bilinear(
   Args:
     x: [B, h, w, C], any float or integer dtype.
     size: the output's height and width in pixels, (H, W).
-    align_corners: True puts the centres of the corner pixels of input and
+    align_corners: True puts the centers of the corner pixels of input and
       output on one another; False the outer edges of the images.
 
   Returns:

@@ -151,7 +151,7 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
 def read(path: pathlib.Path) -> np.ndarray:
   """The image, upright; of an animation the first frame.
 
-  Transparent pixels become white, grey ones RGB, and of 16 bits the upper 8 are
+  Transparent pixels become white, gray ones RGB, and of 16 bits the upper 8 are
   taken.
 
   Returns:
@@ -159,7 +159,7 @@ def read(path: pathlib.Path) -> np.ndarray:
 
   Raises:
     UnreadableError: the file is broken, truncated, or holds numbers that are
-      no colours.
+      no colors.
   """
   with _open(path) as image:
     turn = _TURNS.get(_orientation(image))

@@ -40,7 +40,7 @@ class Loaded:
 
   Attributes:
     plan: what it was to hold.
-    pixels: uint8 [B, H, W, 3], each image in the centre.
+    pixels: uint8 [B, H, W, 3], each image in the center.
     failures: why each image of the plan could not be read, or None.
   """
 
@@ -104,15 +104,15 @@ def _make_predict(
 
   def predict(variables, images):
     found = compute(variables, images)
-    greys = {
-      name: _to_grey(found[name] / highest[name]) for name in settings.maps
+    grays = {
+      name: _to_gray(found[name] / highest[name]) for name in settings.maps
     }
-    return {"masks": found["labels"]} | greys
+    return {"masks": found["labels"]} | grays
 
   return jax.jit(predict)
 
 
-def _to_grey(share: jax.Array) -> jax.Array:
+def _to_gray(share: jax.Array) -> jax.Array:
   """[0, 1] to uint8; rounding may have left it a little above 1."""
   return jnp.round(jnp.clip(share, 0, 1) * 255).astype(jnp.uint8)
 
@@ -226,7 +226,7 @@ def _draw(
 ) -> dict[str, Image.Image]:
   """The pictures of one image by kind."""
   masks = results["masks"]
-  pictures = {kind: Image.fromarray(grey) for kind, grey in results.items()}
+  pictures = {kind: Image.fromarray(gray) for kind, gray in results.items()}
   pictures["colors"] = visualize.draw_classes(masks, palette)
   overlay = visualize.overlay(photograph, masks, palette)
   pictures["overlays"] = Image.fromarray(overlay)

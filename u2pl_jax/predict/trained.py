@@ -36,7 +36,7 @@ class Trained:
       `model`, `encoder` and `decoder`, maybe as read from JSON.
     variables: {"params", "batch_stats"}, nested dicts of float32 arrays.
     class_names: [K].
-    palette: [K] RGB colours in [0, 255].
+    palette: [K] RGB colors in [0, 255].
     window: (height, width) in pixels that it was evaluated at in training.
     origin: where it comes from, in some words.
     state: "teacher" or "student"; "teacher" of files that do not tell.

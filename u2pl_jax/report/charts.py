@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects
 
-# Lightness of colours that show on white and on black.
+# Lightness of colors that show on white and on black.
 _DARKEST, _LIGHTEST = 0.38, 0.62
 _FULL_CELL = (74, 143, 212)  # RGB; an empty cell is transparent.
 _MAX_CLASSES_WITH_TEXT = 12  # Cells of more are too small for figures.
@@ -34,7 +34,7 @@ class Chart:
 
 
 def make_figure(**layout) -> graph_objects.Figure:
-  """An empty figure; the page's style sheet gives it the colours of text."""
+  """An empty figure; the page's style sheet gives it the colors of text."""
   return graph_objects.Figure(
     layout=dict(
       template="none",
@@ -56,7 +56,7 @@ def to_json(figure: graph_objects.Figure) -> dict[str, Any]:
 
 
 def make_visible(color: Sequence[int]) -> str:
-  """A class colour with its lightness changed to show on white and on black.
+  """A class color with its lightness changed to show on white and on black.
 
   Args:
     color: RGB in [0, 255].

@@ -71,7 +71,7 @@ def _kinds(protocol: str) -> tuple[_Kind, ...]:
     _Kind(
       "fraction",
       "Reliable pixels",
-      "Share of the unlabelled pixels that keep their pseudo-label, and of"
+      "Share of the unlabeled pixels that keep their pseudo-label, and of"
       " those that may be anchors.",
       prefix="semi/",
       suffix="_fraction",

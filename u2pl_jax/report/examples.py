@@ -65,7 +65,7 @@ class Examples:
     protocol: the name of the evaluation protocol.
     num_images: how many images were evaluated.
     worst: the images with the lowest mIoU under the first network, ascending,
-      at most `SIDE` pixels high and wide; images without a labelled pixel come
+      at most `SIDE` pixels high and wide; images without a labeled pixel come
       last.
     confusions: [K, K] int64 of each network, rows are labels.
     entropies: histogram over all pixels, of each network; see `thresholds`.

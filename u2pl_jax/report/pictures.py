@@ -15,7 +15,7 @@ from u2pl_jax.report import examples
 ERROR_COLORS = {
   "right": (76, 84, 96),
   "wrong": (235, 80, 60),
-  "not labelled": (255, 255, 255),
+  "not labeled": (255, 255, 255),
 }
 _QUALITY = 70  # Of lossy pictures.
 
@@ -27,7 +27,7 @@ class Picture:
   Attributes:
     title: what it shows.
     pixels: uint8 [h, w, 3] RGB.
-    flat: whether it has few colours, each with a meaning.
+    flat: whether it has few colors, each with a meaning.
   """
 
   title: str

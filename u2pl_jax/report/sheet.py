@@ -106,7 +106,7 @@ def _place_legend(
   font: ImageFont.FreeTypeFont,
   width: int,
 ) -> tuple[list[tuple[int, int, str, str]], int]:
-  """Breaks colours and names into lines: left, line, colour, name; lines."""
+  """Breaks colors and names into lines: left, line, color, name; lines."""
   placed = []
   left, line = 0, 0
   for color, name in entries:

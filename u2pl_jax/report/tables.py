@@ -40,7 +40,7 @@ class ClassRow:
   Attributes:
     name: the name of the class.
     color: the color of the class, "#rrggbb".
-    share: its share of the labelled pixels; "" if not known.
+    share: its share of the labeled pixels; "" if not known.
     iou: its IoU in each run.
     bars: the same in [0, 100], 0 where there is none.
     difference: second minus first.

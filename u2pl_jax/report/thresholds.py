@@ -51,7 +51,7 @@ def choose_threshold(run: runs.Run, counts: np.ndarray) -> Threshold:
 
   Returns:
     The threshold of the unsupervised loss that the run logged last. A run that
-    logged none, such as one on labelled images alone, gets a percentile of all
+    logged none, such as one on labeled images alone, gets a percentile of all
     evaluated pixels instead: `semi.drop_percent` of its config, or the 80th.
 
   Reference: paper eq. 4 and 5.

@@ -154,7 +154,7 @@ def claim(
     workdir: the folder of the run.
     config: the config of the run, a nested dict of JSON values.
     names: the names of the classes.
-    palette: the RGB colours of the classes.
+    palette: the RGB colors of the classes.
 
   Raises:
     OSError: the folder cannot be written; the message names it.

@@ -69,7 +69,7 @@ def run(
   peer: str,
   seed: int,
 ) -> dict[str, object]:
-  """Measures batches of labelled images alone: random crops and their masks.
+  """Measures batches of labeled images alone: random crops and their masks.
 
   With one worker all threads share one CPU, those of the peer as well.
 

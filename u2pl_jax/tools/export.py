@@ -126,7 +126,7 @@ def describe(
   results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
   return {
     "origin": network.origin,
-    "input": array(images, "RGB images, not normalised")
+    "input": array(images, "RGB images, not normalized")
     | {"pad_color": normalize.MEAN_COLOR},
     "outputs": {
       "mask": array(results["mask"], "most probable class of each pixel"),

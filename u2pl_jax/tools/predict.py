@@ -6,11 +6,11 @@
 
 For FOLDER/PATH.jpg this command writes, at the size of the upright photograph,
 
-  RESULTS/masks/PATH.png        grey, the class ids
-  RESULTS/colors/PATH.png       class ids with the colours of the dataset
-  RESULTS/overlays/PATH.jpg     the colours over the photograph
-  RESULTS/probability/PATH.png  grey 0 to 255: probability 0 to 1 of the class
-  RESULTS/entropy/PATH.png      grey 0 to 255: entropy 0 to log(classes), unsure
+  RESULTS/masks/PATH.png        gray, the class ids
+  RESULTS/colors/PATH.png       class ids with the colors of the dataset
+  RESULTS/overlays/PATH.jpg     the colors over the photograph
+  RESULTS/probability/PATH.png  gray 0 to 255: probability 0 to 1 of the class
+  RESULTS/entropy/PATH.png      gray 0 to 255: entropy 0 to log(classes), unsure
 
 If two files differ in their endings only, the results keep these endings:
 PATH.jpg.png, ... Files that cannot be read are listed at the end, and the exit

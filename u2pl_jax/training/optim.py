@@ -1,4 +1,4 @@
-"""Optimisers: SGD as PyTorch does it, and AdamW; one schedule for both."""
+"""Optimizers: SGD as PyTorch does it, and AdamW; one schedule for both."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ REST = "head"  # The group of all parameters that no other group names.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimOptions(options_lib.Options):
-  """Options of the optimiser."""
+  """Options of the optimizer."""
 
   SECTION: ClassVar[str] = "optim"
 
   kind: str = options_lib.setting("sgd", choices=("sgd", "adamw"))
   learning_rate: float = options_lib.setting(0.001, above=0)  # At the start.
-  # Whether that is for 16 labelled images a step, and others scale it.
+  # Whether that is for 16 labeled images a step, and others scale it.
   lr_per_16: bool = False
   # Times the learning rate, of groups of parameters. A group is the beginning
   # of their paths, such as "encoder" or "encoder/layer4_0"; the longest one
@@ -55,7 +55,7 @@ class OptimOptions(options_lib.Options):
     """Learning rate at the start, of a group whose factor is 1.
 
     Args:
-      batch_size_l: labelled images a step, all devices.
+      batch_size_l: labeled images a step, all devices.
     """
     scale = batch_size_l / 16 if self.lr_per_16 else 1.0
     return self.learning_rate * scale
@@ -83,7 +83,7 @@ def learning_rates(
   """The schedule of each group of parameters, by its name.
 
   Args:
-    options: of the optimiser.
+    options: of the optimizer.
     learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
   """
@@ -138,7 +138,7 @@ def create_optimizer(
   the rate of the parameter's group. Both decay every parameter.
 
   Args:
-    options: of the optimiser.
+    options: of the optimizer.
     learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
 

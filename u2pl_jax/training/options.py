@@ -12,7 +12,7 @@ class TrainOptions(options.Options):
 
   SECTION: ClassVar[str] = "train"
 
-  # T, passes over the unlabelled images.
+  # T, passes over the unlabeled images.
   epochs: int = 80
   log_every_steps: int = options.setting(50, minimum=1)
   # So many steps in a row with NaN or Inf, none applied, end the run.

@@ -20,7 +20,7 @@ class Programs:
 
   Attributes:
     model: the network.
-    tx: the optimiser.
+    tx: the optimizer.
     phases: of the method, in order; the first begins at step 0.
     mesh: of all devices.
     seed: fixes everything random.

@@ -23,7 +23,7 @@ class TrainState:
   Attributes:
     step: [] int32, updates made so far.
     params, batch_stats: the student's.
-    opt_state: the optimiser's.
+    opt_state: the optimizer's.
     memory: the method's, of the phase that the last update belongs to.
   """
 
@@ -63,7 +63,7 @@ def create_train_state(
   Args:
     key: PRNG key; fixes every initial value.
     model: the network.
-    tx: the optimiser.
+    tx: the optimizer.
     phase: the first one, which has begun.
 
   Returns:
@@ -108,7 +108,7 @@ def lay_out(
   """How each array of a state lies on the mesh.
 
   With more than one device on the `fsdp` axis these share the parameters, the
-  optimiser's state, and the method's memory.
+  optimizer's state, and the method's memory.
 
   Args:
     state: of arrays or their shapes.

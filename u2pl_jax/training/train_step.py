@@ -1,7 +1,7 @@
 """One training step, the same for every method.
 
 The method says what the student sees and how it is measured; here are random
-numbers, the student's passes and gradient, accumulation, the optimiser, and
+numbers, the student's passes and gradient, accumulation, the optimizer, and
 the guard against steps that went wrong.
 """
 
@@ -35,7 +35,7 @@ def make_step(
 
   Args:
     model: the network.
-    tx: the optimiser.
+    tx: the optimizer.
     method: of the phase.
     accumulate_steps: parts that a batch is computed in.
 
@@ -124,7 +124,7 @@ def _descend(
   batch_stats: PyTree,
   memory: method_lib.Memory,
 ) -> train_state.TrainState:
-  """The state after the optimiser, with what the parts of the batch left."""
+  """The state after the optimizer, with what the parts of the batch left."""
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
   return train_state.TrainState(
     step=state.step + 1,

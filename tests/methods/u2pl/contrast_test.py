@@ -72,7 +72,7 @@ def test_worked_by_hand(variant, expected):
 
   The published code differs in two things: the third pixel, too unlikely of
   class 1 for an anchor, is part of the positive, 45 degrees off the anchor
-  then. And class 0, whose key would be the second pixel, a labelled one, has
+  then. And class 0, whose key would be the second pixel, a labeled one, has
   none, but counts in the divisor.
   """
   labels = np.array([0, 1, 1, 1])
@@ -207,7 +207,7 @@ class TestLabelPixels:
     is_class, small = is_class.reshape(6, 12, 5), small.reshape(6, 12)
     reliable = np.append(small[:4] != 255, small_masks[0], axis=0)
     unreliable = np.append(np.zeros((4, 12), bool), small_masks[1], axis=0)
-    order = [0, 1, 4, 2, 3, 5]  # Four labelled, two unlabelled images, joined.
+    order = [0, 1, 4, 2, 3, 5]  # Four labeled, two unlabeled images, joined.
     np.testing.assert_array_equal(pixels.is_class, is_class[np.array(order)])
     np.testing.assert_array_equal(
       pixels.is_labeled[:, 0], [True, True, False] * 2

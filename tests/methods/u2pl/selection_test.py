@@ -155,7 +155,7 @@ class TestAnchors:
 
 
 class TestNegatives:
-  # Ranks, top first: 0 1 2 3 in each row; three labelled, then unlabelled.
+  # Ranks, top first: 0 1 2 3 in each row; three labeled, then unlabeled.
   probs = np.float32([[0.4, 0.3, 0.2, 0.1]] * 6)
   labels = np.int32([0, 3, 255, 1, 2, 0])
   is_labeled = np.array([1, 1, 1, 0, 0, 0], bool)
@@ -164,7 +164,7 @@ class TestNegatives:
   @pytest.mark.parametrize(
     "variant, expected",
     [
-      # Labelled: ranks 0 and 1 unless it is the own class. Unlabelled: rank 2.
+      # Labeled: ranks 0 and 1 unless it is the own class. Unlabeled: rank 2.
       (
         "paper",
         ["0100", "1100", "0000", "0010", "0010", "0000"],
@@ -191,7 +191,7 @@ class TestNegatives:
   @pytest.mark.parametrize(
     "variant, expected",
     [
-      # Labelled: ranks 0 and 1 unless of that class. Unlabelled: rank 2 or 3.
+      # Labeled: ranks 0 and 1 unless of that class. Unlabeled: rank 2 or 3.
       ("paper", ["0100", "0000", "0011", "0011"]),
       ("reference", ["0000", "0000", "0011", "0000"]),
     ],

@@ -35,13 +35,13 @@ class ContrastOptions(options.Options):
   num_negatives: int = options.setting(256, minimum=1)
   # Which pixels form z+: "anchors" or all "reliable" ones of the class.
   positive: str = options.setting("anchors", choices=POSITIVES)
-  # Whether labelled pixels of another class give keys.
+  # Whether labeled pixels of another class give keys.
   labeled_negatives: bool = True
-  # Whether unlabelled keys of class c must have the pseudo-label c.
+  # Whether unlabeled keys of class c must have the pseudo-label c.
   own_pseudo_label: bool = False
   # 1: each pixel counts as its label's class. In the published code those of
   # each GPU's images are stacked onto its first image, by a slip in
-  # `label_onehot`; there this is the number of labelled images a GPU had.
+  # `label_onehot`; there this is the number of labeled images a GPU had.
   label_stack: int = options.setting(1, minimum=1)
   # Only pixels with p(c) below it are keys; above 1 for no limit.
   max_negative_prob: float = 2.0
@@ -103,7 +103,7 @@ class ContrastOptions(options.Options):
 
 
 class Halves(Protocol):
-  """How labelled and unlabelled images form one batch; see `ops.interleave`."""
+  """How labeled and unlabeled images form one batch; see `ops.interleave`."""
 
   def join(self, labeled: jax.Array, unlabeled: jax.Array) -> jax.Array: ...
 
@@ -141,16 +141,16 @@ def label_pixels(
 ) -> Pixels:
   """Brings labels and masks from [B, H, W] to feature size (h, w).
 
-  Every labelled pixel but 255 is reliable. All by nearest neighbour.
+  Every labeled pixel but 255 is reliable. All by nearest neighbor.
 
   Args:
     labels_l: [B_l, H, W] int32.
     labels_u: [B_u, H, W] int32, pseudo-labels.
-    split: of the unlabelled pixels.
+    split: of the unlabeled pixels.
     size: (h, w).
     num_classes: K.
     label_stack: see `selection.class_membership`.
-    halves: joins labelled and unlabelled images as those of the network were.
+    halves: joins labeled and unlabeled images as those of the network were.
   """
 
   def shrink(x: jax.Array) -> jax.Array:
@@ -220,7 +220,7 @@ def prepare(
   Args:
     key: PRNG key.
     bank: so far.
-    probs: [B, h, w, K] float32, the teacher's on labelled and unlabelled
+    probs: [B, h, w, K] float32, the teacher's on labeled and unlabeled
       images, in train mode.
     rep: [B, h, w, D] float32, of the same pass.
     pixels: of the same images, P = h w.

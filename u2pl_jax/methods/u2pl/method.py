@@ -41,7 +41,7 @@ class Targets:
   Attributes:
     labels_l: [B_l, H, W] int32.
     labels_u: [B_u, H, W] int32, pseudo-labels.
-    split: of the unlabelled pixels.
+    split: of the unlabeled pixels.
     plan: of the contrastive loss; None without.
   """
 
@@ -66,7 +66,7 @@ def create(
     parts: of the run.
     semi, contrast_options, augment: settings.
     draw: chooses anchors and negatives.
-    halves: joins labelled and unlabelled images to one batch.
+    halves: joins labeled and unlabeled images to one batch.
 
   Raises:
     ValueError: settings do not go together; one line that names a key.
@@ -183,7 +183,7 @@ class _U2PL:
     )
     images = self.halves.join(normalize(batch["image_l"]), images_u)
 
-    # The teacher in train mode, on what the student sees: which unlabelled
+    # The teacher in train mode, on what the student sees: which unlabeled
     # pixels are to be trusted?
     outputs, memory = self._pass_of_teacher(memory, images, keys["teacher"])
     _, logits_u = self.halves.part(outputs["logits"], batch_l)
@@ -280,8 +280,8 @@ class _U2PL:
     Args:
       memory: with a bank.
       outputs: of the teacher's train-mode pass.
-      labels: of the labelled and the unlabelled images, each [B, H, W] int32.
-      split: of the unlabelled pixels.
+      labels: of the labeled and the unlabeled images, each [B, H, W] int32.
+      split: of the unlabeled pixels.
       key: PRNG key.
     """
     pixels = contrast.label_pixels(

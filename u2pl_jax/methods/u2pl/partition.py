@@ -38,7 +38,7 @@ def partition_by_entropy(
   unreliable_percent: jax.Array,
   reliable: str,
 ) -> Partition:
-  """Splits unlabelled pixels into reliable and unreliable ones.
+  """Splits unlabeled pixels into reliable and unreliable ones.
 
   Args:
     entropy: [B, H, W] float32, of the teacher's train-mode prediction, nats.

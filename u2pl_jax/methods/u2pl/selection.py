@@ -1,7 +1,7 @@
 """Which pixels are anchors, and which are negatives, of each class.
 
-P stands for the pixels, on as many axes as the caller likes, labelled and
-unlabelled ones together.
+P stands for the pixels, on as many axes as the caller likes, labeled and
+unlabeled ones together.
 
 Reference for all: paper section 3.3; `u2pl/utils/loss_helper.py`
 (compute_contra_memobank_loss).
@@ -109,24 +109,24 @@ def negative_mask(
 ) -> jax.Array:
   """Pixels that serve as negative keys of each class.
 
-  Labelled pixels of another class that the teacher nevertheless ranks
-  0 <= O(c) < r_l; unreliable unlabelled pixels with r_l <= O(c) < r_h, which
+  Labeled pixels of another class that the teacher nevertheless ranks
+  0 <= O(c) < r_l; unreliable unlabeled pixels with r_l <= O(c) < r_h, which
   are surely not c, though it is unsure what they are.
 
   Args:
     probs: [P, K] float32, the teacher's.
     is_class: [P, K] bool, from labels and pseudo-labels; of no class where
       there is none.
-    is_labeled: [P] bool, pixel of a labelled image.
-    unreliable: [P] bool; read for unlabelled pixels only, of which it must
+    is_labeled: [P] bool, pixel of a labeled image.
+    unreliable: [P] bool; read for unlabeled pixels only, of which it must
       leave out those without a pseudo-label.
     low_rank: r_l.
     high_rank: r_h; may exceed K.
     max_prob: only pixels with p(c) below it are keys; above 1 for no limit.
       The published code has 1, which excludes a rounded probability of 1.
-    labeled_negatives: whether labelled pixels give keys. In the published
+    labeled_negatives: whether labeled pixels give keys. In the published
       code they never do: it asks for label c and for a label other than c.
-    own_pseudo_label: whether an unlabelled key of class c must also have the
+    own_pseudo_label: whether an unlabeled key of class c must also have the
       pseudo-label c, as the published code asks.
 
   Returns:

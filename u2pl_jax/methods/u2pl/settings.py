@@ -19,7 +19,7 @@ class SemiOptions(options.Options):
 
   SECTION: ClassVar[str] = "semi"
 
-  # Epochs at the start on labelled images alone.
+  # Epochs at the start on labeled images alone.
   supervised_epochs: int = options.setting(1, minimum=0)
   # Whether the percentages move every epoch or every step.
   schedule_by: str = options.setting(
@@ -58,7 +58,7 @@ class SemiOptions(options.Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AugmentOptions(options.Options):
-  """Settings of the strong augmentation of unlabelled images."""
+  """Settings of the strong augmentation of unlabeled images."""
 
   SECTION: ClassVar[str] = "augment"
 

@@ -69,7 +69,7 @@ class Options(options_lib.Options):
 
 
 class ConvBNReLU(nn.Module):
-  """A square conv, batch normalisation and ReLU."""
+  """A square conv, batch normalization and ReLU."""
 
   channels: int
   kernel_size: int

@@ -4,7 +4,7 @@ A module is a family of encoders if it has these:
 
   NAMES         what `model.encoder` may be to mean it.
   Options       options class of the section "encoder".
-  MEAN_RGB      of the images it wants, in 0..255: they are normalised to
+  MEAN_RGB      of the images it wants, in 0..255: they are normalized to
   STD_RGB       (x - mean) / deviation.
   MULTIPLE      the sides of its images must be multiples of it.
   create(name, options, *, dtype, remat)  -> nn.Module

@@ -129,7 +129,7 @@ class EfficientNetLite0(nn.Module):
     """Encodes images [B, H, W, 3].
 
     Args:
-      images: float, normalised by `MEAN_RGB` and `STD_RGB`.
+      images: float, normalized by `MEAN_RGB` and `STD_RGB`.
       train: use and record batch statistics.
 
     Returns:

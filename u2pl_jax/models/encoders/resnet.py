@@ -190,7 +190,7 @@ class ResNet(nn.Module):
     """Encodes images [B, H, W, 3].
 
     Args:
-      images: float, normalised.
+      images: float, normalized.
       train: use and record batch statistics.
 
     Returns:
