@@ -65,6 +65,17 @@ def sgd(parameter, gradients, factor):
   return parameter
 
 
+def nesterov(parameter, gradients, factor):
+  """The same with nesterov=True."""
+  velocity = 0
+  for step, gradient in enumerate(gradients):
+    rate = factor * 0.01 * (1 - step / 10) ** 0.9
+    gradient = gradient + 0.1 * parameter
+    velocity = 0.9 * velocity + gradient
+    parameter = parameter - rate * (gradient + 0.9 * velocity)
+  return parameter
+
+
 def adamw(parameter, gradients, factor):
   """torch.optim.AdamW with decay 0.1, written out."""
   mean = square = 0
@@ -79,10 +90,17 @@ def adamw(parameter, gradients, factor):
   return parameter
 
 
-@pytest.mark.parametrize("rule", [sgd, adamw])
-def test_updates_equal_torch_rules_written_out(rule):
+@pytest.mark.parametrize(
+  "rule, settings",
+  [
+    (sgd, {"kind": "sgd"}),
+    (nesterov, {"kind": "sgd", "nesterov": True}),
+    (adamw, {"kind": "adamw"}),
+  ],
+)
+def test_updates_equal_torch_rules_written_out(rule, settings):
   start, gradients = start_and_gradients(4)
-  actual = train(make(rule.__name__), start, gradients)
+  actual = train(make(**settings), start, gradients)
   expected = {
     name: jax.tree.map(
       lambda *leaves, factor=1 if name == "encoder" else 10: rule(

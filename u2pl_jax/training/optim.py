@@ -32,6 +32,7 @@ class OptimOptions(options_lib.Options):
   )
   power: float = options_lib.setting(0.9, minimum=0)  # Of the poly schedule.
   momentum: float = options_lib.setting(0.9, minimum=0, maximum=1)  # Of sgd.
+  nesterov: bool = False  # Of sgd: look ahead along the momentum.
   beta1: float = 0.9  # Of adamw, in [0, 1); of the mean gradient.
   beta2: float = 0.999  # Of adamw, in [0, 1); of the mean square.
   epsilon: float = options_lib.setting(1e-8, above=0)  # Of adamw.
@@ -163,7 +164,7 @@ def _sgd(
 ) -> optax.GradientTransformation:
   return optax.chain(
     optax.add_decayed_weights(options.weight_decay),
-    optax.sgd(rate, momentum=options.momentum),
+    optax.sgd(rate, options.momentum, options.nesterov),
   )
 
 
