@@ -8,7 +8,7 @@ default, unit and allowed values; every class is a section of the config:
   data               u2pl_jax/data/options.py
   loss               u2pl_jax/losses/pixelwise.py
   optim              u2pl_jax/training/optim.py
-  train, checkpoint  u2pl_jax/training/options.py
+  seed, mesh, train, checkpoint  u2pl_jax/training/options.py
   eval               u2pl_jax/evaluation/options.py
   all others         u2pl_jax/methods/, of the method that is chosen
 
@@ -107,13 +107,9 @@ def make_config(
   """
   words = parse_arg(arg, splits)
   module = methods.find(words["method"])
+  run = training_options.RunOptions.defaults()
   config = config_dict.ConfigDict(
-    {
-      "method": words["method"],
-      "recipe": words["recipe"],
-      "seed": 0,
-      "mesh": (-1, 1),
-    }
+    run | {"method": words["method"], "recipe": words["recipe"]}
   )
   chosen = {
     part: settings[f"model.{part}"]

@@ -4,10 +4,11 @@ import runpy
 import pytest
 
 from configs import common
-from u2pl_jax import experiment, methods
+from u2pl_jax import methods
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import network
 from u2pl_jax.runtime import workdir
+from u2pl_jax.training import options as training_options
 
 FILES = sorted(
   path for path in pathlib.Path("configs").glob("*.py") if path.stem != "common"
@@ -65,7 +66,7 @@ def test_every_section_is_that_of_its_options_class(name, method):
   assert {k for k, v in config.items() if isinstance(v, dict)} == sections
   for section in (*classes, network.ModelOptions):
     assert section.read(config)
-  assert experiment.RunOptions.read(config).method == method
+  assert training_options.RunOptions.read(config).method == method
 
 
 def test_labels_alone_have_no_key_of_another_method():

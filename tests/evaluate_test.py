@@ -108,7 +108,7 @@ def test_predictions_are_saved_in_the_images_own_size(finished, make_config):
     ({"eval.scales": (0.0,)}, {}, "eval.scales"),
     ({"eval.max_shapes": 0}, {}, "eval.max_shapes=0"),
     ({"eval.stride_rate": 1.5}, {}, "eval.stride_rate=1.5"),
-    ({"model.width": 8}, {}, "model.width=4, not 8"),
+    ({"encoder.width": 8}, {}, "encoder.width=4, not 8"),
   ],
 )
 def test_what_cannot_be_evaluated_is_refused(

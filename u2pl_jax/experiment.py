@@ -21,23 +21,9 @@ from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network, pretrained
-from u2pl_jax.runtime import options, sharding
+from u2pl_jax.runtime import sharding
 from u2pl_jax.training import optim, programs, train_state
 from u2pl_jax.training import options as training_options
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions(options.Options):
-  """Settings at the top level of the config."""
-
-  # A module of `methods`; a recipe is one of its presets over other keys.
-  method: str = ""
-  recipe: str = ""
-  # Fixes everything random.
-  seed: int = options.setting(0, minimum=0)
-  # Devices (data, fsdp): batches are split over both, the state over fsdp.
-  # -1 for all there are.
-  mesh: tuple[int, int] = options.setting((-1, 1), length=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +42,7 @@ class Experiment:
   """
 
   config: Mapping[str, Any]
-  run: RunOptions
+  run: training_options.RunOptions
   data: data_options.DataOptions
   optim: optim.OptimOptions
   train: training_options.TrainOptions
@@ -107,7 +93,7 @@ def create_experiment(
   Raises:
     ValueError, FileNotFoundError: one line that names the key or file.
   """
-  run = RunOptions.read(config)
+  run = training_options.RunOptions.read(config)
   data = data_options.DataOptions.read(config)
   train = training_options.TrainOptions.read(config)
   mesh = sharding.create_mesh(run.mesh)
@@ -144,7 +130,7 @@ def _create_programs(
   mesh: jax.sharding.Mesh,
 ) -> programs.Programs:
   """The network, the optimizer, and the phases of the method."""
-  run = RunOptions.read(config)
+  run = training_options.RunOptions.read(config)
   data = data_options.DataOptions.read(config)
   settings = optim.OptimOptions.read(config)
   loss = pixelwise.LossOptions.read(config)

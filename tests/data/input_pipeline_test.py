@@ -19,10 +19,20 @@ from array_record.python import array_record_module
 
 from tests import toy_dataset, voc_tree
 from u2pl_jax.data import datasets, input_pipeline, streams
+from u2pl_jax.data import options as data_options
 
 WHOLE = {"crop_size": (32, 32), "scale_range": (1.0, 1.0), "flip_prob": 0.0}
 # 5 labeled and 12 unlabeled images: neither divides by its batch.
 SIZES = {"batch_size_l": 2, "batch_size_u": 4}
+
+
+def make_stream(dataset, split, **options):
+  """A stream by its settings and the other arguments, in one list."""
+  names = data_options.DataOptions.defaults()
+  settings = {name: options.pop(name) for name in names if name in options}
+  return input_pipeline.make_train_iterator(
+    dataset, split, data_options.DataOptions(**settings), **options
+  )
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +51,7 @@ def batches(dataset, split):
 
   def read(count, **options):
     options = {"crop_size": (24, 20), "seed": 3, "num_workers": 2} | options
-    stream = input_pipeline.make_train_iterator(
-      dataset, split, **(SIZES | options)
-    )
+    stream = make_stream(dataset, split, **(SIZES | options))
     return list(itertools.islice(stream, count))
 
   return read
@@ -115,7 +123,7 @@ def test_without_unlabeled_images_a_step_has_labeled_ids_alone(dataset, split):
 
 def test_crops_are_those_of_the_documented_draws(batches, dataset):
   """Any crop of a PNG image at scale 1 is a piece of it, perhaps mirrored."""
-  options = {"crop_size": (8, 6), "scale_range": (1.0, 1.0)}
+  options = {"crop_size": (16, 17), "scale_range": (1.0, 1.0)}
   seen = set()
   for batch in batches(6, **options):
     for crop in batch["image_u"]:
@@ -146,12 +154,12 @@ def test_stream_from_step_1000_is_the_same_whether_begun_at_0_or_there(
   dataset, split
 ):
   def start(step):
-    return input_pipeline.make_train_iterator(
+    return make_stream(
       dataset,
       split,
       batch_size_l=1,
       batch_size_u=1,
-      crop_size=(8, 6),
+      crop_size=(16, 17),
       seed=5,
       start_step=step,
       num_workers=1,
@@ -196,7 +204,7 @@ def test_memory_does_not_grow_with_the_epochs(batches, dataset, split):
   status = pathlib.Path("/proc/self/statm")
   if not status.exists():
     pytest.skip("needs /proc, for the memory in use")
-  stream = input_pipeline.make_train_iterator(
+  stream = make_stream(
     dataset,
     split,
     batch_size_l=2,
@@ -222,7 +230,7 @@ def test_lists_as_long_as_those_of_voc_start_within_seconds(dataset, tmp_path):
   start = time.process_time()
   opened = datasets.open_dataset("toy", tmp_path)
   split = datasets.read_split(opened, "few")
-  stream = input_pipeline.make_train_iterator(
+  stream = make_stream(
     opened, split, crop_size=(24, 20), seed=0, num_workers=1, **SIZES
   )
   next(stream)
@@ -256,9 +264,10 @@ def test_an_image_is_cropped_anew_each_time(batches):
   assert len({crop.tobytes() for crop in stream}) > 50
 
 
-def test_batch_size_u_of_0_leaves_image_u_out(batches):
-  assert batches(1, batch_size_u=0)[0].keys() == {"image_l", "label_l"}
-  labeled = batches(2, batch_size_u=0)[1]["image_l"]
+def test_without_unlabeled_images_image_u_is_left_out(batches):
+  alone = batches(2, uses_unlabeled=False)
+  assert alone[0].keys() == {"image_l", "label_l"}
+  labeled = alone[1]["image_l"]
   np.testing.assert_array_equal(labeled, batches(2)[1]["image_l"])
 
 
@@ -270,9 +279,9 @@ def test_batch_size_u_of_0_leaves_image_u_out(batches):
     ({"batch_size_l": 3, "process_count": 2}, "of 3 images .* 2 processes"),
     ({"batch_size_u": 3, "process_count": 2}, "of 3 images .* 2 processes"),
     ({"batch_size_l": 0}, "batch sizes must be positive: 0 labeled"),
-    ({"scale_range": (1.2, 2.0)}, "scale_range must hold 1"),
-    ({"scale_range": (0.0, 2.0)}, "scale_range must hold 1 and be above 0"),
-    ({"flip_prob": 1.5}, "flip_prob must be within"),
+    ({"scale_range": (1.2, 2.0)}, "data.scale_range=.*: must hold 1"),
+    ({"scale_range": (0.0, 2.0)}, "data.scale_range=.*and be > 0"),
+    ({"flip_prob": 1.5}, "data.flip_prob=1.5: must be in"),
     ({"seed": -1}, "seed -1 and start_step 0 must not be negative"),
   ],
 )

@@ -191,8 +191,24 @@ class TestUnsupervisedLoss:
     np.testing.assert_array_equal(has_gradient, kept)
 
 
-def test_unknown_kind_is_named_in_the_error():
-  with pytest.raises(ValueError, match="'focal'.*'ce', 'ohem'"):
-    pixelwise.make_supervised_loss(
-      kind="focal", ohem_threshold=0.7, ohem_min_kept=1
-    )
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"kind": "focal"}, "loss.kind='focal': expected one of ce, ohem"),
+    ({"ohem_threshold": 1.5}, "loss.ohem_threshold=1.5: must be in"),
+    ({"ohem_min_kept": -1}, "loss.ohem_min_kept=-1: must be >= 0"),
+  ],
+)
+def test_settings_out_of_range_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    pixelwise.LossOptions(**changes)
+
+
+def test_the_auxiliary_prediction_counts_by_its_weight():
+  rng = np.random.default_rng(0)
+  main, aux = rng.normal(size=(2, 1, 5, 5, 3)).astype(np.float32)
+  labels = rng.integers(0, 3, (1, 9, 9))
+  loss = pixelwise.make_supervised_loss(pixelwise.LossOptions(aux_weight=0.4))
+  both = loss({"logits": main, "aux": aux}, labels)
+  alone = [loss({"logits": logits}, labels) for logits in (main, aux)]
+  np.testing.assert_allclose(both, alone[0] + 0.4 * alone[1], rtol=1e-6)

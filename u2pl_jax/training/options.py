@@ -1,9 +1,23 @@
-"""Settings of the training loop and of what it saves."""
+"""Settings of a run, of the training loop, and of what it saves."""
 
 import dataclasses
 from typing import ClassVar
 
 from u2pl_jax.runtime import options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(options.Options):
+  """Settings at the top level of the config."""
+
+  # A module of `methods`; a recipe is one of its presets over other keys.
+  method: str = ""
+  recipe: str = ""
+  # Fixes everything random.
+  seed: int = options.setting(0, minimum=0)
+  # Devices (data, fsdp): batches are split over both, the state over fsdp.
+  # -1 for all there are.
+  mesh: tuple[int, int] = options.setting((-1, 1), length=2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
