@@ -81,6 +81,10 @@ def test_the_file_is_executed_once(tmp_path):
       [CONFIG, "--config.encoder.widht=8"],
       "unknown config key 'encoder.widht'; the nearest is 'encoder.width'",
     ),
+    (
+      [f"{CONFIG}:method=suponly", "--config.semi.ema_decay=0.5"],
+      "unknown config key 'semi.ema_decay'; the nearest is",
+    ),
     ([CONFIG, "--config.sede", "1"], "the nearest is 'seed'"),
     (
       [CONFIG, "--config.seed=1", "--config.batch_size_l=8"],

@@ -69,7 +69,7 @@ def load_run(
   Args:
     workdir: of the run.
     which: "best" or "last" checkpoint.
-    state: "teacher" or "student"; None for the teacher where there is one.
+    state: "teacher" or "student"; None for the one that training evaluated.
 
   Raises:
     OSError: there is no such run or checkpoint; one line.

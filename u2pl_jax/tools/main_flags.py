@@ -91,7 +91,8 @@ def parse(
   flag = flag_values["config"]
   try:
     rest = flag_values(argv)
-  except AttributeError as error:  # Of a key that the config does not have.
+  except (AttributeError, KeyError) as error:
+    # Of a key, or of a section, that the config does not have.
     key, known = _find_unknown_key(argv, flag.parser.config)
     if key is None:
       raise
