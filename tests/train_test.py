@@ -64,6 +64,8 @@ def test_workdir_holds_config_events_checkpoints_and_result(whole_run):
     int(path.name) for path in (whole_run / "checkpoints").glob("[0-9]*")
   }
   assert {4, 6} <= steps
+  notes = whole_run / "checkpoints" / "6" / "progress" / "metadata"
+  assert json.loads(notes.read_text())["phase"] == "semi"
   result = json.loads((whole_run / "result.json").read_text())
   assert set(result) == {
     "step", "network", "protocol", "evaluation", "miou", "iou",
