@@ -343,6 +343,14 @@ def test_other_methods_train_to_the_end(arg, make_config, tmp_path):
     make_config(arg, **{"train.epochs": 2}), tmp_path
   )
   assert result["step"] == 4
+  if result["network"] == "student":
+    with pytest.raises(ValueError, match="--state=teacher: .* only a student"):
+      evaluate.evaluate(
+        make_config(arg, **{"train.epochs": 2}),
+        tmp_path,
+        "last",
+        network="teacher",
+      )
   assert f"{result['method']} {result['recipe']}" in (
     "suponly paper",
     "u2pl reference",

@@ -62,7 +62,7 @@ def test_student_and_teacher_start_from_the_given_part():
 def test_a_state_without_teacher_stays_without():
   state = train_state.start_from(_make_state(has_teacher=False), GIVEN)
   assert state.memory is None
-  with pytest.raises(ValueError, match="there is no teacher"):
+  with pytest.raises(ValueError, match="--state=teacher: .* only a student"):
     state.network("teacher")
 
 

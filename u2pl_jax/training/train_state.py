@@ -48,7 +48,7 @@ class TrainState:
       return self.student
     teacher = method.teacher_of(self.memory)
     if teacher is None:
-      raise ValueError("there is no teacher at this step, only a student")
+      raise ValueError("--state=teacher: at this step there is only a student")
     return teacher
 
 
