@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_prep import split_lists, voc
 from tests import voc_tree
+from u2pl_jax.data import datasets
 
 # Two images of its own and three of SBD to train on.
 OWN, SBD, VAL = ["2007_1", "2007_2"], ["2008_1", "2008_2", "2008_3"], ["2009_1"]
@@ -118,3 +119,14 @@ def publish(tmp_path, monkeypatch):
     voc_tree.write_list(folder / split / "unlabeled.txt", unlabeled)
   monkeypatch.setitem(split_lists.FOLDERS, "pascal", folder)
   monkeypatch.setattr(voc, "_OWN_TRAIN", "2")
+
+
+def arguments(root, data_dir, *options):
+  """Of `data_prep.voc`."""
+  return [f"--root={root}", f"--data_dir={data_dir}", *options]
+
+
+def prepare(root, data_dir, *options):
+  """The dataset that `data_prep.voc` makes."""
+  assert voc.main(arguments(root, data_dir, *options)) == 0
+  return datasets.open_dataset("voc", data_dir)

@@ -14,36 +14,6 @@ from data_prep import examples, voc, writer
 from tests import mini_voc, voc_tree
 from u2pl_jax.data import datasets
 
-
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-  mini_voc.publish(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def tree(tmp_path, published):
-  return mini_voc.write_tree(tmp_path / "tree")
-
-
-@pytest.fixture
-def aug(tmp_path):
-  return mini_voc.write_aug(tmp_path / "SegmentationClassAug")
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-  return tmp_path / "data"
-
-
-def arguments(root, data_dir, *options):
-  return [f"--root={root}", f"--data_dir={data_dir}", *options]
-
-
-def prepare(root, data_dir, *options):
-  assert voc.main(arguments(root, data_dir, *options)) == 0
-  return datasets.open_dataset("voc", data_dir)
-
-
 POINTS = {
   "third image": (examples, "check_example", 3),
   "closing of the records": (tfds.core.SequentialWriter, "close_all", 1),
@@ -77,12 +47,12 @@ def test_interrupted_anywhere_nothing_looks_finished_and_a_rerun_completes(
     interrupt(patch, point, KeyboardInterrupt())
     if killed:  # Then nothing is cleaned up.
       patch.setattr(shutil, "rmtree", lambda *_, **__: None)
-    assert voc.main(arguments(tree, data_dir)) == 130
+    assert voc.main(mini_voc.arguments(tree, data_dir)) == 130
   left = [p.name for p in data_dir.rglob("*") if p.parent != data_dir]
   assert (".incomplete" in left) == killed and "1.0.0" not in left
   with pytest.raises(FileNotFoundError, match="no prepared dataset"):
     datasets.open_dataset("voc", data_dir)
-  dataset = prepare(tree, data_dir)
+  dataset = mini_voc.prepare(tree, data_dir)
   assert len(mini_voc.read_labels(dataset)) == 5
   assert [p.name for p in dataset.path.parent.iterdir()] == ["1.0.0"]
 
@@ -93,7 +63,7 @@ def test_killed_process_leaves_nothing_that_looks_finished(tmp_path, data_dir):
   image.unlink()
   os.mkfifo(image)  # Reading it waits for ever.
   command = [sys.executable, "-m", "data_prep.voc"]
-  options = arguments(tree, data_dir, "--lists=tree")
+  options = mini_voc.arguments(tree, data_dir, "--lists=tree")
   with subprocess.Popen(command + options) as process:
     deadline = time.monotonic() + 60
     while not list(data_dir.rglob("*.json")) and time.monotonic() < deadline:
@@ -104,7 +74,7 @@ def test_killed_process_leaves_nothing_that_looks_finished(tmp_path, data_dir):
   image.write_bytes(
     mini_voc.encode(voc_tree.draw_image(mini_voc.OWN[1]), "JPEG")
   )
-  dataset = prepare(tree, data_dir, "--lists=tree")
+  dataset = mini_voc.prepare(tree, data_dir, "--lists=tree")
   assert [p.name for p in dataset.path.parent.iterdir()] == ["1.0.0"]
 
 
@@ -112,10 +82,10 @@ def test_killed_process_leaves_nothing_that_looks_finished(tmp_path, data_dir):
 def test_full_disk_leaves_the_old_dataset_as_it_was(
   tree, aug, data_dir, capsys, limit
 ):
-  dataset = prepare(tree, data_dir)
+  dataset = mini_voc.prepare(tree, data_dir)
   before = {p: p.read_bytes() for p in data_dir.rglob("*") if p.is_file()}
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  options = arguments(tree, data_dir, f"--aug={aug}", "--overwrite")
+  options = mini_voc.arguments(tree, data_dir, f"--aug={aug}", "--overwrite")
   capsys.readouterr()
   # No file may grow beyond this; writing then fails as on a full disk.
   resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -127,5 +97,5 @@ def test_full_disk_leaves_the_old_dataset_as_it_was(
   assert "error: " in capsys.readouterr().err
   after = {p: p.read_bytes() for p in data_dir.rglob("*") if p.is_file()}
   assert after == before
-  prepare(tree, data_dir, f"--aug={aug}", "--overwrite")
+  mini_voc.prepare(tree, data_dir, f"--aug={aug}", "--overwrite")
   assert dataset.has_label["train"][2] is False

@@ -14,38 +14,9 @@ from tests import mini_voc, samples, voc_tree
 from u2pl_jax.data import datasets, palettes
 
 
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-  mini_voc.publish(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def tree(tmp_path, published):
-  return mini_voc.write_tree(tmp_path / "tree")
-
-
-@pytest.fixture
-def aug(tmp_path):
-  return mini_voc.write_aug(tmp_path / "SegmentationClassAug")
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-  return tmp_path / "data"
-
-
-def arguments(root, data_dir, *options):
-  return [f"--root={root}", f"--data_dir={data_dir}", *options]
-
-
-def prepare(root, data_dir, *options):
-  assert voc.main(arguments(root, data_dir, *options)) == 0
-  return datasets.open_dataset("voc", data_dir)
-
-
 def fail(capsys, root, data_dir, *options):
   """Returns the lines of the error message of a run that must fail."""
-  assert voc.main(arguments(root, data_dir, *options)) == 1
+  assert voc.main(mini_voc.arguments(root, data_dir, *options)) == 1
   assert not data_dir.exists() or not list(data_dir.iterdir())
   message = capsys.readouterr().err
   return message[message.index("error: ") :].splitlines()
@@ -54,7 +25,7 @@ def fail(capsys, root, data_dir, *options):
 def test_without_aug_only_splits_of_official_masks_are_there(
   tree, data_dir, capsys
 ):
-  dataset = prepare(tree, data_dir)
+  dataset = mini_voc.prepare(tree, data_dir)
   assert dataset.class_names == palettes.VOC_NAMES and dataset.num_classes == 21
   assert dataset.ids == {
     "train": (*mini_voc.OWN, *mini_voc.SBD),
@@ -72,7 +43,7 @@ def test_without_aug_only_splits_of_official_masks_are_there(
 
 
 def test_with_aug_official_masks_go_first(tree, aug, data_dir, capsys):
-  dataset = prepare(tree, data_dir, f"--aug={aug}")
+  dataset = mini_voc.prepare(tree, data_dir, f"--aug={aug}")
   assert all(dataset.has_label["train"])
   assert datasets.list_splits(dataset) == ["1", "2", "3"]
   for i, label in (
@@ -91,7 +62,7 @@ def test_aug_stands_in_for_an_official_mask_and_is_counted_as_such(
   tree, aug, data_dir, capsys
 ):
   (tree / "SegmentationClass" / f"{mini_voc.OWN[0]}.png").unlink()
-  dataset = prepare(tree, data_dir, f"--aug={aug}")
+  dataset = mini_voc.prepare(tree, data_dir, f"--aug={aug}")
   np.testing.assert_array_equal(
     mini_voc.read_labels(dataset)[mini_voc.OWN[0]],
     mini_voc.draw_aug(mini_voc.OWN[0]),
@@ -103,7 +74,7 @@ def test_aug_stands_in_for_an_official_mask_and_is_counted_as_such(
 def test_archives_and_folders_above_yield_the_same_records(
   tree, aug, tmp_path, data_dir
 ):
-  expected = prepare(tree, data_dir, f"--aug={aug}")
+  expected = mini_voc.prepare(tree, data_dir, f"--aug={aug}")
   tar = mini_voc.pack_tar(tree, tmp_path / "VOCtrainval.tar")
   roots = (tar, tree.parent, tree.parents[1])
   augs = (
@@ -112,7 +83,7 @@ def test_archives_and_folders_above_yield_the_same_records(
     aug.parent,
   )
   for n, (root, masks) in enumerate(zip(roots, augs)):
-    found = prepare(root, tmp_path / str(n), f"--aug={masks}")
+    found = mini_voc.prepare(root, tmp_path / str(n), f"--aug={masks}")
     for ours, theirs in zip(found.files["train"], expected.files["train"]):
       content = pathlib.Path(ours).read_bytes()
       assert content == pathlib.Path(theirs).read_bytes()
@@ -124,7 +95,7 @@ def test_masks_mixed_into_the_official_folder_are_not_taken_for_official(
   tree, aug, data_dir, capsys
 ):
   shutil.copy(aug / f"{mini_voc.SBD[0]}.png", tree / "SegmentationClass")
-  dataset = prepare(tree, data_dir)
+  dataset = mini_voc.prepare(tree, data_dir)
   assert not dataset.has_label["train"][2]
   assert "Not used: 1 masks in SegmentationClass" in capsys.readouterr().out
 
@@ -201,7 +172,7 @@ def test_useless_sources_are_named(tree, aug, tmp_path, data_dir, capsys):
   (line,) = fail(capsys, tmp_path, data_dir)
   assert "several folders hold JPEGImages: other/VOC2012/, tree/" in line
   shutil.move(tmp_path / "other/VOC2012", tmp_path / "other/VOC2007")
-  prepare(tmp_path, data_dir)
+  mini_voc.prepare(tmp_path, data_dir)
 
 
 def tree_lists(tree):
@@ -218,7 +189,7 @@ def test_lists_of_the_tree_make_a_dataset_of_a_part(
   tree_lists(tree)
   shutil.copy(aug / "2008_1.png", tree / "SegmentationClass")
   tar = mini_voc.pack_tar(tree, tmp_path / "part.tar")
-  dataset = prepare(tar, data_dir, "--lists=tree")
+  dataset = mini_voc.prepare(tar, data_dir, "--lists=tree")
   assert dataset.ids == {
     "train": ("2007_2", "2008_1"),
     "val": tuple(mini_voc.VAL),
@@ -230,7 +201,7 @@ def test_lists_of_the_tree_make_a_dataset_of_a_part(
 
 
 def test_tree_without_trainaug_has_no_split(tree, data_dir):
-  dataset = prepare(tree, data_dir, "--lists=tree")
+  dataset = mini_voc.prepare(tree, data_dir, "--lists=tree")
   assert dataset.ids["train"] == tuple(mini_voc.OWN)
   assert not datasets.list_splits(dataset)
 
@@ -267,7 +238,7 @@ def test_all_of_voc_goes_in_from_its_archives(tmp_path, data_dir, capsys):
   lists = split_lists.read(split_lists.FOLDERS["pascal"])
   own = {*lists.splits["1464"][0], *lists.val}
   mini_voc.write_pixels(tmp_path, lists.train + lists.val, own)
-  dataset = prepare(
+  dataset = mini_voc.prepare(
     tmp_path / "voc.tar", data_dir, f"--aug={tmp_path / 'aug.zip'}"
   )
   assert len(dataset.ids["train"]) == 10582 and len(dataset.ids["val"]) == 1449
@@ -284,7 +255,7 @@ def test_all_of_voc_goes_in_from_its_archives(tmp_path, data_dir, capsys):
 
 @samples.needed
 def test_genuine_samples_keep_their_masks(data_dir):
-  dataset = prepare(samples.VOC, data_dir, "--lists=tree")
+  dataset = mini_voc.prepare(samples.VOC, data_dir, "--lists=tree")
   assert len(dataset.ids["train"]) == 34 and len(dataset.ids["val"]) == 23
   assert datasets.list_splits(dataset) == ["24"]
   labels = mini_voc.read_labels(dataset) | mini_voc.read_labels(dataset, "val")
