@@ -51,17 +51,25 @@ class Programs:
 
   def abstract_state(self, phase: method_lib.Phase) -> train_state.TrainState:
     """Shapes, dtypes and shardings of a phase's state; nothing is computed."""
-    state = jax.eval_shape(self._initialize, jax.random.key(0))
-    for later in self.phases[1 : self.phases.index(phase) + 1]:
-      begin = functools.partial(train_state.begin_phase, phase=later)
-      state = jax.eval_shape(begin, state, key=jax.random.key(0))
-    return jax.tree.map(
-      lambda leaf, where: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=where
-      ),
-      state,
-      train_state.lay_out(state, phase, self.mesh),
-    )
+    return self._abstract_states[phase.name]
+
+  @functools.cached_property
+  def _abstract_states(self) -> dict[str, train_state.TrainState]:
+    """Of all phases; traced once, which takes seconds for a large network."""
+    states, key = {}, jax.random.key(0)
+    state = jax.eval_shape(self._initialize, key)
+    for phase in self.phases:
+      if states:
+        begin = functools.partial(train_state.begin_phase, phase=phase)
+        state = jax.eval_shape(begin, state, key=key)
+      states[phase.name] = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=where
+        ),
+        state,
+        train_state.lay_out(state, phase, self.mesh),
+      )
+    return states
 
   def create_train_step(self) -> Callable:
     """step(index, state, batch) -> (state, metrics) with `state` donated.
