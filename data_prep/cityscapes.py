@@ -256,38 +256,42 @@ def _to_raw_example(
   frames: _Frames, frame: str, kinds: Sequence[str]
 ) -> examples.RawExample:
   kind = frames.mask(frame, kinds)
-  mask = frames.files[kind][frame]
-  convert = _CONVERTERS[kind]
-  read = (lambda: convert(mask)) if convert else mask.read
   image = frames.files["image"][frame]
-  return examples.RawExample(frame, image, examples.File(mask.name, read))
+  mask = _MASK_READERS[kind](frames.files[kind][frame])
+  return examples.RawExample(frame, image, mask)
 
 
-def _read_label_ids(file: examples.File) -> bytes:
-  """Returns *_labelIds.png as PNG of train ids."""
-  mask = examples.decode(file, examples.read(file), ("PNG",), ("L",))
-  return _encode(file, np.asarray(mask))
+def _label_id_mask(file: examples.File) -> examples.Mask:
+  """Of *_labelIds.png."""
+
+  def read():
+    mask = examples.decode(file, examples.read(file), ("PNG",), ("L",))
+    return _to_labels(file, np.asarray(mask))
+
+  return examples.Mask(file.name, read)
 
 
-def _read_polygons(file: examples.File) -> bytes:
-  """Returns *_polygons.json as PNG of train ids."""
-  return _encode(file, cityscapes_polygons.draw(file))
+def _polygon_mask(file: examples.File) -> examples.Mask:
+  """Of *_polygons.json."""
+  return examples.Mask(
+    file.name, lambda: _to_labels(file, cityscapes_polygons.draw(file))
+  )
 
 
-def _encode(file: examples.File, label_ids: np.ndarray) -> bytes:
+def _to_labels(file: examples.File, label_ids: np.ndarray) -> examples.Labels:
   unknown = label_ids[label_ids >= cityscapes_labels.NUM_IDS]
   if unknown.size:
     raise examples.ProblemError(
       f"{file.name}: {unknown.size} pixels of ids that Cityscapes does not "
       f"have, such as {unknown[0]}"
     )
-  return examples.encode_png(cityscapes_labels.to_train_ids(label_ids))
+  return examples.Labels(cityscapes_labels.to_train_ids(label_ids))
 
 
-_CONVERTERS: Mapping[str, Callable[[examples.File], bytes] | None] = {
-  "trainIds": None,
-  "labelIds": _read_label_ids,
-  "polygons": _read_polygons,
+_MASK_READERS: Mapping[str, Callable[[examples.File], examples.Mask]] = {
+  "trainIds": examples.id_mask,
+  "labelIds": _label_id_mask,
+  "polygons": _polygon_mask,
 }
 
 

@@ -16,19 +16,18 @@ _MAX_COLORS_SHOWN = 5
 
 def make_converter(
   table: class_table.ClassTable,
-) -> Callable[[examples.File], examples.File]:
-  """Returns a function from a mask as it is to a mask of class ids.
+) -> Callable[[examples.File], examples.Mask]:
+  """Returns a function from the file of a mask to the mask.
 
-  Its result reads and converts the file when it is itself read, and then
-  raises `examples.ProblemError` if it holds what no class is given for, or
-  what can mean two things.
+  Reading the mask raises `examples.ProblemError` if it holds what no class is
+  given for, or what can mean two things.
   """
   if table.mask_values == "ids":
-    return lambda file: file
+    return examples.id_mask
   lookup = _make_lookup(table.ids_by_color)
 
-  def convert(file: examples.File) -> examples.File:
-    return examples.File(file.name, lambda: _read_ids(file, table, lookup))
+  def convert(file: examples.File) -> examples.Mask:
+    return examples.Mask(file.name, lambda: _read_ids(file, table, lookup))
 
   return convert
 
@@ -49,13 +48,12 @@ def _to_codes(pixels: np.ndarray) -> np.ndarray:
 
 def _read_ids(
   file: examples.File, table: class_table.ClassTable, lookup: np.ndarray
-) -> bytes:
-  """Returns the file as PNG of class ids."""
+) -> examples.Labels:
   content = examples.read(file)
   mask = examples.decode(file, content, ("PNG",), _MODES)
   if not table.mask_values and mask.mode in _ID_MODES:
     _check_meaning(file, mask, len(table.names))
-    return content
+    return examples.id_mask(file).read()
   if not table.mask_values and mask.mode == "1":
     raise examples.ProblemError(
       f"{file.name}: has one bit a pixel; --mask_values=binary reads such masks"
@@ -71,7 +69,7 @@ def _read_ids(
   unknown = codes[labels == _UNKNOWN]
   if unknown.size:
     raise examples.ProblemError(f"{file.name}: {_describe(unknown)}")
-  return examples.encode_png(labels.astype(np.uint8))
+  return examples.Labels(labels.astype(np.uint8))
 
 
 def _check_meaning(file: examples.File, mask: Image.Image, num_classes: int):

@@ -30,12 +30,42 @@ class File:
 
 
 @dataclasses.dataclass(frozen=True)
+class Labels:
+  """The pixels of a mask, as classes.
+
+  Attributes:
+    ids: uint8 [H, W], class ids and 255 where ignored.
+    png: the file's bytes, if they are a gray 8-bit PNG of just these ids.
+    is_upright: whether an orientation tag of the mask's own was applied.
+    conversions: what was done to get them, in a few words each, to be counted.
+  """
+
+  ids: np.ndarray
+  png: bytes | None = None
+  is_upright: bool = False
+  conversions: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+  """A mask of the source.
+
+  Attributes:
+    name: what to call it in messages.
+    read: returns its pixels; raises `ProblemError`.
+  """
+
+  name: str
+  read: Callable[[], Labels]
+
+
+@dataclasses.dataclass(frozen=True)
 class RawExample:
   """An image and its mask, if it has one, neither read nor checked."""
 
   id: str
   image: File
-  mask: File | None
+  mask: Mask | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +109,11 @@ def check_example(raw: RawExample, num_classes: int) -> CheckedExample:
     unlabeled = np.full(image.size[::-1], u2pl_jax.IGNORE_LABEL, np.uint8)
     label_bytes, counts = encode_png(unlabeled), np.zeros(256, np.int64)
   else:
-    mask_bytes = read(raw.mask)
-    mask = decode(raw.mask, mask_bytes, ("PNG",), _MASK_MODES)
-    _check_size(raw, image, mask, is_rotated)
-    labels = np.asarray(mask)
-    counts = np.bincount(labels.ravel(), minlength=256)
+    labels = raw.mask.read()
+    _check_size(raw, image, labels.ids, is_rotated)
+    counts = np.bincount(labels.ids.ravel(), minlength=256)
     _check_labels(raw.mask, counts, num_classes)
-    # TensorFlow would turn a palette's colors, not its indices, into labels.
-    label_bytes = encode_png(labels) if mask.mode == "P" else mask_bytes
+    label_bytes = labels.png or encode_png(labels.ids)
   return CheckedExample(
     id=raw.id,
     image=image_bytes,
@@ -95,6 +122,19 @@ def check_example(raw: RawExample, num_classes: int) -> CheckedExample:
     pixel_counts=counts,
     is_rotated=is_rotated,
   )
+
+
+def id_mask(file: File) -> Mask:
+  """A mask whose gray values or palette indices are class ids."""
+
+  def read_ids():
+    content = read(file)
+    mask = decode(file, content, ("PNG",), _MASK_MODES)
+    # TensorFlow would turn a palette's colors, not its indices, into labels.
+    png = None if mask.mode == "P" else content
+    return Labels(np.asarray(mask), png)
+
+  return Mask(file.name, read_ids)
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
@@ -168,23 +208,24 @@ def _is_rotated(image: Image.Image) -> bool:
 
 
 def _check_size(
-  raw: RawExample, image: Image.Image, mask: Image.Image, is_rotated: bool
+  raw: RawExample, image: Image.Image, ids: np.ndarray, is_rotated: bool
 ):
-  if mask.size == image.size:
+  height, width = ids.shape
+  if (width, height) == image.size:
     return
   hint = ""
-  if is_rotated and mask.size == image.size[::-1]:
+  if is_rotated and (height, width) == image.size:
     hint = (
       ": the image has an orientation tag (EXIF), which is ignored; rotate its "
       "pixels and drop the tag, or rotate the mask"
     )
   raise ProblemError(
-    f"{raw.mask.name}: {mask.width}x{mask.height} pixels, but its image "
+    f"{raw.mask.name}: {width}x{height} pixels, but its image "
     f"{raw.image.name} has {image.width}x{image.height}{hint}"
   )
 
 
-def _check_labels(mask: File, counts: np.ndarray, num_classes: int):
+def _check_labels(mask: Mask, counts: np.ndarray, num_classes: int):
   present = np.flatnonzero(counts)
   unknown = present[
     (present >= num_classes) & (present != u2pl_jax.IGNORE_LABEL)

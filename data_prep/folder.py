@@ -238,7 +238,7 @@ def _to_raw_examples(
   ids: Sequence[str],
   images: dict[str, list[pathlib.Path]],
   masks: dict[str, list[pathlib.Path]],
-  convert: Callable[[examples.File], examples.File],
+  convert: Callable[[examples.File], examples.Mask],
 ) -> list[examples.RawExample]:
   """Pairs images with masks; ids without an image are left out."""
 

@@ -260,7 +260,9 @@ def _to_raw_examples(split, scenes) -> list[examples.RawExample]:
 
   ids = [f"{split}_{i:05d}" for i in range(len(scenes))]
   return [
-    examples.RawExample(i, to_file(i, image), to_file(i, label))
+    examples.RawExample(
+      i, to_file(i, image), examples.id_mask(to_file(i, label))
+    )
     for i, (image, label) in zip(ids, scenes)
   ]
 

@@ -132,7 +132,9 @@ def _read_source(
     palette=palettes.voc_palette(len(palettes.VOC_NAMES)),
     examples={
       split: [
-        examples.RawExample(i, files.images[i], masks.get(i))
+        examples.RawExample(
+          i, files.images[i], examples.id_mask(masks[i]) if i in masks else None
+        )
         for i in ids
         if i in files.images
       ]

@@ -42,7 +42,8 @@ def check(image, mask=None):
   def to_file(name, content):
     return examples.File(name, lambda: content)
 
-  mask = to_file("a mask.png", mask) if mask is not None else None
+  if mask is not None:
+    mask = examples.id_mask(to_file("a mask.png", mask))
   raw = examples.RawExample("an id", to_file("an image.jpg", image), mask)
   return examples.check_example(raw, num_classes=3)
 

@@ -22,7 +22,7 @@ def make_raw(example_id, pixels=PIXELS, mask=MASK):
     return examples.File(name, lambda: examples.encode_png(array))
 
   image = to_file("image", pixels)
-  label = to_file("mask", mask) if mask is not None else None
+  label = None if mask is None else examples.id_mask(to_file("mask", mask))
   return examples.RawExample(example_id, image, label)
 
 
