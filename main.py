@@ -67,7 +67,8 @@ def _run() -> None:
   from data_prep import synthetic
   from u2pl_jax import dry_run, evaluate, train
 
-  config, workdir = _CONFIG.value.to_dict(), _WORKDIR.value
+  workdir = _WORKDIR.value
+  config = main_flags.complete(_CONFIG.value.to_dict(), workdir)
   if _DRY_RUN.value:
     return dry_run.report(config)
   if config["data"]["name"] == "synthetic":

@@ -84,6 +84,16 @@ def test_claim_refuses_checkpoints_of_unknown_origin(folder):
     claim(folder)
 
 
+def test_a_run_holds_a_checkpoint_once_one_is_whole(folder):
+  assert not workdir.holds_checkpoint(folder)
+  claim(folder)
+  assert not workdir.holds_checkpoint(folder)
+  (folder / "checkpoints" / "5.orbax-checkpoint-tmp-1").mkdir(parents=True)
+  assert not workdir.holds_checkpoint(folder)
+  (folder / "checkpoints" / "5").mkdir()
+  assert workdir.holds_checkpoint(folder)
+
+
 def test_claim_names_a_workdir_that_is_a_file(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(OSError, match="file cannot be written"):

@@ -57,6 +57,15 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
     raise OSError(f"{path} cannot be written: {error}") from error
 
 
+def holds_checkpoint(workdir: epath.Path) -> bool:
+  """Whether a run has got to its first checkpoint there.
+
+  Before that it binds nothing: another one may take its place.
+  """
+  folder = workdir / "checkpoints"
+  return folder.is_dir() and any(p.name.isdecimal() for p in folder.iterdir())
+
+
 def read_config(workdir: epath.Path) -> dict[str, Any]:
   """The nested config of a run, tuples as lists.
 

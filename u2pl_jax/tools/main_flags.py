@@ -3,12 +3,16 @@
 Whatever is wrong with a command line is told in one line that names the flag.
 """
 
+import copy
 import pathlib
 import re
+import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
+from etils import epath
 from ml_collections import config_dict, config_flags
 
 from u2pl_jax.runtime import options, workdir
@@ -17,6 +21,8 @@ from u2pl_jax.runtime import options, workdir
 _PRESETS = ("method", "recipe")
 _EXAMPLE = "e.g. --config=configs/synthetic.py"
 _MISSING = f"--config=FILE is missing; {_EXAMPLE}"
+# What stands in a config for a value that `complete` is to find.
+_PLACEHOLDERS = (0, (0, 0), "")
 
 
 class _ConfigParser(flags.ArgumentParser):
@@ -26,6 +32,7 @@ class _ConfigParser(flags.ArgumentParser):
     """Wraps the library's parser, which loads a file."""
     self._load = load
     self.file = ""
+    self.module: types.ModuleType | None = None  # Of the file.
     self.config: config_dict.ConfigDict | None = None
 
   def parse(self, path: str) -> config_dict.ConfigDict:
@@ -42,6 +49,7 @@ class _ConfigParser(flags.ArgumentParser):
       raise FileNotFoundError(f"--config={self.file}: no such file")
     try:
       self.config = self._load.parse(path)
+      self.module = sys.modules[f"{self._load.name}_config"]
     except AttributeError as error:
       if error.name != "get_config":
         raise
@@ -131,6 +139,46 @@ def _check_presets(flag: flags.Flag) -> None:
         f"--config.{key}: {key} is a preset over other keys; set it in the"
         f" argument, --config={flag.parser.file}:{key}=VALUE"
       )
+
+
+def complete(
+  config: Mapping[str, Any],
+  workdir_path: str | None,
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> dict[str, Any]:
+  """Fills in what a config file leaves to the data or the machine.
+
+  Such a file defines, beside get_config,
+
+    AUTOMATIC           keys like "data.crop_size" that may be placeholders:
+                        0, (0, 0) or ""
+    complete(config)    returns the nested dict with these filled in
+
+  A run that has a checkpoint goes on with the values that it began with.
+
+  Args:
+    config: nested dict, with all that the command line sets.
+    workdir_path: of the run; None or "" for none.
+    flag_values: flags, --config parsed among them.
+
+  Raises:
+    ValueError, OSError: one line, of the file's `complete` or the workdir.
+  """
+  module = flag_values["config"].parser.module
+  if not hasattr(module, "complete"):
+    return dict(config)
+  config, saved = copy.deepcopy(dict(config)), {}
+  if workdir_path and workdir.holds_checkpoint(epath.Path(workdir_path)):
+    saved = workdir.flatten(workdir.read_config(epath.Path(workdir_path)))
+  for key in module.AUTOMATIC:
+    *sections, name = key.split(".")
+    section = config
+    for each in sections:
+      section = section[each]
+    if section[name] in _PLACEHOLDERS and key in saved:
+      value = saved[key]  # JSON has no tuples.
+      section[name] = tuple(value) if isinstance(value, list) else value
+  return module.complete(config)
 
 
 def check_together(given: Mapping[str, Any]) -> None:
