@@ -7,6 +7,11 @@ python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last \
   --config.eval.protocol=slide --save_predictions=color
 """
 
+from u2pl_jax.runtime import interrupt
+
+if __name__ == "__main__":  # Before imports that take seconds.
+  interrupt.end_program()
+
 from absl import app, flags, logging
 
 from u2pl_jax.runtime import command_line, distributed, launch

@@ -15,12 +15,17 @@ from absl import flags
 from etils import epath
 from ml_collections import config_dict, config_flags
 
-from u2pl_jax.runtime import options, workdir
+from u2pl_jax.runtime import command_line, options, workdir
 
 # Presets over other keys: setting them alone would only change their name.
 _PRESETS = ("method", "recipe")
 _EXAMPLE = "e.g. --config=configs/synthetic.py"
 _MISSING = f"--config=FILE is missing; {_EXAMPLE}"
+_ALL_MISSING = (
+  "--config=FILE and --workdir=DIR are missing; e.g. python main.py"
+  " --config=configs/synthetic.py --workdir=runs/synthetic (--help tells all"
+  " flags)"
+)
 # What stands in a config for a value that `complete` is to find.
 _PLACEHOLDERS = (0, (0, 0), "")
 
@@ -89,13 +94,16 @@ def parse(
   """Parses the command line; returns the program's name, all that is left.
 
   Args:
-    argv: the command line with the program.
+    argv: the command line with the program; ~ means the home in each word.
     flag_values: flags, `define_config` among them.
 
   Raises:
     FileNotFoundError, ValueError: one line that names the flag, the file, or
       an unknown key and the nearest one there is.
   """
+  if len(argv) == 1:
+    raise ValueError(_ALL_MISSING)
+  argv = [argv[0], *command_line.expand_home(argv[1:])]
   flag = flag_values["config"]
   try:
     rest = flag_values(argv)
@@ -191,7 +199,10 @@ def check_together(given: Mapping[str, Any]) -> None:
     ValueError: one line that names the flag at fault.
   """
   if not given["workdir"] and not given["dry_run"]:
-    raise ValueError("--workdir=DIR is missing; only --dry_run does without")
+    raise ValueError(
+      "--workdir=DIR is missing, e.g. --workdir=runs/1; only --dry_run does"
+      " without"
+    )
   evaluates = given["mode"] == "eval"
   if given["profile"] and (given["dry_run"] or evaluates):
     raise ValueError(
