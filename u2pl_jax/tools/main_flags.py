@@ -26,8 +26,6 @@ _ALL_MISSING = (
   " --config=configs/synthetic.py --workdir=runs/synthetic (--help tells all"
   " flags)"
 )
-# What stands in a config for a value that `complete` is to find.
-_PLACEHOLDERS = (0, (0, 0), "")
 
 
 class _ConfigParser(flags.ArgumentParser):
@@ -158,8 +156,8 @@ def complete(
 
   Such a file defines, beside get_config,
 
-    AUTOMATIC           keys like "data.crop_size" that may be placeholders:
-                        0, (0, 0) or ""
+    AUTOMATIC           {"data.crop_size": (0, 0), ...}: keys that may be left
+                        open, and the value of each that says so
     complete(config)    returns the nested dict with these filled in
 
   A run that has a checkpoint goes on with the values that it began with.
@@ -178,14 +176,11 @@ def complete(
   config, saved = copy.deepcopy(dict(config)), {}
   if workdir_path and workdir.holds_checkpoint(epath.Path(workdir_path)):
     saved = workdir.flatten(workdir.read_config(epath.Path(workdir_path)))
-  for key in module.AUTOMATIC:
-    *sections, name = key.split(".")
-    section = config
-    for each in sections:
-      section = section[each]
-    if section[name] in _PLACEHOLDERS and key in saved:
+  for key, left_open in module.AUTOMATIC.items():
+    section, name = key.split(".")
+    if key in saved and config.get(section, {}).get(name) == left_open:
       value = saved[key]  # JSON has no tuples.
-      section[name] = tuple(value) if isinstance(value, list) else value
+      config[section][name] = tuple(value) if isinstance(value, list) else value
   return module.complete(config)
 
 
