@@ -1,0 +1,4 @@
+"""What names of images and masks end in."""
+
+IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".mpo")
+MASKS = (".png",)
