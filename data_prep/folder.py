@@ -28,7 +28,14 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from data_prep import class_table, color_masks, command, examples, writer
+from data_prep import (
+  class_files,
+  class_table,
+  color_masks,
+  command,
+  examples,
+  writer,
+)
 from u2pl_jax.data import datasets
 from u2pl_jax.runtime import command_line
 
@@ -92,7 +99,10 @@ def prepare(
   if not root.is_dir():
     raise FileNotFoundError(f"{root}: no such folder")
   writer.check_target(name, data_dir, overwrite)
-  classes = class_table.read(root / layout.classes, class_names, mask_values)
+  table = None if class_names else class_files.read(root / layout.classes)
+  classes = class_table.adjust(
+    table, class_names=class_names, mask_values=mask_values
+  )
   source = read_tree(root, layout, classes)
   with writer.preparation_lock(data_dir):
     path = writer.write_dataset(

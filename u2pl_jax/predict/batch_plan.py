@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from u2pl_jax.data import shapes
+from u2pl_jax.data import image_files, shapes
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.predict import photographs
 
@@ -82,7 +82,7 @@ def check_size(
   elif max(size) > _MAX_SIDE:
     problem = f"a side is longer than {_MAX_SIDE} pixels; cut it into parts"
   if problem is not None:
-    raise photographs.UnreadableError(f"{image.path}: {problem}")
+    raise image_files.UnreadableError(f"{image.path}: {problem}")
   return size
 
 
