@@ -74,9 +74,7 @@ def find(images: Collection[Name], masks: Sequence[Name]) -> Affixes:
   return best[0] if 2 * most >= len(masks) else plain
 
 
-def _guess(
-  images: frozenset[Name], masks: Sequence[Name]
-) -> Iterator[Affixes]:
+def _guess(images: frozenset[Name], masks: Sequence[Name]) -> Iterator[Affixes]:
   """Yields what sets some masks off from the images most like them."""
   stems = collections.defaultdict(list)
   for folder, stem in images:

@@ -1,10 +1,10 @@
 """What CVAT exports as "Segmentation mask 1.1".
 
-  JPEGImages/ID.jpg
-  SegmentationClass/ID.png            RGB colors
-  SegmentationObject/                 is not read
-  ImageSets/Segmentation/default.txt  or the subsets that a user named
-  labelmap.txt
+JPEGImages/ID.jpg
+SegmentationClass/ID.png            RGB colors
+SegmentationObject/                 is not read
+ImageSets/Segmentation/default.txt  or the subsets that a user named
+labelmap.txt
 """
 
 from data_prep.layouts import files, id_lists, listed, tree

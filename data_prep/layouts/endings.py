@@ -1,4 +1,6 @@
 """What names of images and masks end in."""
 
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".mpo")
+from u2pl_jax.data import image_files
+
+IMAGES = image_files.ENDINGS
 MASKS = (".png",)

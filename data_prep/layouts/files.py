@@ -87,13 +87,20 @@ class Listing:
     return [n[len(prefix) :] for n in names if n.startswith(prefix)]
 
 
-def read(root: pathlib.Path) -> Listing:
-  """Lists a folder.
+def read(root: pathlib.Path, without: Sequence[pathlib.Path] = ()) -> Listing:
+  """Lists a folder but for what is in other folders.
 
   Raises:
     OSError: it cannot be read.
   """
-  return Listing(root, tuple(list_files(root)))
+  names = list_files(root)
+  if without:
+    tops = [os.path.realpath(folder) + os.sep for folder in without]
+    top = os.path.realpath(root)
+    names = [
+      name for name in names if not f"{top}/{name}".startswith(tuple(tops))
+    ]
+  return Listing(root, tuple(names))
 
 
 def split_ending(name: str) -> tuple[str, str]:

@@ -125,7 +125,9 @@ def _find_split_folder(
   ]
   if len(above) > 1:
     names = "|".join(p.relative_to(root).as_posix() for p in above)
-    raise ValueError(f"{folder}: splits of several kinds; give --splits={names}")
+    raise ValueError(
+      f"{folder}: splits of several kinds; give --splits={names}"
+    )
   return above[0] if above else folder
 
 

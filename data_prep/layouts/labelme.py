@@ -1,9 +1,9 @@
 """What labelme2voc.py writes.
 
-  JPEGImages/ID.jpg
-  SegmentationClassPNG/ID.png         or SegmentationClass; -1 is 255
-  SegmentationClass/ID.npy            or SegmentationClassNpy; is not needed
-  class_names.txt
+JPEGImages/ID.jpg
+SegmentationClassPNG/ID.png         or SegmentationClass; -1 is 255
+SegmentationClass/ID.npy            or SegmentationClassNpy; is not needed
+class_names.txt
 """
 
 from data_prep.layouts import files, folders, id_lists, tree

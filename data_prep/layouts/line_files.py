@@ -89,7 +89,9 @@ class Reader:
         if (folder / f"{text}{ending}").is_file():
           return folder / f"{text}{ending}"
     # Lists of another computer, or with a slash in front.
-    parts = [p for p in text.replace("\\", "/").split("/") if p not in ("", ".")]
+    parts = [
+      p for p in text.replace("\\", "/").split("/") if p not in ("", ".")
+    ]
     for start in range(len(parts)):
       name = self._listing.by_key.get(files.key("/".join(parts[start:])))
       if name:

@@ -60,7 +60,9 @@ def read_tree(
   masks = files.index(masks_folder, endings.MASKS)
   lists = id_lists.find(listing, options)
   ids, val, split_lists = _read_lists(lists)
-  names = list(lists.train) or [f for pair in lists.splits.values() for f in pair]
+  names = list(lists.train) or [
+    f for pair in lists.splits.values() for f in pair
+  ]
   where = " and ".join(map(str, names))
   problems = checks.find_list_problems(ids, names, val or [], lists.val)
   problems += checks.find_split_problems(

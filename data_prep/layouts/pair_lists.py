@@ -105,8 +105,7 @@ def _name(
   else:
     top = pathlib.Path(os.path.commonpath(tops)) if tops else root
   return {
-    image: image.relative_to(top).with_suffix("").as_posix()
-    for image in images
+    image: image.relative_to(top).with_suffix("").as_posix() for image in images
   }
 
 

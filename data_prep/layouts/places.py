@@ -114,7 +114,9 @@ def _place(
   )
 
 
-def _read(folder: str, names: dict[str, str], kind: str) -> words.Meaning | None:
+def _read(
+  folder: str, names: dict[str, str], kind: str
+) -> words.Meaning | None:
   """What the name of a folder says, where the user may have named some."""
   for named_kind, name in names.items():
     if folder == name:

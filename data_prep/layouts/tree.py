@@ -79,7 +79,7 @@ class Tree:
     train: training images, with and without masks.
     val: validation images; None if no list or folder says which they are.
     split_lists: (labeled, unlabeled) training ids, by semi-supervised split.
-    class_folders: where a file of classes may lie, best place first.
+    class_folders: where files of classes may lie; all that do must agree.
     reduce_zero_label: whether 0 in its masks is no class, and classes start
       at 1.
     problems: what is wrong with its files and lists, one line each.

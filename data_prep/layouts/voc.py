@@ -1,9 +1,9 @@
 """A tree like PASCAL VOC's: images, masks, and lists of ids.
 
-  JPEGImages/ID.jpg
-  SegmentationClass/ID.png
-  ImageSets/Segmentation/train.txt, val.txt    or trainaug.txt, or at the root
-  splits/SPLIT/labeled.txt, unlabeled.txt      may be missing
+JPEGImages/ID.jpg
+SegmentationClass/ID.png
+ImageSets/Segmentation/train.txt, val.txt    or trainaug.txt, or at the root
+splits/SPLIT/labeled.txt, unlabeled.txt      may be missing
 """
 
 from data_prep.layouts import files, id_lists, listed, pair_lists, tree

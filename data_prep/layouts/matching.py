@@ -1,0 +1,182 @@
+"""Pairs images with masks by their folders and names."""
+
+import collections
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+from data_prep.layouts import (
+  affixes,
+  checks,
+  endings,
+  files,
+  places,
+  tree,
+  words,
+)
+
+_MAX_SHOWN = 3
+
+
+def to_tree(
+  title: str,
+  images: Sequence[places.Place],
+  masks: Sequence[places.Place],
+  options: tree.Options,
+  class_folders: Sequence[pathlib.Path],
+  *,
+  rule: affixes.Affixes | None = None,
+  reduce_zero_label: bool = False,
+  notes: Sequence[str] = (),
+) -> tree.Tree:
+  """Pairs images with masks; folders named after parts serve as lists.
+
+  Args:
+    title: of the layout.
+    images: all images.
+    masks: all masks; what they end in is checked here.
+    options: what the user says.
+    class_folders: see `tree.Tree`.
+    rule: how names differ; None to find out.
+    reduce_zero_label: see `tree.Tree`.
+    notes: of the layout.
+
+  Raises:
+    ValueError: names match in more than one way.
+  """
+  notes = list(notes)
+  if rule is None:
+    rule = _find_rule(images, masks, options)
+    if rule != affixes.Affixes() and not _is_given(options):
+      notes.append(f"by their names, {rule.describe()}")
+  by_name = collections.defaultdict(list)
+  for place in images:
+    by_name[_name(place)].append(place)
+  matched, problems, spare = _match(by_name, masks, rule, options)
+  if spare:
+    notes.append(f"left out: {_shorten(spare)}, which --mask_suffix rules out")
+  problems += [
+    f"id {found[0].id!r} has several images: "
+    f"{' and '.join(str(p.path) for p in found)}"
+    for found in by_name.values()
+    if len(found) > 1
+  ]
+  parts = collections.defaultdict(list)
+  for name, found in by_name.items():
+    mask = matched.get(name)
+    part = found[0].part or words.TRAIN
+    parts[part].append(tree.Entry(found[0].id, found[0].path, mask))
+  val, more = _choose_val(parts)
+  notes += more
+  problems += [
+    f"{entry.image}: an image to validate on that has no mask"
+    for entry in val or ()
+    if not entry.has_mask
+  ]
+  return tree.Tree(
+    title=title,
+    train=parts[words.TRAIN],
+    val=val,
+    class_folders=class_folders,
+    reduce_zero_label=reduce_zero_label,
+    problems=problems,
+    notes=notes,
+  )
+
+
+def _name(place: places.Place) -> affixes.Name:
+  return place.group, files.key(place.stem)
+
+
+def _is_given(options: tree.Options) -> bool:
+  return bool(options.image_suffix or options.mask_suffix)
+
+
+def _find_rule(
+  images: Sequence[places.Place],
+  masks: Sequence[places.Place],
+  options: tree.Options,
+) -> affixes.Affixes:
+  if _is_given(options):
+    return affixes.Affixes(
+      image_suffix=options.image_suffix, mask_suffix=options.mask_suffix
+    )
+  readable = [m for m in masks if m.ending in endings.MASKS]
+  return affixes.find(
+    {_name(place) for place in images},
+    [_name(place) for place in readable or masks],
+  )
+
+
+def _match(
+  images: Mapping[affixes.Name, Sequence[places.Place]],
+  masks: Sequence[places.Place],
+  rule: affixes.Affixes,
+  options: tree.Options,
+) -> tuple[dict[affixes.Name, pathlib.Path], list[str], list[places.Place]]:
+  """Returns the mask of each image, problems, and masks of no concern."""
+  found = collections.defaultdict(list)
+  others, problems = [], []
+  for mask in masks:
+    image = rule.image_of(_name(mask))
+    if image in images:
+      found[image].append(mask)
+    else:
+      others.append(mask)
+  matched = {}
+  for image, of_image in found.items():
+    if len(of_image) > 1:
+      names = " and ".join(str(mask.path) for mask in of_image)
+      problems.append(f"{names}: several masks of one image")
+    elif of_image[0].ending not in endings.MASKS:
+      problems.append(checks.unread_ending(of_image[0].path))
+    matched[image] = of_image[0].path
+  spare = []
+  is_another = _make_is_another(matched, rule) if options.mask_suffix else None
+  for mask in others:
+    if is_another and is_another(_name(mask)):
+      spare.append(mask)
+    elif not options.allow_unmatched:
+      problems.append(checks.unmatched(mask.path))
+  return matched, problems, spare
+
+
+def _make_is_another(
+  matched: Mapping[affixes.Name, pathlib.Path], rule: affixes.Affixes
+) -> Callable[[affixes.Name], bool]:
+  """Returns whether a file is another one of an image that has its mask.
+
+  Cityscapes has NAME_labelIds, NAME_color and NAME_instanceIds of each image.
+  """
+  bases = collections.defaultdict(set)
+  for folder, stem in matched:
+    bases[folder].add(stem.removesuffix(rule.image_suffix))
+
+  def is_another(name: affixes.Name) -> bool:
+    folder, stem = name
+    known = bases[folder]
+    return any(stem[:n] in known for n in range(1, len(stem) + 1))
+
+  return is_another
+
+
+def _choose_val(
+  parts: dict[str, list[tree.Entry]],
+) -> tuple[list[tree.Entry] | None, list[str]]:
+  """Returns the validation images, if folders say which, and what is left."""
+  test = parts.get(words.TEST, [])
+  if parts.get(words.VAL):
+    val, notes = parts[words.VAL], []
+  elif test and all(entry.has_mask for entry in test):
+    notes = ["the test images serve for validation: there are no others"]
+    return test, notes
+  else:
+    val, notes = None, []
+  if test:
+    notes.append(f"left out: {len(test)} test images")
+  return val, notes
+
+
+def _shorten(found: Sequence[places.Place]) -> str:
+  names = ", ".join(place.path.name for place in found[:_MAX_SHOWN])
+  more = ", ..." if len(found) > _MAX_SHOWN else ""
+  return f"{len(found)} files ({names}{more})"
