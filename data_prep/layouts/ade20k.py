@@ -28,7 +28,7 @@ def find(listing: files.Listing, options: tree.Options) -> tree.Tree:
     masks="annotations",
     reduce_zero_label=True,
     notes=[
-      "0 in its masks is no class and is ignored, classes start at 1; if 0 is a "
-      "class, give --layout=folders"
+      "0 in its masks is no class and is ignored, classes start at 1; if 0 is "
+      "a class, give --layout=folders"
     ],
   )
