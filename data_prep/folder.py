@@ -31,9 +31,9 @@ from collections.abc import Callable, Sequence
 from data_prep import (
   class_files,
   class_table,
-  color_masks,
   command,
   examples,
+  masks,
   writer,
 )
 from u2pl_jax.data import datasets
@@ -126,8 +126,8 @@ def read_tree(
     ValueError: a list is unreadable.
   """
   images = _index_files(root / layout.images, _IMAGE_SUFFIXES)
-  masks = _index_files(root / layout.masks, _MASK_SUFFIXES)
-  convert = color_masks.make_converter(classes)
+  mask_files = _index_files(root / layout.masks, _MASK_SUFFIXES)
+  convert = masks.make_reader(classes)
   lists = _find_lists(root, layout)
   ids = {split: datasets.read_id_list(file) for split, file in lists.items()}
   split_files = _find_split_files(root / layout.splits)
@@ -136,7 +136,7 @@ def read_tree(
     for split, files in split_files.items()
   }
   known = frozenset(ids["train"])
-  with_mask = {i for i in known if _key(i) in masks}
+  with_mask = {i for i in known if _key(i) in mask_files}
   problems = _find_list_problems(ids, lists)
   for split, (labeled, unlabeled) in split_lists.items():
     problems += datasets.find_split_problems(
@@ -148,13 +148,13 @@ def read_tree(
     )
   for split in ids:
     problems += _find_file_problems(
-      ids[split], lists[split], images, masks, needs_mask=split == "val"
+      ids[split], lists[split], images, mask_files, needs_mask=split == "val"
     )
   return writer.Source(
     class_names=classes.names,
     palette=classes.palette,
     examples={
-      split: _to_raw_examples(ids[split], images, masks, convert)
+      split: _to_raw_examples(ids[split], images, mask_files, convert)
       for split in ids
     },
     split_lists=split_lists,
