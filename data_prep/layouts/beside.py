@@ -78,7 +78,7 @@ def read_tree(
 def _is_mask(place: places.Place, suffix: str) -> bool:
   if suffix:
     return place.stem.endswith(suffix) and place.stem != suffix
-  return place.ending in endings.MASKS
+  return place.ending == endings.USUAL_MASK
 
 
 def _find_suffix(found: Sequence[places.Place], given: str) -> str | None:
@@ -108,5 +108,5 @@ def _find_suffix(found: Sequence[places.Place], given: str) -> str | None:
     )
   if likely:
     return likely[0]
-  pairs = [ends for ends in by_name.values() if set(endings.MASKS) & ends]
+  pairs = [ends for ends in by_name.values() if endings.USUAL_MASK in ends]
   return "" if pairs and all(len(ends) == 2 for ends in pairs) else None
