@@ -9,16 +9,16 @@ from data_prep.layouts import tree
 
 _PLACES = {
   "images": "folder of the images; default: images, img, JPEGImages, ...",
-  "masks": "folder of the masks; default: masks, labels, SegmentationClass, ...",
+  "masks": "folder of the masks; default: masks, labels, ann, gt, ...",
   "lists": "folder of the id lists; default: ImageSets/Segmentation, or TREE",
   "train_list": "name of the list of training images, without .txt; default: "
   "trainaug, else train",
   "val_list": "name of the list of validation images; default: val",
   "splits": "folder of the semi-supervised splits; default: splits",
-  "image_suffix": "what names of images end in before .jpg, and their masks' do "
-  "not, such as _leftImg8bit",
-  "mask_suffix": "what names of masks end in before .png, and their images' do "
-  "not, such as _mask",
+  "image_suffix": "what names of images end in before .jpg, and names of their "
+  "masks do not, such as _leftImg8bit",
+  "mask_suffix": "what names of masks end in before .png, and names of their "
+  "images do not, such as _mask",
 }
 
 
@@ -41,8 +41,8 @@ def parse(
     action="append",
     default=[],
     metavar="FOLDER",
-    help="a further folder of images without masks, in TREE or anywhere; may be "
-    "given several times",
+    help="a further folder of images without masks, in TREE or anywhere; may "
+    "be given several times",
   )
   group.add_argument(
     "--allow_unmatched",

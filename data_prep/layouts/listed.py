@@ -60,6 +60,9 @@ def read_tree(
   masks = files.index(masks_folder, endings.MASKS)
   lists = id_lists.find(listing, options)
   ids, val, split_lists = _read_lists(lists)
+  if not lists.train and val is None:
+    # Then splits leave some to validate on.
+    ids = sorted(images)
   names = list(lists.train) or [
     f for pair in lists.splits.values() for f in pair
   ]
