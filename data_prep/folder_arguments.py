@@ -1,6 +1,7 @@
 """The command line of `folder`."""
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 
@@ -124,7 +125,7 @@ def to_layout(args: argparse.Namespace) -> tree.Options:
     layout=args.layout,
     allow_unmatched=args.allow_unmatched,
     unlabeled=tuple(args.unlabeled),
-    **{name: getattr(args, name) for name in _PLACES},
+    **{name: os.path.expanduser(getattr(args, name)) for name in _PLACES},
   )
 
 

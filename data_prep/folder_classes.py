@@ -46,8 +46,8 @@ def find_file(
     return None
   if options.classes:
     return class_files.find(root, options.classes)
-  files = filter(None, map(class_files.find, found.class_folders))
-  files = list(dict.fromkeys(files))
+  folders = dict.fromkeys((*found.class_folders, root))
+  files = [file for file in map(class_files.find, folders) if file]
   return class_files.choose(files) if files else None
 
 

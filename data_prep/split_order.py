@@ -69,8 +69,10 @@ def draw_validation(presence: np.ndarray, count: int, seed: int) -> np.ndarray:
   shown = np.zeros(presence.shape[1], bool)
   drawn = []
   while len(drawn) < count:
-    gains = [np.sum(presence[i] & ~shown) for i in candidates]
-    best = candidates.pop(int(np.argmax(gains)))
-    shown |= presence[best]
-    drawn.append(best)
+    gains = (presence[candidates] & ~shown).sum(axis=1)
+    if not gains.any():
+      break
+    drawn.append(candidates.pop(int(np.argmax(gains))))
+    shown |= presence[drawn[-1]]
+  drawn += candidates[: count - len(drawn)]
   return np.sort(np.array(drawn, np.int64))

@@ -1,7 +1,8 @@
 """The layouts of folders that are read; `tree` says what each module has."""
 
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from data_prep.layouts import (
@@ -18,17 +19,19 @@ from data_prep.layouts import (
   supervisely,
   tree,
   voc,
+  words,
 )
 
+# Each after those that it yields to.
 _MODULES = (
-  voc,
-  pair_lists,
   cvat,
-  ade20k,
-  mmsegmentation,
   roboflow,
   supervisely,
   label_studio,
+  voc,
+  pair_lists,
+  ade20k,
+  mmsegmentation,
   labelme,
   folders,
   beside,
@@ -36,6 +39,7 @@ _MODULES = (
 _BY_NAME = {module.NAME: module for module in _MODULES}
 NAMES = tuple(_BY_NAME)
 _MAX_SHOWN = 8
+_READ_ME = re.compile(r"(read.?me|license|copying|changelog)", re.IGNORECASE)
 
 
 def recognize(
@@ -54,15 +58,17 @@ def recognize(
     ValueError: no layout fits, or several do; names what to do.
     OSError: something that the layout needs is missing.
   """
-  first = files.read(root, without)
-  listing = first
-  while True:
+  first, fitting = files.read(root, without), []
+  listings = [first, *_open_wrappers(first, without)]
+  if not (options.images or options.masks or options.lists or options.splits):
+    # Files of classes lie beside what they are about.
+    listings.reverse()
+  for listing in listings:
     fitting = _find_fitting(listing, options)
-    inner = files.list_folders(listing.root)
-    if fitting or len(inner) != 1 or listing.folders.get("", 0):
+    if fitting:
       break
-    listing = files.read(inner[0], without)
-  listing = listing if fitting else first
+  else:
+    listing = first
   if options.layout:
     return _BY_NAME[options.layout].find(listing, options)
   if len(fitting) > 1:
@@ -70,8 +76,23 @@ def recognize(
     names = "|".join(module.NAME for module in fitting)
     raise ValueError(f"{root}: may be {titles}; give --layout={names}")
   if not fitting:
-    raise ValueError(_explain(root, listing))
+    raise ValueError(_explain(root, first))
   return fitting[0].find(listing, options)
+
+
+def _open_wrappers(
+  listing: files.Listing, without: Sequence[pathlib.Path]
+) -> Iterator[files.Listing]:
+  """Yields the folder that is all there is in a folder, and that in it."""
+  while True:
+    inner = files.list_folders(listing.root)
+    here = [name for name in listing.names if "/" not in name]
+    if len(inner) != 1 or not all(map(_READ_ME.match, here)):
+      return
+    if words.read(inner[0].name):
+      return
+    listing = files.read(inner[0], without)
+    yield listing
 
 
 def _find_fitting(
@@ -80,9 +101,12 @@ def _find_fitting(
   if options.layout:
     module = _BY_NAME[options.layout]
     return [module] if module.fits(listing, options) else []
-  fitting = [m for m in _MODULES if m.fits(listing, options)]
-  names = {module.NAME for module in fitting}
-  return [m for m in fitting if not names & set(m.YIELDS_TO)]
+  fitting = {}
+  for module in _MODULES:
+    if not fitting.keys() & set(module.YIELDS_TO):
+      if module.fits(listing, options):
+        fitting[module.NAME] = module
+  return list(fitting.values())
 
 
 def _explain(root: pathlib.Path, listing: files.Listing) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _MAX_SAMPLES = 20
+_SEPARATORS = "_-. "
 
 Name = tuple[str, str]  # Folder and stem.
 
@@ -41,26 +42,39 @@ class Affixes:
     return f"the mask of {image} is {mask}"
 
 
-def find(images: Collection[Name], masks: Sequence[Name]) -> Affixes:
+def find(
+  images: Collection[Name],
+  masks: Sequence[Name],
+  image_suffix: str = "",
+  mask_suffix: str = "",
+) -> Affixes:
   """Finds what makes the most masks match.
 
   Args:
     images: folder and stem of each image.
     masks: folder and stem of each mask.
+    image_suffix: what is known; empty for unknown.
+    mask_suffix: likewise.
 
   Returns:
-    None but empty ones where as many match without.
+    Just what is known where as many match without more.
 
   Raises:
     ValueError: two ways do as well as each other; the message names them.
   """
-  plain = Affixes()
+  plain = Affixes(image_suffix=image_suffix, mask_suffix=mask_suffix)
   images = frozenset(images)
-  if all(mask in images for mask in masks):
+  if mask_suffix:
+    masks = [mask for mask in masks if mask[1].endswith(mask_suffix)]
+  if image_suffix and mask_suffix:
+    return plain
+  if all(plain.image_of(mask) in images for mask in masks):
     return plain
   counts = {
     affixes: sum(affixes.image_of(mask) in images for mask in masks)
     for affixes in (plain, *_guess(images, masks))
+    if mask_suffix in ("", affixes.mask_suffix)
+    and image_suffix in ("", affixes.image_suffix)
   }
   most = max(counts.values())
   best = [affixes for affixes, count in counts.items() if count == most]
@@ -92,14 +106,21 @@ def _compare(mask: str, images: Sequence[str]) -> Iterator[Affixes]:
   shared = {i: len(os.path.commonprefix((mask, i))) for i in images}
   longest = max(shared.values(), default=0)
   for image, length in shared.items():
+    is_longest = 0 < length == longest
+    # NAME_a and NAME_b share the name and what sets the ends off.
+    while 1 < length < len(image) and mask[length - 1] in _SEPARATORS:
+      length -= 1
     ends = image[length:], mask[length:]
-    if 0 < length == longest and all(map(_is_word, ends)) and any(ends):
+    if is_longest and all(map(_is_word, ends)) and any(ends):
       yield Affixes(image_suffix=ends[0], mask_suffix=ends[1])
   shared = {i: len(os.path.commonprefix((mask[::-1], i[::-1]))) for i in images}
   longest = max(shared.values(), default=0)
   for image, length in shared.items():
+    is_longest = 0 < length == longest
+    while 1 < length < len(image) and mask[-length] in _SEPARATORS:
+      length -= 1
     starts = image[: len(image) - length], mask[: len(mask) - length]
-    if 0 < length == longest and all(map(_is_word, starts)) and any(starts):
+    if is_longest and all(map(_is_word, starts)) and any(starts):
       yield Affixes(image_prefix=starts[0], mask_prefix=starts[1])
 
 

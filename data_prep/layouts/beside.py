@@ -9,7 +9,15 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from data_prep.layouts import affixes, endings, files, matching, places, tree
+from data_prep.layouts import (
+  affixes,
+  endings,
+  files,
+  matching,
+  places,
+  tree,
+  words,
+)
 
 NAME = "beside"
 TITLE = "images with masks beside them"
@@ -23,14 +31,15 @@ _USUAL = re.compile(
 
 
 def fits(listing: files.Listing, options: tree.Options) -> bool:
-  found = [p for p in places.find(listing) if p.kind != "mask"]
-  return len(found) == len(places.find(listing)) and (
-    _find_suffix(found, options.mask_suffix) is not None
-  )
+  try:
+    found = _find_files(listing, options)
+    return _find_suffix(found, options.mask_suffix) is not None
+  except FileNotFoundError:
+    return False
 
 
 def find(listing: files.Listing, options: tree.Options) -> tree.Tree:
-  found = places.find(listing)
+  found = _find_files(listing, options)
   suffix = _find_suffix(found, options.mask_suffix)
   if suffix is None:
     raise ValueError(
@@ -38,6 +47,19 @@ def find(listing: files.Listing, options: tree.Options) -> tree.Tree:
       "_mask or the like, as the names of masks end"
     )
   return read_tree(TITLE, found, suffix, options, (listing.root,))
+
+
+def _find_files(
+  listing: files.Listing, options: tree.Options
+) -> list[places.Place]:
+  """Returns the image files; none if some have a folder of masks."""
+  if not options.images:
+    found = places.find(listing)
+    return [] if any(p.kind == words.MASK for p in found) else found
+  if options.masks not in ("", options.images):
+    return []
+  found = places.find(listing, options.images)
+  return [place for place in found if place.kind == words.IMAGE]
 
 
 def read_tree(

@@ -21,6 +21,8 @@ YIELDS_TO = (
 
 
 def fits(listing: files.Listing, options: tree.Options) -> bool:
+  if options.images and options.images == options.masks:
+    return False  # Then they lie beside each other.
   try:
     found = places.find(listing, options.images, options.masks)
   except FileNotFoundError:

@@ -41,7 +41,7 @@ class Reader:
     Raises:
       ValueError: there are no such files.
     """
-    whole = self._find(line, file, self.images_folder)
+    whole = self._find_exactly(line, file, self.images_folder)
     if whole:
       return whole, self._find_mask(whole)
     image = lost = None
@@ -58,6 +58,10 @@ class Reader:
       return image, None
     if image:
       raise ValueError(f"{file}: {line!r}: there is no mask {lost}")
+    # Only now: the end of a line of two is the mask.
+    whole = self._find(line, file, self.images_folder)
+    if whole:
+      return whole, self._find_mask(whole)
     raise ValueError(f"{file}: {line!r} has no image")
 
   def _check(self, mask: pathlib.Path, file: pathlib.Path) -> pathlib.Path:
@@ -77,6 +81,23 @@ class Reader:
   def _find(
     self, text: str, file: pathlib.Path, folder: pathlib.Path | None
   ) -> pathlib.Path | None:
+    """The file of a path, which may be of another computer."""
+    found = self._find_exactly(text, file, folder)
+    if found:
+      return found
+    # Or one with a slash in front.
+    parts = [
+      p for p in text.replace("\\", "/").split("/") if p not in ("", ".")
+    ]
+    for start in range(len(parts)):
+      name = self._listing.by_key.get(files.key("/".join(parts[start:])))
+      if name:
+        return self._listing.root / name
+    return None
+
+  def _find_exactly(
+    self, text: str, file: pathlib.Path, folder: pathlib.Path | None
+  ) -> pathlib.Path | None:
     """The file of a path that is absolute or relative to something likely."""
     if not text:
       return None
@@ -88,14 +109,6 @@ class Reader:
       for ending in endings.IMAGES:
         if (folder / f"{text}{ending}").is_file():
           return folder / f"{text}{ending}"
-    # Lists of another computer, or with a slash in front.
-    parts = [
-      p for p in text.replace("\\", "/").split("/") if p not in ("", ".")
-    ]
-    for start in range(len(parts)):
-      name = self._listing.by_key.get(files.key("/".join(parts[start:])))
-      if name:
-        return root / name
     return None
 
   def _as_listed(self, path: pathlib.Path) -> pathlib.Path:

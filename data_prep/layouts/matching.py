@@ -1,6 +1,7 @@
 """Pairs images with masks by their folders and names."""
 
 import collections
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -44,9 +45,13 @@ def to_tree(
     ValueError: names match in more than one way.
   """
   notes = list(notes)
+  masks = _drop_image_endings(images, masks)
   if rule is None:
     rule = _find_rule(images, masks, options)
-    if rule != affixes.Affixes() and not _is_given(options):
+    told = affixes.Affixes(
+      image_suffix=options.image_suffix, mask_suffix=options.mask_suffix
+    )
+    if rule != told:
       notes.append(f"by their names, {rule.describe()}")
   by_name = collections.defaultdict(list)
   for place in images:
@@ -87,8 +92,19 @@ def _name(place: places.Place) -> affixes.Name:
   return place.group, files.key(place.stem)
 
 
-def _is_given(options: tree.Options) -> bool:
-  return bool(options.image_suffix or options.mask_suffix)
+def _drop_image_endings(
+  images: Sequence[places.Place], masks: Sequence[places.Place]
+) -> list[places.Place]:
+  """Has NAME.jpg.png be called NAME where it is the mask of NAME.jpg."""
+  full = {(p.group, files.key(p.path.name)) for p in images}
+  stems = {_name(p) for p in images}
+  renamed = []
+  for mask in masks:
+    if _name(mask) in full - stems:
+      stem = files.split_ending(mask.stem)[0]
+      mask = dataclasses.replace(mask, stem=stem)
+    renamed.append(mask)
+  return renamed
 
 
 def _find_rule(
@@ -96,14 +112,12 @@ def _find_rule(
   masks: Sequence[places.Place],
   options: tree.Options,
 ) -> affixes.Affixes:
-  if _is_given(options):
-    return affixes.Affixes(
-      image_suffix=options.image_suffix, mask_suffix=options.mask_suffix
-    )
   readable = [m for m in masks if m.ending in endings.MASKS]
   return affixes.find(
     {_name(place) for place in images},
     [_name(place) for place in readable or masks],
+    options.image_suffix,
+    options.mask_suffix,
   )
 
 

@@ -7,12 +7,9 @@
 A project has several folders of this kind; ids then begin with their names.
 """
 
-import dataclasses
 import pathlib
 
 from data_prep.layouts import (
-  affixes,
-  endings,
   files,
   matching,
   places,
@@ -40,26 +37,12 @@ def find(listing: files.Listing, options: tree.Options) -> tree.Tree:
   )
   images = [p for p in found if p.kind == words.IMAGE]
   masks = [p for p in found if p.kind == words.MASK]
-  full = {(p.group, files.key(p.path.name)) for p in images}
-  stems = {(p.group, files.key(p.stem)) for p in images}
-  rule = None
-  if not (options.image_suffix or options.mask_suffix):
-    # NAME.jpg.png is the mask of NAME.jpg.
-    masks = [
-      dataclasses.replace(p, stem=files.split_ending(p.stem)[0])
-      if (p.group, files.key(p.stem)) in full - stems
-      and files.split_ending(p.stem)[1] in endings.IMAGES
-      else p
-      for p in masks
-    ]
-    rule = affixes.Affixes()
   return matching.to_tree(
     TITLE,
     images,
     masks,
     options,
     (_find_class_folder(listing),),
-    rule=rule,
   )
 
 
