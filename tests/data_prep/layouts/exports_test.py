@@ -7,10 +7,9 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
-from tests import trees
-from tests.data_prep.layouts import folders_test
+from tests import named_files, trees
 
-touch, read, ids = folders_test.touch, folders_test.read, folders_test.ids
+touch, read, ids = named_files.touch, named_files.read, named_files.ids
 
 
 @pytest.fixture

@@ -1,34 +1,10 @@
 """Folders of images and of masks: names, parts, and what is refused."""
 
-import pathlib
-
-import numpy as np
 import pytest
-from PIL import Image
 
-from data_prep import folder
-from data_prep.layouts import tree
+from tests import named_files as names
 
-
-def touch(root: pathlib.Path, *names: str):
-  """Writes a pixel into each file."""
-  for name in names:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.zeros((1, 1), np.uint8)).save(path)
-
-
-def read(root, **options):
-  return folder.read_tree(root, tree.Options(**options))
-
-
-def pairs(found):
-  """Returns the names of image and mask of all entries, by id."""
-  return {e.id: (e.image.name, e.mask and e.mask.name) for e in found.entries}
-
-
-def ids(entries):
-  return [entry.id for entry in entries]
+touch, read, pairs, ids = names.touch, names.read, names.pairs, names.ids
 
 
 @pytest.mark.parametrize(
@@ -121,9 +97,9 @@ def test_validation_image_without_a_mask_is_named(tmp_path):
   ],
 )
 def test_a_common_mark_of_masks_is_found_and_said(tmp_path, image, mask):
-  names = ("1", "10", "11", "100", "a_b")
-  touch(tmp_path, *(f"images/{image.format(n)}.jpg" for n in names))
-  touch(tmp_path, *(f"masks/{mask.format(n)}.png" for n in names[1:]))
+  stems = ("1", "10", "11", "100", "a_b")
+  touch(tmp_path, *(f"images/{image.format(n)}.jpg" for n in stems))
+  touch(tmp_path, *(f"masks/{mask.format(n)}.png" for n in stems[1:]))
   found = read(tmp_path)
   assert not found.problems
   assert pairs(found) == {
@@ -131,7 +107,7 @@ def test_a_common_mark_of_masks_is_found_and_said(tmp_path, image, mask):
       f"{image.format(n)}.jpg",
       f"{mask.format(n)}.png" if n != "1" else None,
     )
-    for n in names
+    for n in stems
   }
   if mask != "{}.jpg":  # The name of the whole image is its own.
     assert found.notes == (

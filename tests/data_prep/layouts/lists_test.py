@@ -4,14 +4,13 @@ import pytest
 
 from data_prep import folder
 from data_prep.layouts import tree
-from tests import trees
-from tests.data_prep.layouts import folders_test
+from tests import named_files, trees
 
 touch, read, pairs, ids = (
-  folders_test.touch,
-  folders_test.read,
-  folders_test.pairs,
-  folders_test.ids,
+  named_files.touch,
+  named_files.read,
+  named_files.pairs,
+  named_files.ids,
 )
 IMAGES, MASKS = "JPEGImages", "SegmentationClass"
 LINE = "{images}/{name}.jpg {masks}/{name}.png"
