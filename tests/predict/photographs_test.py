@@ -291,3 +291,29 @@ def test_pillow_keeps_its_limit_for_others(tmp_path, monkeypatch):
     for image in pool.map(photographs.read, [path] * 64):
       assert image.shape == (30, 40, 3)
   assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+  touch(tmp_path, "x/real/a.png", "elsewhere/b.png", "elsewhere/sub/c.png")
+  touch(tmp_path, "out/masks/m.png")
+  folder = tmp_path / "x"
+  for name, target in {
+    "again": "real",  # Comes before it.
+    "real/self": ".",
+    "real/up": "..",
+    "zoo": "../elsewhere",
+    "zoo2": "../elsewhere",
+    "results": "../out",
+    "broken": "nowhere",
+    ".hidden": "../out",
+  }.items():
+    (folder / name).symlink_to(target)
+  (tmp_path / "elsewhere" / "back").symlink_to(folder)
+  (tmp_path / "named").symlink_to(folder)
+  for where in (folder, tmp_path / "named"):
+    found = photographs.find(str(where), [tmp_path / "out" / "masks"])
+    assert names(found) == ["real/a", "zoo/b", "zoo/sub/c"]
+  found = photographs.find(str(folder / "**" / "*.png"), [tmp_path / "out"])
+  assert sorted(image.path.name for image in found) == ["a.png"] + [
+    "b.png", "c.png", "m.png"
+  ]  # fmt: skip

@@ -92,6 +92,12 @@ class Decoded:
   orientation: int
   conversions: tuple[str, ...]
 
+  @property
+  def header(self) -> Header:
+    size = self.pixels.shape[:2]
+    is_swapped = self.orientation in _SWAPS_SIDES
+    return Header(size, size[::-1] if is_swapped else size, self.orientation)
+
 
 def read_header(source: pathlib.Path | bytes, name: str = "") -> Header:
   """Reads the header alone.
@@ -131,7 +137,7 @@ def decode(
   """
   with _open(source, name) as (file, image, facts):
     if facts.problem:
-      raise ValueError(facts.problem)
+      raise image_headers.RefusedError(facts.problem)
     conversions = _describe_container(image)
     orientation = _orientation(image, facts)
     if facts.bits > 8 or image.mode.startswith("I"):
@@ -238,8 +244,17 @@ def _open(
     )
     raise UnreadableError(f"{name}: {reason}") from error
   except Exception as error:  # Pillow's decoders raise many kinds.
-    reason = getattr(error, "strerror", None) or str(error) or repr(error)
-    raise UnreadableError(f"{name}: {' '.join(reason.split())}") from error
+    raise UnreadableError(f"{name}: {_to_reason(error)}") from error
+
+
+def _to_reason(error: Exception) -> str:
+  """One line."""
+  reason = getattr(error, "strerror", None)
+  if reason is None:
+    reason = str(error) or repr(error)
+    if not isinstance(error, image_headers.RefusedError):
+      reason = f"cannot be decoded ({reason})"
+  return " ".join(reason.split())
 
 
 def _orientation(image: Image.Image, facts: image_headers.Facts) -> int:
@@ -273,7 +288,7 @@ def _to_rgb(
 ) -> np.ndarray:
   """uint8 [H, W, 3]; appends what was done to `conversions`."""
   if image.mode == "F":
-    raise ValueError(
+    raise image_headers.RefusedError(
       "pixels are floating-point numbers; save it with 8 or 16 bits"
     )
   if facts.has_small_samples:
