@@ -121,6 +121,8 @@ def _decode(
   elif facts.bits > 8 and image.mode in (*_COLOR_MODES, "LA"):
     # Pillow would drop bits without a word.
     problem = f"{facts.bits} bits a channel, must be 8 in masks of colors"
+  elif facts.is_white_zero and image.mode.startswith("I"):
+    problem = f"stores white as 0 in {facts.bits} bits; save it with black as 0"
   if problem:
     raise examples.ProblemError(f"{file.name}: {problem}")
   return image

@@ -134,30 +134,34 @@ def _merge(
   size: tuple[int, int] | None,
   threshold: int,
 ) -> examples.Labels:
-  ids = None if size is None else np.zeros(size, np.uint8)
+  owner = None if size is None else np.full(size, _UNKNOWN, np.int16)
   first, is_turned, conversions = name, False, {}
   for label, file in layers:
     stored = mask_files.read(file)
     is_white, done = mask_binary.cut(file.name, stored, threshold)
-    if ids is None:
-      ids, first = np.zeros(stored.shape, np.uint8), file.name
-    if ids.shape != stored.shape:
-      (height, width), (rows, columns) = stored.shape, ids.shape
+    if owner is None:
+      owner = np.full(stored.shape, _UNKNOWN, np.int16)
+      first = file.name
+    if owner.shape != stored.shape:
+      (height, width), (rows, columns) = stored.shape, owner.shape
       raise examples.ProblemError(
         f"{file.name}: has {width} x {height} pixels, but {first} "
         f"{columns} x {rows}: all labels of an image must have its size"
       )
-    is_other = (ids != 0) & (ids != label)
-    ids = np.where(is_white, np.where(is_other, _IGNORED, label), ids)
-    ids = ids.astype(np.uint8)
+    is_free = (owner == _UNKNOWN) | (owner == label)
+    owner[is_white & is_free] = label
+    owner[is_white & ~is_free] = _IGNORED
     is_turned |= stored.is_turned
     conversions |= dict.fromkeys(done)
-  if ids is None:
+  if owner is None:
     raise examples.ProblemError(f"{name}: no label is drawn, and no size known")
-  if (ids == _IGNORED).any():
+  if (owner == _IGNORED).any():
     conversions["pixels of two labels ignored"] = None
+  owner[owner == _UNKNOWN] = 0
   return examples.Labels(
-    ids, is_upright=is_turned, conversions=tuple(conversions)
+    owner.astype(np.uint8),
+    is_upright=is_turned,
+    conversions=tuple(conversions),
   )
 
 
@@ -237,7 +241,10 @@ def _read_ids(
       f"{name}: label value {values.min()}; must not be below 0"
     )
   if values.max(initial=0) > class_table.MAX_VALUE:
-    raise examples.ProblemError(f"{name}: label value {values.max()}; too much")
+    raise examples.ProblemError(
+      f"{name}: label value {values.max()}; must not be above "
+      f"{class_table.MAX_VALUE}"
+    )
   counts = mask_files.count_values(values)
   lookup = _make_lookup(table, len(counts))
   present = np.flatnonzero(counts)
