@@ -66,7 +66,7 @@ def read_values(file: examples.File) -> set[int] | None:
   stored = mask_files.read(file)
   if stored.gray is None:
     return None
-  values = set(np.unique(stored.gray).tolist())
+  values = set(mask_files.find_values(stored.gray).tolist())
   return {v & 255 for v in values} if values == {0, 65535} else values
 
 
@@ -150,13 +150,14 @@ def _merge(
       )
     is_free = (owner == _UNKNOWN) | (owner == label)
     owner[is_white & is_free] = label
-    owner[is_white & ~is_free] = _IGNORED
+    is_claimed = is_white & ~is_free
+    owner[is_claimed] = _IGNORED
+    if is_claimed.any():
+      done = (*done, "pixels of two labels ignored")
     is_turned |= stored.is_turned
     conversions |= dict.fromkeys(done)
   if owner is None:
     raise examples.ProblemError(f"{name}: no label is drawn, and no size known")
-  if (owner == _IGNORED).any():
-    conversions["pixels of two labels ignored"] = None
   owner[owner == _UNKNOWN] = 0
   return examples.Labels(
     owner.astype(np.uint8),
@@ -172,7 +173,7 @@ def _holds_black(file: examples.File) -> bool:
     return False
   if stored.colors is not None:
     return not stored.colors.any(axis=2).all()
-  present = np.flatnonzero(stored.counts)
+  present = mask_files.find_values(stored.values)
   if stored.palette is None:
     return 0 in present
   return not stored.palette[present].any(axis=1).all()

@@ -91,10 +91,12 @@ def test_all_black_and_faint_edges_are_black():
       {"kind": "JPEG"},
       "binary masks are black and white",
     ),
+    (np.int32([[0, -1, 255]]), {"kind": "TIFF"}, "values of -1 to 255, which"),
+    (np.int32([[0, 70000]]), {"kind": "TIFF"}, "values of 0 to 70000, which"),
     (Image.new("LA", (4, 4), (255, 9)), {}, "is transparent in places"),
     (Image.new("RGBA", (4, 4), (0, 0, 0, 9)), {}, "is transparent in places"),
   ],
-  ids=["colors", "palette", "JPEG", "LA", "RGBA"],
+  ids=["colors", "palette", "JPEG", "negative", "large", "LA", "RGBA"],
 )
 def test_other_masks_are_refused(image, options, message):
   with pytest.raises(examples.ProblemError, match=message):

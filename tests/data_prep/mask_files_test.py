@@ -253,3 +253,5 @@ def test_strips_cover_all_rows():
   assert len(parts) == 3
   np.testing.assert_array_equal(np.concatenate(parts), pixels)
   assert mask_files.count_values(np.uint16([[3, 3, 300]]))[[3, 300]].sum() == 3
+  values = np.int32([[5, -1, 1 << 30, 5]])
+  assert mask_files.find_values(values).tolist() == [-1, 5, 1 << 30]

@@ -242,6 +242,12 @@ def test_label_of_class_0_is_drawn_as_any_other():
     np.testing.assert_array_equal(ids, [[labels[0], 255, labels[1], 0]])
 
 
+def test_layer_of_what_is_ignored_is_no_overlap():
+  labels = masks.merge_layers([(255, files_of(TOP)[0])]).read()
+  np.testing.assert_array_equal(labels.ids, TOP)
+  assert not labels.conversions
+
+
 def test_soft_layers_are_cut():
   (file,) = files_of(np.uint8([[0, 99, 100, 255]]))
   labels = masks.merge_layers([(3, file)], threshold=100).read()

@@ -22,7 +22,7 @@ def test_file_of_another_name_tells_its_kind(read, name, content, first):
   assert read(name, content).names[0] == first
 
 
-def test_file_is_found_by_its_name_or_as_given(tmp_path):
+def test_file_is_found_by_its_name_or_as_given(tmp_path, monkeypatch):
   assert class_files.find(tmp_path) is None
   (tmp_path / "labels.txt").write_text("a\nb\n")
   assert class_files.find(tmp_path) == tmp_path / "labels.txt"
@@ -30,6 +30,8 @@ def test_file_is_found_by_its_name_or_as_given(tmp_path):
   assert class_files.find(tmp_path, "mine.txt") == tmp_path / "mine.txt"
   elsewhere = class_files.find(tmp_path / "x", str(tmp_path / "mine.txt"))
   assert elsewhere == tmp_path / "mine.txt"
+  monkeypatch.chdir(tmp_path)
+  assert class_files.find(tmp_path / "x", "mine.txt").samefile(elsewhere)
   with pytest.raises(FileNotFoundError, match="none.json: no such file"):
     class_files.find(tmp_path, "none.json")
   with pytest.raises(FileNotFoundError, match="name the classes in it or by"):
