@@ -31,7 +31,7 @@ def cut(
     raise examples.ProblemError(f"{name}: is transparent in places")
   gray = stored.gray
   if stored.palette is not None:
-    used = np.flatnonzero(stored.counts)
+    used = mask_files.find_values(stored.values)
     colors = stored.palette[used]
     is_gray = (colors == colors[:, :1]).all()
     gray = stored.palette[:, 0][stored.values] if is_gray else None
@@ -46,7 +46,12 @@ def cut(
   if stored.bits > 8 and gray.max(initial=0) > 255:
     white, scale = 65535, 257
     conversions.append("16 bits to 8")
-  present = np.unique(gray)
+  present = mask_files.find_values(gray)
+  if present[0] < 0 or present[-1] > white:
+    raise examples.ProblemError(
+      f"{name}: holds values of {present[0]} to {present[-1]}, which are not "
+      "black and white"
+    )
   highest, nonzero = int(present[-1]), np.count_nonzero(present)
   is_dark = not stored.is_lossy and highest < _DARK * scale
   if 0 < highest < threshold * scale and (nonzero <= _FEW_VALUES or is_dark):

@@ -89,6 +89,7 @@ class Palettes:
     # A gray palette shows indices, and says nothing of classes.
     if any(colors) and all(colors[i] == (i, i, i) for i in colors):
       return
+    _check_grays(name, colors, lookup)
     for index, color in colors.items():
       other = self._table.ids_by_color.get(color, lookup[index])
       if other != lookup[index]:
@@ -111,6 +112,26 @@ class Palettes:
     if label == u2pl_jax.IGNORE_LABEL:
       return "ignored"
     return "no class" if label == _UNKNOWN else repr(self._table.names[label])
+
+
+def _check_grays(
+  name: str, colors: Mapping[int, class_table.Color], lookup: np.ndarray
+):
+  """Raises if gray values that are shown could be class ids just as well.
+
+  Some programs number the gray values of a mask when they write a GIF.
+  """
+  is_gray = all(len(set(color)) == 1 for color in colors.values())
+  grays = {i: color[0] for i, color in colors.items()}
+  known = [g for g in grays.values() if g < len(lookup) and lookup[g] >= 0]
+  is_black_and_white = grays.items() <= {0: 0, 1: 255}.items()
+  if is_gray and len(known) == len(grays) and not is_black_and_white:
+    index = next(i for i, gray in grays.items() if gray != i)
+    raise examples.ProblemError(
+      f"{name}: palette index {index} is shown as gray {grays[index]}, which "
+      "can be a class id, too: say --mask_values=ids if indices count; save "
+      "the mask as a gray PNG if grays do"
+    )
 
 
 def describe_first(stored: mask_files.Stored) -> str:

@@ -17,6 +17,7 @@ _GRAY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _COLOR_MODES = ("RGB", "RGBA")
 # Colors of gray pixels may differ by as much in files that change values.
 _LOSSY_TOLERANCE = 8
+_MAX_COUNTED = (1 << 16) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +59,9 @@ class Stored:
     """Integers [H, W]: the gray values of colors, if each is gray, or None."""
     if self.colors is None:
       return self.values
-    low, high = self.colors.min(axis=2), self.colors.max(axis=2)
     tolerance = _LOSSY_TOLERANCE if self.is_lossy else 0
-    return self.colors[..., 1] if (high - low <= tolerance).all() else None
-
-  @functools.cached_property
-  def counts(self) -> np.ndarray:
-    """[>= 256] int64, pixels of each of `values`, none of them negative."""
-    return count_values(self.values)
+    is_gray = all(_are_gray(part, tolerance) for part in strips(self.colors))
+    return self.colors[..., 1] if is_gray else None
 
 
 def read(file: examples.File) -> Stored:
@@ -83,17 +79,35 @@ def read(file: examples.File) -> Stored:
 
 
 def count_values(values: np.ndarray) -> np.ndarray:
-  """Returns [>= 256] int64, how often each of integers from 0 is there."""
+  """Returns [>= 256] int64, how often each of integers from 0 is there.
+
+  Args:
+    values: none of them negative, and none so large that counts fill memory.
+  """
   counts = np.zeros(max(255, int(values.max(initial=0))) + 1, np.int64)
   for part in strips(values):
     counts += np.bincount(part.ravel(), minlength=len(counts))
   return counts
 
 
+def find_values(values: np.ndarray) -> np.ndarray:
+  """Returns the integers that are there, in order."""
+  if values.min(initial=0) < 0 or values.max(initial=0) > _MAX_COUNTED:
+    return np.unique(values)
+  return np.flatnonzero(count_values(values))
+
+
 def strips(pixels: np.ndarray) -> list[np.ndarray]:
   """Cuts [H, W, ...] into bands of rows whose copies need little memory."""
   rows = max(1, (1 << 22) // max(1, pixels.shape[1]))
   return [pixels[y : y + rows] for y in range(0, pixels.shape[0], rows)]
+
+
+def _are_gray(colors: np.ndarray, tolerance: int) -> bool:
+  red, green, blue = np.moveaxis(colors, -1, 0)
+  if not tolerance:
+    return np.array_equal(red, green) and np.array_equal(green, blue)
+  return (np.ptp(colors, axis=2) <= tolerance).all()
 
 
 def _decode(
@@ -121,6 +135,8 @@ def _decode(
   elif facts.bits > 8 and image.mode in (*_COLOR_MODES, "LA"):
     # Pillow would drop bits without a word.
     problem = f"{facts.bits} bits a channel, must be 8 in masks of colors"
+  elif facts.is_white_zero and image.mode.startswith("I"):
+    problem = f"stores white as 0 in {facts.bits} bits; save it with black as 0"
   if problem:
     raise examples.ProblemError(f"{file.name}: {problem}")
   return image

@@ -66,7 +66,7 @@ def read_values(file: examples.File) -> set[int] | None:
   stored = mask_files.read(file)
   if stored.gray is None:
     return None
-  values = set(np.unique(stored.gray).tolist())
+  values = set(mask_files.find_values(stored.gray).tolist())
   return {v & 255 for v in values} if values == {0, 65535} else values
 
 
@@ -134,30 +134,35 @@ def _merge(
   size: tuple[int, int] | None,
   threshold: int,
 ) -> examples.Labels:
-  ids = None if size is None else np.zeros(size, np.uint8)
+  owner = None if size is None else np.full(size, _UNKNOWN, np.int16)
   first, is_turned, conversions = name, False, {}
   for label, file in layers:
     stored = mask_files.read(file)
     is_white, done = mask_binary.cut(file.name, stored, threshold)
-    if ids is None:
-      ids, first = np.zeros(stored.shape, np.uint8), file.name
-    if ids.shape != stored.shape:
-      (height, width), (rows, columns) = stored.shape, ids.shape
+    if owner is None:
+      owner = np.full(stored.shape, _UNKNOWN, np.int16)
+      first = file.name
+    if owner.shape != stored.shape:
+      (height, width), (rows, columns) = stored.shape, owner.shape
       raise examples.ProblemError(
         f"{file.name}: has {width} x {height} pixels, but {first} "
         f"{columns} x {rows}: all labels of an image must have its size"
       )
-    is_other = (ids != 0) & (ids != label)
-    ids = np.where(is_white, np.where(is_other, _IGNORED, label), ids)
-    ids = ids.astype(np.uint8)
+    is_free = (owner == _UNKNOWN) | (owner == label)
+    owner[is_white & is_free] = label
+    is_claimed = is_white & ~is_free
+    owner[is_claimed] = _IGNORED
+    if is_claimed.any():
+      done = (*done, "pixels of two labels ignored")
     is_turned |= stored.is_turned
     conversions |= dict.fromkeys(done)
-  if ids is None:
+  if owner is None:
     raise examples.ProblemError(f"{name}: no label is drawn, and no size known")
-  if (ids == _IGNORED).any():
-    conversions["pixels of two labels ignored"] = None
+  owner[owner == _UNKNOWN] = 0
   return examples.Labels(
-    ids, is_upright=is_turned, conversions=tuple(conversions)
+    owner.astype(np.uint8),
+    is_upright=is_turned,
+    conversions=tuple(conversions),
   )
 
 
@@ -168,7 +173,7 @@ def _holds_black(file: examples.File) -> bool:
     return False
   if stored.colors is not None:
     return not stored.colors.any(axis=2).all()
-  present = np.flatnonzero(stored.counts)
+  present = mask_files.find_values(stored.values)
   if stored.palette is None:
     return 0 in present
   return not stored.palette[present].any(axis=1).all()
@@ -237,7 +242,10 @@ def _read_ids(
       f"{name}: label value {values.min()}; must not be below 0"
     )
   if values.max(initial=0) > class_table.MAX_VALUE:
-    raise examples.ProblemError(f"{name}: label value {values.max()}; too much")
+    raise examples.ProblemError(
+      f"{name}: label value {values.max()}; must not be above "
+      f"{class_table.MAX_VALUE}"
+    )
   counts = mask_files.count_values(values)
   lookup = _make_lookup(table, len(counts))
   present = np.flatnonzero(counts)

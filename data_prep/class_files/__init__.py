@@ -46,17 +46,20 @@ def find(folder: pathlib.Path, given: str = "") -> pathlib.Path | None:
 
   Args:
     folder: where to look, not in folders below.
-    given: name or path, in `folder` or absolute, instead of looking.
+    given: path, in `folder` or else in the working folder, instead of looking.
 
   Raises:
     FileNotFoundError: there is no file of the name that is given.
     ValueError: two files say different things, or one is unusable.
   """
   if given:
-    path = folder / pathlib.Path(given).expanduser()
-    if not path.is_file():
-      raise FileNotFoundError(f"{path}: no such file (--classes={given})")
-    return path
+    path_given = pathlib.Path(given).expanduser()
+    for path in (folder / path_given, path_given):
+      if path.is_file():
+        return path
+    raise FileNotFoundError(
+      f"{folder / path_given}: no such file (--classes={given})"
+    )
   files = [folder / name for name in NAMES if (folder / name).is_file()]
   return choose(files) if files else None
 

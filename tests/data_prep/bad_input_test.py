@@ -93,8 +93,9 @@ def turn_image_by_tag(tree):
 
 
 def save_mask_with_alpha(tree):
-  image = Image.open(mask_path(tree))
-  image.convert("LA").save(mask_path(tree))
+  image = Image.open(mask_path(tree)).convert("LA")
+  image.putalpha(9)
+  image.save(mask_path(tree))
 
 
 def save_mask_of_another_size(tree, example_id="train_1"):
@@ -133,7 +134,7 @@ FAULTS = {
   save_image_as_rgba: "JPEGImages/train_1.png: pixels of mode RGBA",
   empty_image: "JPEGImages/train_1.png: the file is empty",
   turn_image_by_tag: "has an orientation tag (EXIF), which is ignored",
-  save_mask_with_alpha: "SegmentationClass/train_1.png: pixels of mode LA",
+  save_mask_with_alpha: "train_1.png: is transparent in places",
   save_mask_of_another_size: "SegmentationClass/train_1.png: ",
   save_mask_with_unknown_id: "train_1.png: label value 3 (4 pixels)",
   save_mask_with_unknown_color: (
