@@ -7,312 +7,278 @@ of three classes and returns the examples that must come of it, by id.
 import csv
 import dataclasses
 import json
-import pathlib
-import zlib
 
 import numpy as np
-from PIL import Image
 
-NAMES = ("ground", "thing", "sky")
-COLORS = ((0, 0, 0), (200, 30, 60), (0, 120, 250))
-IGNORED = 255
-TRAIN, VAL, DRAWN = "train", "val", ""
+from tests import tree_files
 
 
-@dataclasses.dataclass(frozen=True)
-class Example:
-  """What must come of an image.
-
-  Attributes:
-    image: uint8 [H, W, 3].
-    label: uint8 [H, W], class ids and 255; None without a mask.
-    part: TRAIN, VAL, or DRAWN if it may be either.
-  """
-
-  image: np.ndarray
-  label: np.ndarray | None
-  part: str
-
-
-Expected = dict[str, Example]
-
-
-def draw_image(name: str, size: tuple[int, int]) -> np.ndarray:
-  rng = np.random.default_rng(zlib.crc32(name.encode()))
-  return rng.integers(0, 256, (*size, 3), np.uint8)
-
-
-def draw_label(
-  index: int, size: tuple[int, int], ignored: bool = True
-) -> np.ndarray:
-  """Two of three classes, by the index of the image, and 255 in a corner."""
-  height, width = size
-  label = np.zeros(size, np.uint8)
-  label[height // 3 :, : width // 2 + index % 3] = 1 + index % 2
-  if index % 4 == 1:
-    label[:, width - 5 :] = 2
-  if ignored:
-    label[:2, :3] = IGNORED
-  return label
-
-
-def save_image(path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-  """Writes an image and returns what is to be read: JPEG changes it."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  Image.fromarray(draw_image(path.stem, size)).save(path)
-  return np.asarray(Image.open(path))
-
-
-def save_mask(path: pathlib.Path, pixels: np.ndarray, palette=None):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  mask = Image.fromarray(pixels.astype(np.uint8))
-  if palette is not None:
-    mask.putpalette(np.asarray(palette, np.uint8).ravel().tolist())
-  mask.save(path)
-
-
-def to_colors(label: np.ndarray) -> np.ndarray:
-  return np.asarray(COLORS, np.uint8)[label]
-
-
-def write_lines(path: pathlib.Path, lines):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def write_classes(root: pathlib.Path):
-  (root / "classes.json").write_text(json.dumps({"names": NAMES}))
-
-
-def _parts(num_images: int, num_val: int = 2) -> list[str]:
-  return [TRAIN] * (num_images - num_val) + [VAL] * num_val
-
-
-def write_voc(root, num_images=8, size=(24, 32)) -> Expected:
+def write_voc(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
-  for i, part in enumerate(_parts(num_images)):
-    label = draw_label(i, size)
-    image = save_image(root / f"JPEGImages/photo {i}.jpg", size)
-    save_mask(root / f"SegmentationClass/photo {i}.png", label)
-    found[f"photo {i}"] = Example(image, label, part)
-  for part in (TRAIN, VAL):
+  for i, part in enumerate(tree_files.part_images(num_images)):
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(root / f"JPEGImages/photo {i}.jpg", size)
+    tree_files.save_mask(root / f"SegmentationClass/photo {i}.png", label)
+    found[f"photo {i}"] = tree_files.Example(image, label, part)
+  for part in (tree_files.TRAIN, tree_files.VAL):
     ids = [i for i, example in found.items() if example.part == part]
-    write_lines(root / f"ImageSets/Segmentation/{part}.txt", ids)
-  write_classes(root)
+    tree_files.write_lines(root / f"ImageSets/Segmentation/{part}.txt", ids)
+  tree_files.write_classes(root)
   return found
 
 
-def write_pairs(root, num_images=8, size=(24, 32)) -> Expected:
+def write_pairs(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   """As UniMatch and CorrMatch have them, with a split that names images."""
   found, lines = {}, {}
-  for i, part in enumerate(_parts(num_images)):
-    label = draw_label(i, size)
-    image = save_image(root / f"JPEGImages/shelf/my {i}.jpg", size)
-    save_mask(root / f"SegmentationClass/shelf/my {i}.png", label)
-    found[f"shelf/my {i}"] = Example(image, label, part)
+  for i, part in enumerate(tree_files.part_images(num_images)):
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(root / f"JPEGImages/shelf/my {i}.jpg", size)
+    tree_files.save_mask(root / f"SegmentationClass/shelf/my {i}.png", label)
+    found[f"shelf/my {i}"] = tree_files.Example(image, label, part)
     lines[i] = f"JPEGImages/shelf/my {i}.jpg SegmentationClass/shelf/my {i}.png"
   train = [line for i, line in lines.items() if i < num_images - 2]
   val = [line for i, line in lines.items() if i >= num_images - 2]
-  write_lines(root / "splits/own/val.txt", val)
-  write_lines(root / "splits/own/1_8/labeled.txt", train[:2])
-  write_lines(
+  tree_files.write_lines(root / "splits/own/val.txt", val)
+  tree_files.write_lines(root / "splits/own/1_8/labeled.txt", train[:2])
+  tree_files.write_lines(
     root / "splits/own/1_8/unlabeled.txt",
     [line.split(" SegmentationClass")[0] for line in train[2:]],
   )
-  write_classes(root)
+  tree_files.write_classes(root)
   return found
 
 
-def write_paddleseg(root, num_images=8, size=(24, 32)) -> Expected:
-  found, lines = {}, {TRAIN: [], VAL: []}
-  for i, part in enumerate(_parts(num_images)):
-    label = draw_label(i, size)
-    image = save_image(root / f"images/x{i}.jpg", size)
-    save_mask(root / f"labels/x{i}.png", label)
-    found[f"x{i}"] = Example(image, label, part)
+def write_paddleseg(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
+  found, lines = {}, {tree_files.TRAIN: [], tree_files.VAL: []}
+  for i, part in enumerate(tree_files.part_images(num_images)):
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(root / f"images/x{i}.jpg", size)
+    tree_files.save_mask(root / f"labels/x{i}.png", label)
+    found[f"x{i}"] = tree_files.Example(image, label, part)
     lines[part].append(f"images/x{i}.jpg labels/x{i}.png")
   for part, listed in lines.items():
-    write_lines(root / f"{part}.txt", listed)
-  write_lines(root / "labels.txt", NAMES)
+    tree_files.write_lines(root / f"{part}.txt", listed)
+  tree_files.write_lines(root / "labels.txt", tree_files.NAMES)
   return found
 
 
-def write_folders(root, num_images=8, size=(24, 32)) -> Expected:
+def write_folders(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
   for i in range(num_images):
-    label = draw_label(i, size)
-    image = save_image(root / f"images/a/{i}.png", size)
-    save_mask(root / f"masks/a/{i}.png", label)
-    found[f"a/{i}"] = Example(image, label, DRAWN)
-  write_classes(root)
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(root / f"images/a/{i}.png", size)
+    tree_files.save_mask(root / f"masks/a/{i}.png", label)
+    found[f"a/{i}"] = tree_files.Example(image, label, tree_files.DRAWN)
+  tree_files.write_classes(root)
   return found
 
 
-def write_carvana(root, num_images=8, size=(24, 32)) -> Expected:
+def write_carvana(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   """Black and white masks NAME_mask.png, images without one among them."""
   found = {}
   for i in range(num_images):
     label = np.zeros(size, np.uint8)
     label[4:, : 6 + i] = 1
-    image = save_image(root / f"imgs/car {i}.jpg", size)
+    image = tree_files.save_image(root / f"imgs/car {i}.jpg", size)
     has_mask = i % 4 != 3
     if has_mask:
-      save_mask(root / f"labels/car {i}_mask.png", label * 255)
-    found[f"car {i}"] = Example(
-      image, label if has_mask else None, DRAWN if has_mask else TRAIN
+      tree_files.save_mask(root / f"labels/car {i}_mask.png", label * 255)
+    found[f"car {i}"] = tree_files.Example(
+      image,
+      label if has_mask else None,
+      tree_files.DRAWN if has_mask else tree_files.TRAIN,
     )
   return found
 
 
-def write_beside(root, num_images=8, size=(24, 32)) -> Expected:
+def write_beside(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
   for i in range(num_images):
-    label = draw_label(i, size)
-    image = save_image(root / f"p{i}.jpg", size)
-    save_mask(root / f"p{i}_mask.png", label)
-    found[f"p{i}"] = Example(image, label, DRAWN)
-  write_lines(root / "class_names.txt", NAMES)
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(root / f"p{i}.jpg", size)
+    tree_files.save_mask(root / f"p{i}_mask.png", label)
+    found[f"p{i}"] = tree_files.Example(image, label, tree_files.DRAWN)
+  tree_files.write_lines(root / "class_names.txt", tree_files.NAMES)
   return found
 
 
-def write_mmsegmentation(root, num_images=8, size=(24, 32)) -> Expected:
+def write_mmsegmentation(
+  root, num_images=8, size=(24, 32)
+) -> tree_files.Expected:
   found = {}
-  for i, part in enumerate(_parts(num_images)):
-    label = draw_label(i, size)
-    image = save_image(root / f"img_dir/{part}/{i}_leftImg8bit.png", size)
-    save_mask(root / f"ann_dir/{part}/{i}_gtFine_labelTrainIds.png", label)
-    found[f"{part}/{i}_leftImg8bit"] = Example(image, label, part)
-  write_classes(root)
+  for i, part in enumerate(tree_files.part_images(num_images)):
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(
+      root / f"img_dir/{part}/{i}_leftImg8bit.png", size
+    )
+    tree_files.save_mask(
+      root / f"ann_dir/{part}/{i}_gtFine_labelTrainIds.png", label
+    )
+    found[f"{part}/{i}_leftImg8bit"] = tree_files.Example(image, label, part)
+  tree_files.write_classes(root)
   return found
 
 
 def write_mmsegmentation_from_one(
   root, num_images=8, size=(24, 32)
-) -> Expected:
+) -> tree_files.Expected:
   """Values from 1, with 0 for nothing; prepared with --reduce_zero_label."""
   found = {}
-  for i, part in enumerate(_parts(num_images)):
-    label = draw_label(i, size)
-    stored = np.where(label == IGNORED, 0, label + 1)
-    image = save_image(root / f"img_dir/{part}/{i}.jpg", size)
-    save_mask(root / f"ann_dir/{part}/{i}.png", stored)
-    found[f"{part}/{i}"] = Example(image, label, part)
-  write_classes(root)
+  for i, part in enumerate(tree_files.part_images(num_images)):
+    label = tree_files.draw_label(i, size)
+    stored = np.where(label == tree_files.IGNORED, 0, label + 1)
+    image = tree_files.save_image(root / f"img_dir/{part}/{i}.jpg", size)
+    tree_files.save_mask(root / f"ann_dir/{part}/{i}.png", stored)
+    found[f"{part}/{i}"] = tree_files.Example(image, label, part)
+  tree_files.write_classes(root)
   return found
 
 
-def write_ade20k(root, num_images=8, size=(24, 32)) -> Expected:
+def write_ade20k(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
-  for i, part in enumerate(_parts(num_images)):
-    folder = {TRAIN: "training", VAL: "validation"}[part]
-    label = draw_label(i, size)
-    stored = np.where(label == IGNORED, 0, label + 1)
-    image = save_image(root / f"images/{folder}/ADE_{i}.jpg", size)
-    save_mask(root / f"annotations/{folder}/ADE_{i}.png", stored)
-    found[f"{folder}/ADE_{i}"] = Example(image, label, part)
-  rows = [f"{n + 1}\t0.1\t10\t2\t{name}, x" for n, name in enumerate(NAMES)]
+  for i, part in enumerate(tree_files.part_images(num_images)):
+    folder = {tree_files.TRAIN: "training", tree_files.VAL: "validation"}[part]
+    label = tree_files.draw_label(i, size)
+    stored = np.where(label == tree_files.IGNORED, 0, label + 1)
+    image = tree_files.save_image(root / f"images/{folder}/ADE_{i}.jpg", size)
+    tree_files.save_mask(root / f"annotations/{folder}/ADE_{i}.png", stored)
+    found[f"{folder}/ADE_{i}"] = tree_files.Example(image, label, part)
+  rows = [
+    f"{n + 1}\t0.1\t10\t2\t{name}, x" for n, name in enumerate(tree_files.NAMES)
+  ]
   header = "Idx\tRatio\tTrain\tVal\tName"
-  write_lines(root / "objectInfo150.txt", [header, *rows])
+  tree_files.write_lines(root / "objectInfo150.txt", [header, *rows])
   return found
 
 
-def write_cvat(root, num_images=8, size=(24, 32)) -> Expected:
+def write_cvat(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
   for i in range(num_images):
-    label = draw_label(i, size, ignored=False)
-    image = save_image(root / f"JPEGImages/day/{i}.jpg", size)
-    save_mask(root / f"SegmentationClass/day/{i}.png", to_colors(label))
-    save_mask(root / f"SegmentationObject/day/{i}.png", to_colors(label))
-    found[f"day/{i}"] = Example(image, label, DRAWN)
-  write_lines(root / "ImageSets/Segmentation/default.txt", found)
-  lines = [f"{n}:{','.join(map(str, c))}::" for n, c in zip(NAMES, COLORS)]
-  write_lines(root / "labelmap.txt", ["# label:color:parts:actions", *lines])
+    label = tree_files.draw_label(i, size, ignored=False)
+    image = tree_files.save_image(root / f"JPEGImages/day/{i}.jpg", size)
+    tree_files.save_mask(
+      root / f"SegmentationClass/day/{i}.png", tree_files.to_colors(label)
+    )
+    tree_files.save_mask(
+      root / f"SegmentationObject/day/{i}.png", tree_files.to_colors(label)
+    )
+    found[f"day/{i}"] = tree_files.Example(image, label, tree_files.DRAWN)
+  tree_files.write_lines(root / "ImageSets/Segmentation/default.txt", found)
+  lines = [
+    f"{n}:{','.join(map(str, c))}::"
+    for n, c in zip(tree_files.NAMES, tree_files.COLORS)
+  ]
+  tree_files.write_lines(
+    root / "labelmap.txt", ["# label:color:parts:actions", *lines]
+  )
   return found
 
 
-def write_cvat_subsets(root, num_images=8, size=(24, 32)) -> Expected:
+def write_cvat_subsets(
+  root, num_images=8, size=(24, 32)
+) -> tree_files.Expected:
   found = write_cvat(root, num_images, size)
   lists = root / "ImageSets/Segmentation"
   (lists / "default.txt").unlink()
   ids = list(found)
-  write_lines(lists / "Train.txt", ids[:-2])
-  write_lines(lists / "Validation.txt", ids[-2:])
+  tree_files.write_lines(lists / "Train.txt", ids[:-2])
+  tree_files.write_lines(lists / "Validation.txt", ids[-2:])
   return {
-    i: dataclasses.replace(e, part=VAL if i in ids[-2:] else TRAIN)
+    i: dataclasses.replace(
+      e, part=tree_files.VAL if i in ids[-2:] else tree_files.TRAIN
+    )
     for i, e in found.items()
   }
 
 
-def write_roboflow(root, num_images=8, size=(24, 32)) -> Expected:
+def write_roboflow(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
-  parts = [*_parts(num_images), "test"]
+  parts = [*tree_files.part_images(num_images), "test"]
   for i, part in enumerate(parts):
-    folder = {TRAIN: "train", VAL: "valid", "test": "test"}[part]
+    folder = {
+      tree_files.TRAIN: "train",
+      tree_files.VAL: "valid",
+      "test": "test",
+    }[part]
     name = f"{folder}/x{i}_jpg.rf.0af{i}"
-    label = draw_label(i, size, ignored=False)
-    image = save_image(root / f"{name}.jpg", size)
-    save_mask(root / f"{name}_mask.png", label)
+    label = tree_files.draw_label(i, size, ignored=False)
+    image = tree_files.save_image(root / f"{name}.jpg", size)
+    tree_files.save_mask(root / f"{name}_mask.png", label)
     if part != "test":
-      found[name] = Example(image, label, part)
+      found[name] = tree_files.Example(image, label, part)
   for folder in ("train", "valid", "test"):
     with open(root / folder / "_classes.csv", "w", newline="") as file:
       writer = csv.writer(file)
       writer.writerow(["Pixel Value", " Class"])
-      writer.writerows([n, f" {name}"] for n, name in enumerate(NAMES))
+      writer.writerows(
+        [n, f" {name}"] for n, name in enumerate(tree_files.NAMES)
+      )
   return found
 
 
-def write_labelme(root, num_images=8, size=(24, 32)) -> Expected:
+def write_labelme(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   found = {}
   palette = np.zeros((256, 3), np.uint8)
-  palette[:3], palette[255] = COLORS, (224, 224, 192)
+  palette[:3], palette[255] = tree_files.COLORS, (224, 224, 192)
   for i in range(num_images):
-    label = draw_label(i, size)
-    image = save_image(root / f"JPEGImages/n{i}.jpg", size)
-    save_mask(root / f"SegmentationClassPNG/n{i}.png", label, palette)
+    label = tree_files.draw_label(i, size)
+    image = tree_files.save_image(root / f"JPEGImages/n{i}.jpg", size)
+    tree_files.save_mask(
+      root / f"SegmentationClassPNG/n{i}.png", label, palette
+    )
     path = root / f"SegmentationClass/n{i}.npy"
     path.parent.mkdir(exist_ok=True)
-    np.save(path, np.where(label == IGNORED, -1, label).astype(np.int32))
-    save_image(root / f"SegmentationClassVisualization/n{i}.jpg", size)
-    found[f"n{i}"] = Example(image, label, DRAWN)
-  write_lines(root / "class_names.txt", ["_background_", *NAMES[1:]])
+    np.save(
+      path, np.where(label == tree_files.IGNORED, -1, label).astype(np.int32)
+    )
+    tree_files.save_image(
+      root / f"SegmentationClassVisualization/n{i}.jpg", size
+    )
+    found[f"n{i}"] = tree_files.Example(image, label, tree_files.DRAWN)
+  tree_files.write_lines(
+    root / "class_names.txt", ["_background_", *tree_files.NAMES[1:]]
+  )
   return found
 
 
-def write_supervisely(root, num_images=8, size=(24, 32)) -> Expected:
+def write_supervisely(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   """A project of two datasets, with both ways to name masks."""
   found = {}
   for i in range(num_images):
     folder = f"ds{i % 2}"
-    label = draw_label(i, size, ignored=False)
-    image = save_image(root / f"{folder}/img/s{i}.jpg", size)
+    label = tree_files.draw_label(i, size, ignored=False)
+    image = tree_files.save_image(root / f"{folder}/img/s{i}.jpg", size)
     mask = f"s{i}.png" if i % 2 else f"s{i}.jpg.png"
     stored = np.repeat(label[..., None], 3, axis=2)
-    save_mask(root / f"{folder}/masks_machine/{mask}", stored)
-    save_mask(root / f"{folder}/masks_human/{mask}", to_colors(label))
-    write_lines(root / f"{folder}/ann/s{i}.jpg.json", ["{}"])
-    found[f"{folder}/s{i}"] = Example(image, label, DRAWN)
-  colors = {name: [n + 1] * 3 for n, name in enumerate(NAMES[1:])}
+    tree_files.save_mask(root / f"{folder}/masks_machine/{mask}", stored)
+    tree_files.save_mask(
+      root / f"{folder}/masks_human/{mask}", tree_files.to_colors(label)
+    )
+    tree_files.write_lines(root / f"{folder}/ann/s{i}.jpg.json", ["{}"])
+    found[f"{folder}/s{i}"] = tree_files.Example(image, label, tree_files.DRAWN)
+  colors = {name: [n + 1] * 3 for n, name in enumerate(tree_files.NAMES[1:])}
   text = json.dumps(colors)
   (root / "obj_class_to_machine_color.json").write_text(text)
   (root / "meta.json").write_text("{}")
   return found
 
 
-def write_label_studio(root, num_images=8, size=(24, 32)) -> Expected:
+def write_label_studio(
+  root, num_images=8, size=(24, 32)
+) -> tree_files.Expected:
   """Class ids are the background's, then the labels' in order of names."""
   found, tasks = {}, []
   labels = {1: "big tree/wood", 2: "sky"}
   for i in range(num_images):
-    label = draw_label(i, size, ignored=False)
+    label = tree_files.draw_label(i, size, ignored=False)
     name = f"0a1b2c{i:02}-photo {i}.jpg"
-    image = save_image(root / f"images/photo {i}.jpg", size)
+    image = tree_files.save_image(root / f"images/photo {i}.jpg", size)
     regions = []
     for value, text in labels.items():
       if (label == value).any():
         plain = text.replace("/", "-")
         layer = f"task-{i + 7}-annotation-{i + 90}-by-1-tag-{plain}-0.png"
-        save_mask(root / layer, (label == value) * np.uint8(255))
+        tree_files.save_mask(root / layer, (label == value) * np.uint8(255))
         value = {"format": "rle", "rle": [0, 1], "brushlabels": [text]}
         regions.append({"from_name": "tag", "to_name": "image", "value": value})
     annotation = {"id": i + 90, "completed_by": 1, "result": regions}
@@ -323,17 +289,19 @@ def write_label_studio(root, num_images=8, size=(24, 32)) -> Expected:
         "data": {"image": f"/data/upload/1/{name.replace(' ', '%20')}"},
       }
     )
-    found[f"photo {i}"] = Example(image, label, DRAWN)
+    found[f"photo {i}"] = tree_files.Example(image, label, tree_files.DRAWN)
   (root / "project-1.json").write_text(json.dumps(tasks))
   return found
 
 
-def write_unlabeled(root, num_images=8, size=(24, 32)) -> Expected:
+def write_unlabeled(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
   """Two folders, and a third of images without masks."""
   found = write_folders(root, num_images, size)
   for i in range(3):
-    image = save_image(root / f"more/a/{i}.jpg", size)
-    found[f"unlabeled/a/{i}"] = Example(image, None, TRAIN)
+    image = tree_files.save_image(root / f"more/a/{i}.jpg", size)
+    found[f"unlabeled/a/{i}"] = tree_files.Example(
+      image, None, tree_files.TRAIN
+    )
   return found
 
 

@@ -57,6 +57,8 @@ def read_tree(
     listing, words.MASK, options.masks, MASKS
   )
   images = files.index(images_folder, endings.IMAGES)
+  if not images:
+    raise ValueError(f"{images_folder}: there are no images at all")
   masks = files.index(masks_folder, endings.MASKS)
   lists = id_lists.find(listing, options)
   ids, val, split_lists = _read_lists(lists)

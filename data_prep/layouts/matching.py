@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from data_prep.layouts import (
   affixes,
@@ -59,24 +59,10 @@ def to_tree(
   matched, problems, spare = _match(by_name, masks, rule, options)
   if spare:
     notes.append(f"left out: {_shorten(spare)}, which --mask_suffix rules out")
-  problems += [
-    f"id {found[0].id!r} has several images: "
-    f"{' and '.join(str(p.path) for p in found)}"
-    for found in by_name.values()
-    if len(found) > 1
-  ]
-  parts = collections.defaultdict(list)
-  for name, found in by_name.items():
-    mask = matched.get(name)
-    part = found[0].part or words.TRAIN
-    parts[part].append(tree.Entry(found[0].id, found[0].path, mask))
+  parts = _to_parts(by_name, matched)
   val, more = _choose_val(parts)
+  problems += _find_image_problems(by_name.values(), val or ())
   notes += more
-  problems += [
-    f"{entry.image}: an image to validate on that has no mask"
-    for entry in val or ()
-    if not entry.has_mask
-  ]
   return tree.Tree(
     title=title,
     train=parts[words.TRAIN],
@@ -86,6 +72,35 @@ def to_tree(
     problems=problems,
     notes=notes,
   )
+
+
+def _to_parts(
+  images: Mapping[affixes.Name, Sequence[places.Place]],
+  masks: Mapping[affixes.Name, pathlib.Path],
+) -> dict[str, list[tree.Entry]]:
+  """Returns the images of each part; those of none are to train on."""
+  parts = collections.defaultdict(list)
+  for name, found in images.items():
+    entry = tree.Entry(found[0].id, found[0].path, masks.get(name))
+    parts[found[0].part or words.TRAIN].append(entry)
+  return parts
+
+
+def _find_image_problems(
+  images: Iterable[Sequence[places.Place]], val: Sequence[tree.Entry]
+) -> list[str]:
+  several = [
+    f"id {found[0].id!r} has several images: "
+    f"{' and '.join(str(p.path) for p in found)}"
+    for found in images
+    if len(found) > 1
+  ]
+  bare = [
+    f"{entry.image}: an image to validate on that has no mask"
+    for entry in val
+    if not entry.has_mask
+  ]
+  return several + bare
 
 
 def _name(place: places.Place) -> affixes.Name:

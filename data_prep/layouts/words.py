@@ -15,7 +15,7 @@ _KINDS = {
   IMAGE: (
     "image", "images", "img", "imgs", "jpegimages", "pngimages", "photo",
     "photos", "photographs", "picture", "pictures", "pics", "frames", "input",
-    "inputs", "rgb", "leftimg8bit",
+    "inputs", "original", "originals", "rgb", "leftimg8bit",
   ),
   MASK: (
     "mask", "masks", "ann", "anns", "annot", "annots", "annotation",

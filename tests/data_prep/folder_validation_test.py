@@ -5,9 +5,9 @@ import pytest
 
 from data_prep import class_table, folder_validation, split_order
 from data_prep.layouts import tree
-from tests import trees
+from tests import tree_files
 
-TABLE = class_table.make(trees.NAMES)
+TABLE = class_table.make(tree_files.NAMES)
 
 
 def draw_presence(seed, num_images, num_classes):
@@ -79,7 +79,7 @@ def read(tmp_path, num_masks, num_bare=0, splits=()):
   for i in range(num_masks + num_bare):
     mask = tmp_path / f"{i}.png" if i < num_masks else None
     if mask:
-      trees.save_mask(mask, trees.draw_label(i, (9, 12)))
+      tree_files.save_mask(mask, tree_files.draw_label(i, (9, 12)))
     entries.append(tree.Entry(str(i), tmp_path / f"{i}.jpg", mask))
   lists = {"few": splits} if splits else {}
   return tree.Tree("", entries, None, (), split_lists=lists)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
-from tests import named_files, trees
+from tests import named_files, tree_files, trees
 
 touch, read, ids = named_files.touch, named_files.read, named_files.ids
 
@@ -44,8 +44,8 @@ def test_images_that_cvat_put_in_no_subset_are_trained_on(root):
   trees.write_cvat_subsets(root)
   lists = root / "ImageSets/Segmentation"
   first, *others = (lists / "Train.txt").read_text().splitlines()
-  trees.write_lines(lists / "default.txt", [first])
-  trees.write_lines(lists / "Train.txt", others)
+  tree_files.write_lines(lists / "default.txt", [first])
+  tree_files.write_lines(lists / "Train.txt", others)
   found = read(root)
   assert len(found.train) == 6 and len(found.val) == 2 and not found.problems
 
@@ -164,6 +164,6 @@ def test_missing_part_of_a_label_studio_export_is_named(
 
 def test_layer_of_a_class_that_is_not_named_is_refused(root, tmp_path, capsys):
   trees.write_label_studio(root)
-  trees.write_lines(root / "class_names.txt", ["background", "sky"])
+  tree_files.write_lines(root / "class_names.txt", ["background", "sky"])
   assert run(tmp_path, "--images=images") == 1
   assert "'big tree/wood' is no class" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import pytest
 
 from data_prep import folder
 from data_prep.layouts import tree
-from tests import named_files, trees
+from tests import named_files, tree_files
 
 touch, read, pairs, ids = (
   named_files.touch,
@@ -27,7 +27,7 @@ def root(tmp_path):
 
 
 def write(root, name, *lines):
-  trees.write_lines(root / f"{name}.txt", lines)
+  tree_files.write_lines(root / f"{name}.txt", lines)
 
 
 def lines(form, *names, root=""):
