@@ -138,6 +138,7 @@ def to_classes(args: argparse.Namespace) -> folder_classes.Options:
     values=args.values,
     threshold=args.threshold,
     reduce_zero_label=args.reduce_zero_label,
+    layout=args.layout,
   )
 
 

@@ -23,6 +23,7 @@ class Options:
     values: see there.
     threshold: see there.
     reduce_zero_label: see there.
+    layout: the layout that the user names.
   """
 
   classes: str = ""
@@ -31,6 +32,7 @@ class Options:
   values: str = ""
   threshold: int | None = None
   reduce_zero_label: bool = False
+  layout: str = ""
 
 
 def find_file(
@@ -76,6 +78,10 @@ def read(
     table = _of_layers(found)
     if table is None and found.reduce_zero_label and reduces:
       table = _of_largest_value(found)
+  is_guess = reduces and not options.reduce_zero_label
+  named = options.class_names or (table.names if table else ())
+  if is_guess and named and options.layout != "ade20k":
+    _check_zero(found, len(named))
   table = class_table.adjust(
     table,
     class_names=options.class_names,
@@ -158,6 +164,17 @@ def _of_layers(found: tree.Tree) -> class_table.ClassTable | None:
   others = [name for name in names if name not in background[:1]]
   first = background[0] if background else class_table.BACKGROUND
   return class_table.make([first, *others])
+
+
+def _check_zero(found: tree.Tree, num_classes: int):
+  """Raises ValueError if 0 may be the first of the classes that are named."""
+  values = _read_values(found) - {255}
+  if 0 in values and max(values) < num_classes:
+    raise ValueError(
+      f"{num_classes} classes are named, and masks hold 0 to {max(values)}: 0 "
+      "may be a class or none; give --layout=folders if it is one, else "
+      "--reduce_zero_label"
+    )
 
 
 def _of_largest_value(found: tree.Tree) -> class_table.ClassTable:

@@ -28,6 +28,10 @@ def list_files(folder: pathlib.Path) -> list[str]:
   """The files of `folder` and below, relative to it, sorted.
 
   Links to folders are followed, but not back to where they come from.
+
+  Raises:
+    FileNotFoundError: a link, to a folder as it seems, leads nowhere.
+    OSError: a folder cannot be read.
   """
   return sorted(_walk(os.fspath(folder), "", frozenset()))
 
@@ -41,8 +45,13 @@ def _walk(folder: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
   for entry in visible:
     if entry.is_dir():
       yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real})
-    else:
-      yield prefix + entry.name
+      continue
+    if not os.path.exists(entry.path) and not os.path.splitext(entry.name)[1]:
+      raise FileNotFoundError(
+        f"{entry.path}: a link to {os.readlink(entry.path)}, which is not "
+        "there; repair or remove it"
+      )
+    yield prefix + entry.name
 
 
 def list_folders(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -93,6 +93,20 @@ def test_classes_of_ade20k_without_names_are_numbered(root, tmp_path, capsys):
   assert "0 in its masks is no class" in output
 
 
+def test_zero_in_masks_that_look_like_ade20k_may_be_a_class(
+  root, tmp_path, capsys
+):
+  trees.write_ade20k(root)
+  (root / "objectInfo150.txt").unlink()
+  for path in (root / "annotations").rglob("*.png"):
+    pixels = np.asarray(Image.open(path))
+    Image.fromarray(np.where(pixels, pixels - 1, 255).astype("u1")).save(path)
+  names = "--class_names=ground,thing,sky"
+  line = fail(tmp_path, capsys, names)
+  assert "--layout=folders if it is one, else --reduce_zero_label" in line
+  assert run(tmp_path, names, "--layout=folders") == 0
+
+
 def write_small(root, tasks, layers):
   """A Label Studio export of these tasks and names of layers."""
   root.mkdir(exist_ok=True)

@@ -225,6 +225,13 @@ def test_links_are_followed_and_hidden_things_are_not_read(tmp_path):
   assert pairs(found) == {"a": ("a.jpg", "a.png")} and not found.problems
 
 
+def test_link_to_a_folder_that_is_gone_is_named(tmp_path):
+  touch(tmp_path, "images/a.jpg", "masks/a.png")
+  (tmp_path / "images/more").symlink_to(tmp_path / "unmounted")
+  with pytest.raises(FileNotFoundError, match="images/more: a link to"):
+    read(tmp_path)
+
+
 def test_folder_in_a_folder_is_looked_into(tmp_path):
   touch(tmp_path, "export/set/images/a.jpg", "export/set/masks/a.png")
   touch(tmp_path, "__MACOSX/export/x.png")
