@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+import u2pl_jax
 from data_prep import class_files, class_table, examples, masks
-from data_prep.layouts import tree
+from data_prep.layouts import endings, tree
 from u2pl_jax.runtime import progress
 
 
@@ -102,8 +103,32 @@ def read(
 
 
 def to_file(path: pathlib.Path) -> examples.File:
-  """A file of the disk as a file of a source."""
+  """A file of the disk as a file of a source; an array as PNG."""
+  if path.suffix.lower() == endings.ARRAY:
+    return examples.File(os.fspath(path), lambda: _encode_array(path))
   return examples.File(os.fspath(path), path.read_bytes)
+
+
+def _encode_array(path: pathlib.Path) -> bytes:
+  """Returns a PNG of the class ids in a file of numpy.
+
+  Raises:
+    OSError: it holds something else.
+  """
+  try:
+    array = np.load(path, allow_pickle=False)
+  except ValueError as error:
+    raise OSError(f"not an array of numbers: {error}") from error
+  if array.ndim != 2 or array.dtype.kind not in "iub" or not array.size:
+    raise OSError(
+      f"an array of shape {array.shape} and dtype {array.dtype}, must be whole "
+      "numbers, height x width"
+    )
+  ids = np.where(array == -1, u2pl_jax.IGNORE_LABEL, array.astype(np.int64))
+  if ids.min() < 0 or ids.max() > class_table.MAX_VALUE:
+    raise OSError(f"values from {ids.min()} to {ids.max()} are no classes")
+  is_small = ids.max() <= np.iinfo(np.uint8).max
+  return examples.encode_png(ids.astype(np.uint8 if is_small else np.uint16))
 
 
 def make_reader(

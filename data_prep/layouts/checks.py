@@ -88,7 +88,7 @@ def find_mask_problems(
       problems.append(unmatched(found[0]))
   for name in files.list_files(folder):
     stem, ending = files.split_ending(name)
-    if ending in endings.IMAGES and ending not in endings.MASKS:
+    if ending not in endings.MASKS + endings.NOTES:
       if files.key(stem) in images and files.key(stem) not in masks:
         problems.append(unread_ending(folder / name))
   return problems

@@ -73,7 +73,10 @@ def read_tree(
         f"give --{kind}s={'|'.join(names)}"
       )
   chosen = choose_images(found)
-  mask_files = [p for p in found if p.kind == words.MASK]
+  mask_words = places.kind_words(found, words.MASK)
+  mask_files = [
+    p for p in found if p.kind == words.MASK and p.kind_word in mask_words
+  ]
   for kind, some in ((words.IMAGE, chosen), (words.MASK, mask_files)):
     if not some:
       raise FileNotFoundError(

@@ -2,11 +2,11 @@
 
 JPEGImages/ID.jpg
 SegmentationClassPNG/ID.png         or SegmentationClass; -1 is 255
-SegmentationClass/ID.npy            or SegmentationClassNpy; is not needed
+SegmentationClass/ID.npy            or SegmentationClassNpy; without PNG only
 class_names.txt
 """
 
-from data_prep.layouts import files, folders, id_lists, tree
+from data_prep.layouts import endings, files, folders, id_lists, tree
 
 NAME = "labelme"
 TITLE = "labelme2voc"
@@ -31,15 +31,9 @@ def find(listing: files.Listing, options: tree.Options) -> tree.Tree:
 
 
 def _find_masks(listing: files.Listing) -> str:
-  """The folder of masks that are images.
-
-  Raises:
-    FileNotFoundError: there is none.
-  """
-  for name in _MASKS:
-    if any(n.lower().endswith(".png") for n in listing.under(name)):
-      return name
-  raise FileNotFoundError(
-    f"{listing.root / _MASKS[1]}: no masks in PNG there; run labelme2voc.py "
-    "again, without --nopng"
-  )
+  """The folder of masks that are images, or else of those that are arrays."""
+  for ending in (endings.USUAL_MASK, endings.ARRAY):
+    for name in _MASKS:
+      if any(n.lower().endswith(ending) for n in listing.under(name)):
+        return name
+  return _MASKS[1]

@@ -164,6 +164,8 @@ def _match(
   for mask in others:
     if is_another and is_another(_name(mask)):
       spare.append(mask)
+    elif mask.ending not in endings.IMAGES + endings.MASKS:
+      continue  # Matches nothing, and may be anything.
     elif not options.allow_unmatched:
       problems.append(checks.unmatched(mask.path))
   return matched, problems, spare

@@ -40,7 +40,7 @@ class Place:
 def find(
   listing: files.Listing, images: str = "", masks: str = ""
 ) -> list[Place]:
-  """Returns all image files of a tree.
+  """Returns all image files of a tree, and all that may be masks.
 
   Args:
     listing: the tree.
@@ -85,10 +85,8 @@ def _is_anywhere(listing: files.Listing, name: str) -> bool:
 def _place(
   top: pathlib.Path, name: str, names: dict[str, str], kind: str
 ) -> Iterator[Place]:
-  """Yields the place of a file of `top`, if it is an image by its name."""
+  """Yields the place of a file of `top`, if it may be an image or a mask."""
   stem, ending = files.split_ending(name)
-  if ending not in endings.IMAGES + endings.MASKS:
-    return
   *folders, stem = stem.split("/")
   kind_word = part = ""
   own, shared = [], []
@@ -102,6 +100,9 @@ def _place(
     else:
       own.append(folder)
       shared.append(files.key(folder))
+  readable = endings.IMAGES + endings.MASKS
+  if ending not in readable and (kind != words.MASK or ending in endings.NOTES):
+    return
   yield Place(
     path=top / name,
     stem=stem,
@@ -128,5 +129,10 @@ def _read(
 
 
 def kind_words(places: Sequence[Place], kind: str) -> list[str]:
-  """The names of folders that say that they hold `kind`, sorted."""
-  return sorted({p.kind_word for p in places if p.kind == kind})
+  """The names of folders that say that they hold `kind`, sorted.
+
+  Those of other files count only where there are no images.
+  """
+  of_kind = [p for p in places if p.kind == kind]
+  usual = [p for p in of_kind if p.ending in endings.IMAGES]
+  return sorted({p.kind_word for p in usual or of_kind})

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
-from tests import named_files, tree_files, trees
+from tests import mini_voc, named_files, tree_files, trees
+from u2pl_jax.data import datasets
 
 touch, read, ids = named_files.touch, named_files.read, named_files.ids
 
@@ -65,12 +66,34 @@ def test_test_images_of_roboflow_serve_where_there_are_no_others(root):
   assert "test images serve" in "".join(found.notes)
 
 
-def test_only_npy_of_labelme_is_said(root):
+def test_arrays_of_labelme_are_read_where_there_is_no_png(root, tmp_path):
+  expected = trees.write_labelme(root)
+  for path in (root / "SegmentationClassPNG").iterdir():
+    path.unlink()
+  assert run(tmp_path) == 0
+  dataset = datasets.open_dataset("mine", tmp_path / "data")
+  for part in ("train", "val"):
+    for i, label in mini_voc.read_labels(dataset, part).items():
+      np.testing.assert_array_equal(label, expected[i].label)
+
+
+@pytest.mark.parametrize(
+  "array, message",
+  [
+    (np.zeros((24, 32)), "dtype float64, must be whole numbers"),
+    (np.zeros((24, 32, 3), int), "shape (24, 32, 3)"),
+    (np.full((24, 32), -2), "values from -2 to -2"),
+  ],
+)
+def test_arrays_of_something_else_are_named(
+  root, tmp_path, capsys, array, message
+):
   trees.write_labelme(root)
   for path in (root / "SegmentationClassPNG").iterdir():
     path.unlink()
-  with pytest.raises(FileNotFoundError, match="no masks in PNG"):
-    read(root)
+  np.save(root / "SegmentationClass/n3.npy", array)
+  line = fail(tmp_path, capsys)
+  assert "n3.npy" in line and message in line
 
 
 def test_one_dataset_of_a_supervisely_project_has_its_classes(

@@ -150,6 +150,7 @@ def test_plain_and_marked_masks_of_each_image_ask_for_a_suffix(tmp_path):
     (["masks/a.PNG"], ["a.PNG", "several masks of one image"]),
     (["images/a.png"], ["id 'a' has several images", "a.jpg and"]),
     (["images/e.jpg", "masks/e.ppm"], ["masks/e.ppm: masks are read from"]),
+    (["masks/lost.ppm"], ["masks/lost.ppm", "matches no image"]),
   ],
 )
 def test_files_that_fit_nothing_are_named(tmp_path, spoil, parts):
@@ -158,6 +159,14 @@ def test_files_that_fit_nothing_are_named(tmp_path, spoil, parts):
   touch(tmp_path, *spoil)
   (problem,) = read(tmp_path).problems
   assert all(part in problem for part in parts), problem
+
+
+def test_mask_of_a_format_that_is_no_image_is_named(tmp_path):
+  touch(tmp_path, "images/a.jpg", "masks/a.png", "images/b.jpg")
+  for name in ("b.mat", "b.json", "notes.mat"):
+    (tmp_path / "masks" / name).write_bytes(b"x")
+  (problem,) = read(tmp_path).problems
+  assert "masks/b.mat: masks are read from" in problem
 
 
 def test_masks_without_images_may_be_left_out(tmp_path):

@@ -155,6 +155,14 @@ def test_masks_of_no_image_are_named_beside_lists_too(root):
   assert not read(root, allow_unmatched=True).problems
 
 
+def test_mask_of_another_format_is_named_beside_lists_too(root):
+  tree_files.write_lines(root / "train.txt", ["a", "bare"])
+  tree_files.write_lines(root / "val.txt", ["c"])
+  (root / MASKS / "bare.mat").write_bytes(b"x")
+  (problem,) = read(root).problems
+  assert "bare.mat: masks are read from" in problem
+
+
 def test_missing_list_that_is_given_is_named(root):
   write(root, "train", "a")
   with pytest.raises(FileNotFoundError, match="mine.txt: no such list"):
