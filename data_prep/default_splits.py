@@ -26,15 +26,17 @@ def draw(dataset: datasets.Dataset, seed: int = 0) -> None:
     OSError: the dataset cannot be read or written.
   """
   has_mask = np.array(dataset.has_label["train"], bool)
-  masked = np.flatnonzero(has_mask)
   presence = make_splits.read_presence(dataset)
-  order, num_cover = split_order.draw_order(presence[masked], seed)
+  # A mask without a labeled pixel teaches nothing; its image serves unlabeled.
+  masked = np.flatnonzero(has_mask & presence.any(axis=1))
+  order, num_cover = split_order.order_masked(presence, masked, seed)
   counts, notes = count_images(len(masked), len(has_mask), num_cover)
+  num_blank = int(has_mask.sum()) - len(masked)
+  if num_blank:
+    notes.append(f"{num_blank} masks without a labeled pixel are not labeled")
   existing = datasets.list_splits(dataset)
   lists = {
-    split: make_splits.to_lists(
-      dataset.ids["train"], masked[order[: counts[split]]]
-    )
+    split: make_splits.to_lists(dataset.ids["train"], order[: counts[split]])
     for split in counts
     if split not in existing
   }

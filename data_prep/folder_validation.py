@@ -3,6 +3,8 @@
 import dataclasses
 import fractions
 
+import numpy as np
+
 from data_prep import class_table, folder_classes, split_order
 from data_prep.layouts import tree
 
@@ -42,7 +44,15 @@ def draw(
     drawn = set(range(count))
   else:
     presence = folder_classes.read_presence(candidates, table)
-    drawn = set(split_order.draw_validation(presence, count, seed).tolist())
+    # A mask without a labeled pixel measures nothing.
+    shown = np.flatnonzero(presence.any(axis=1))
+    if not len(shown):
+      raise ValueError(
+        "no mask shows a class, so that none can be validated on"
+      )
+    count = min(count, max(1, len(shown) - (not kept)))
+    chosen = split_order.draw_validation(presence[shown], count, seed)
+    drawn = set(shown[chosen].tolist())
   val = [entry for i, entry in enumerate(candidates) if i in drawn]
   ids = {entry.id for entry in val}
   print(

@@ -84,8 +84,7 @@ def make_splits(
     counts[split] = count
   with writer.preparation_lock(data_dir):
     presence = read_presence(dataset)
-    order, num_cover = split_order.draw_order(presence[masked], seed)
-    order = masked[order]
+    order, num_cover = split_order.order_masked(presence, masked, seed)
     for count in counts.values():
       _check_count(dataset, presence, order, count, num_cover)
     lists = {

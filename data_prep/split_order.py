@@ -46,6 +46,25 @@ def draw_order(presence: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
   return order[np.concatenate([cover, rest])], len(cover)
 
 
+def order_masked(
+  presence: np.ndarray, masked: np.ndarray, seed: int
+) -> tuple[np.ndarray, int]:
+  """Orders images with masks; those that show no class come last.
+
+  Args:
+    presence: [n, K] bool, the classes that each training image shows.
+    masked: [m] int64, the images that have masks.
+    seed: see `draw_order`.
+
+  Returns:
+    [m] int64, and how many of the first of these show every class.
+  """
+  order, num_cover = draw_order(presence[masked], seed)
+  order = masked[order]
+  is_blank = ~presence[order].any(axis=1)
+  return order[np.argsort(is_blank, kind="stable")], num_cover
+
+
 def draw_validation(presence: np.ndarray, count: int, seed: int) -> np.ndarray:
   """Draws images to validate on; those that are left show all classes.
 

@@ -1,9 +1,10 @@
 """How many images the splits label that nobody asked for."""
 
+import numpy as np
 import pytest
 
 from data_prep import default_splits, folder
-from tests import trees
+from tests import tree_files, trees
 from u2pl_jax.data import datasets
 
 
@@ -37,6 +38,20 @@ def test_what_is_other_than_its_name_says_is_told():
   ]
   _, (note,) = default_splits.count_images(1, 1, 1)
   assert "1 of 1 training images have masks" in note and "--unlabeled" in note
+
+
+def test_masks_without_a_labeled_pixel_are_not_labeled(tmp_path):
+  trees.write_voc(tmp_path / "tree", num_images=10, size=(9, 12))
+  for i in range(5):
+    blank = np.full((9, 12), 255)
+    tree_files.save_mask(
+      tmp_path / f"tree/SegmentationClass/photo {i}.png", blank
+    )
+  folder.prepare(tmp_path / "tree", name="toy", data_dir=tmp_path / "data")
+  dataset = datasets.open_dataset("toy", tmp_path / "data")
+  for split in ("1_8", "all"):
+    for record in datasets.read_split(dataset, split).labeled:
+      assert dataset.ids["train"][record] in ("photo 5", "photo 6", "photo 7")
 
 
 def test_splits_follow_the_seed_and_are_nested(tmp_path, capsys):

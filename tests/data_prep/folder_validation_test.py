@@ -102,6 +102,14 @@ def test_images_of_splits_stay_with_them(tmp_path):
     folder_validation.draw(found, TABLE, "1", seed=0)
 
 
+def test_masks_without_a_labeled_pixel_are_not_validated_on(tmp_path):
+  found = read(tmp_path, num_masks=9)
+  for i in range(7):
+    tree_files.save_mask(tmp_path / f"{i}.png", np.full((9, 12), 255))
+  drawn = folder_validation.draw(found, TABLE, "5", seed=0)
+  assert len(drawn.val) == 1 and drawn.val[0].id in ("7", "8")
+
+
 def test_a_single_mask_is_too_little(tmp_path):
   found = read(tmp_path, num_masks=1, num_bare=4)
   with pytest.raises(ValueError, match="1 images have masks; 2 are needed"):

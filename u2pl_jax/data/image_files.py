@@ -52,6 +52,8 @@ _PLAIN_MODES = ("RGB", "L")
 _SWAPS_SIDES = (5, 6, 7, 8)
 _MODE_WORDS = {"P": "palette to RGB", "PA": "palette to RGB"}
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa")
+_SILENT = 0
+_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # The latter before OpenCV 5.
 
 # Of its warnings, as of damaged EXIF that does not matter, users are spared.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -206,8 +208,7 @@ class _Unlimited:
     with self._lock:
       if not self._readers:
         self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        log = cv2.utils.logging
-        self._log_level = log.setLogLevel(log.LOG_LEVEL_SILENT)
+        self._log_level = _OPENCV_LOG.setLogLevel(_SILENT)
       self._readers += 1
 
   def __exit__(self, *error):
@@ -215,7 +216,7 @@ class _Unlimited:
       self._readers -= 1
       if not self._readers:
         Image.MAX_IMAGE_PIXELS = self._limit
-        cv2.utils.logging.setLogLevel(self._log_level)
+        _OPENCV_LOG.setLogLevel(self._log_level)
 
 
 # Where Pillow itself is called: no word about "decompression bombs".
