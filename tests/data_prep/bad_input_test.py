@@ -101,8 +101,9 @@ def label_nothing_at_all(tree):
 
 
 def save_mask_with_alpha(tree):
-  image = Image.open(mask_path(tree))
-  image.convert("LA").save(mask_path(tree))
+  image = Image.open(mask_path(tree)).convert("LA")
+  image.putalpha(9)
+  image.save(mask_path(tree))
 
 
 def save_mask_of_another_size(tree, example_id="train_1"):
@@ -145,7 +146,7 @@ FAULTS = {
     "SegmentationClass/val_1.png: a mask of val without a labeled pixel"
   ),
   label_nothing_at_all: "no training image has a mask with a labeled pixel",
-  save_mask_with_alpha: "SegmentationClass/train_1.png: pixels of mode LA",
+  save_mask_with_alpha: "train_1.png: is transparent in places",
   save_mask_of_another_size: "SegmentationClass/train_1.png: ",
   save_mask_with_unknown_id: "train_1.png: label value 3 (4 pixels)",
   save_mask_with_unknown_color: (
