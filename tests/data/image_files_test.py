@@ -4,6 +4,7 @@ import concurrent.futures
 import pathlib
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -95,7 +96,6 @@ def test_unknown_orientations_do_not_matter(tag):
 @pytest.mark.parametrize(
   "exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\xff"]
 )
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_exif_does_not_matter(exif):
   assert_reads(picture_files.encode(UPRIGHT, exif=exif), UPRIGHT)
 
@@ -285,6 +285,7 @@ def test_no_limit_is_met_in_any_thread_and_others_keep_theirs(
   tmp_path, monkeypatch
 ):
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+  filters = list(warnings.filters)
   path = tmp_path / "large.png"
   path.write_bytes(picture_files.encode(UPRIGHT))
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -293,6 +294,7 @@ def test_no_limit_is_met_in_any_thread_and_others_keep_theirs(
     for decoded in pool.map(image_files.decode, [path] * 64):
       np.testing.assert_array_equal(decoded.pixels, UPRIGHT)
   assert Image.MAX_IMAGE_PIXELS == 10
+  assert warnings.filters == filters
 
 
 SPEAKS = """

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import io
 import pathlib
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -54,9 +55,8 @@ _MODE_WORDS = {"P": "palette to RGB", "PA": "palette to RGB"}
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa")
 _SILENT = 0
 _OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # The latter before OpenCV 5.
-
-# Of its warnings, as of damaged EXIF that does not matter, users are spared.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+# A filter as `warnings` keeps it; `catch_warnings` is not for threads.
+_NO_WORD = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 class UnreadableError(ValueError):
@@ -194,10 +194,11 @@ def parse_value_range(text: str) -> tuple[int, int] | None:
 
 
 class _Unlimited:
-  """Has Pillow read images of any size, and OpenCV keep its words to itself.
+  """Has Pillow read images of any size, and decoders keep words to themselves.
 
-  Both are settings of the whole process; so they are put back by the last of
-  the threads that are reading.
+  Pillow warns of damaged EXIF, for one, which does not matter. All these are
+  settings of the whole process; so they are put back by the last of the threads
+  that are reading.
   """
 
   def __init__(self):
@@ -209,6 +210,7 @@ class _Unlimited:
       if not self._readers:
         self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         self._log_level = _OPENCV_LOG.setLogLevel(_SILENT)
+        warnings.filters.insert(0, _NO_WORD)
       self._readers += 1
 
   def __exit__(self, *error):
@@ -217,6 +219,8 @@ class _Unlimited:
       if not self._readers:
         Image.MAX_IMAGE_PIXELS = self._limit
         _OPENCV_LOG.setLogLevel(self._log_level)
+        with contextlib.suppress(ValueError):  # If others put theirs back.
+          warnings.filters.remove(_NO_WORD)
 
 
 # Where Pillow itself is called: no word about "decompression bombs".
