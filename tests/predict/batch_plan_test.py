@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from u2pl_jax.data import image_files
 from u2pl_jax.evaluation import protocol
 from u2pl_jax.predict import batch_plan, photographs
 
@@ -125,6 +126,6 @@ def test_sizes_beyond_the_limits_say_what_to_do(
   size, changes, message, tmp_path
 ):
   image = save(tmp_path / "a.png", size)
-  with pytest.raises(photographs.UnreadableError, match=message) as caught:
+  with pytest.raises(image_files.UnreadableError, match=message) as caught:
     batch_plan.check_size(image, make_settings(**changes))
   assert str(caught.value).startswith(f"{image.path}: ")

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Collection, Sequence
 
-from u2pl_jax.data import shapes
+from u2pl_jax.data import image_files, shapes
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.predict import photographs
 
@@ -75,7 +75,7 @@ def check_size(
   elif is_large(size, settings):
     problem = _refuse_large(size, settings)
   if problem is not None:
-    raise photographs.UnreadableError(f"{image.path}: {problem}")
+    raise image_files.UnreadableError(f"{image.path}: {problem}")
   return size
 
 

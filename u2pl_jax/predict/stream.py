@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from u2pl_jax.data import image_files
 from u2pl_jax.evaluation import outputs, visualize
 from u2pl_jax.ops import crop, normalize
 from u2pl_jax.predict import batch_plan, photographs, trained
@@ -28,7 +29,7 @@ from u2pl_jax.runtime import sharding
 
 _MAX_THREADS = 8
 
-Failure = photographs.UnreadableError | None  # None: the image is done.
+Failure = image_files.UnreadableError | None  # None: the image is done.
 Results = Mapping[str, np.ndarray]  # uint8 [B, H, W] or [H, W] by kind.
 Program = Callable[[np.ndarray], Results]  # Of uint8 images [B, H, W, 3].
 In, Out = TypeVar("In"), TypeVar("Out")
@@ -126,7 +127,7 @@ def _read_sizes(
   sized = []
   check = functools.partial(_try_size, settings=settings)
   for image, size in zip(images, pool.map(check, images), strict=True):
-    if isinstance(size, photographs.UnreadableError):
+    if isinstance(size, image_files.UnreadableError):
       yield size
     else:
       sized.append((image, size))
@@ -136,7 +137,7 @@ def _read_sizes(
 def _try_size(image, settings):
   try:
     return batch_plan.check_size(image, settings)
-  except photographs.UnreadableError as error:
+  except image_files.UnreadableError as error:
     return error
 
 
@@ -149,12 +150,12 @@ def _load_batch(plan: batch_plan.Batch) -> Loaded:
     try:
       own = photographs.read(image.path)
       if own.shape[:2] != size:
-        raise photographs.UnreadableError(
+        raise image_files.UnreadableError(
           f"{image.path}: has changed meanwhile"
         )
       crop.center_crop(padded, size)[:] = own
       failures.append(None)
-    except photographs.UnreadableError as error:
+    except image_files.UnreadableError as error:
       failures.append(error)
   return Loaded(plan, pixels, failures)
 
@@ -194,7 +195,7 @@ def _apply(
 
 def _without_memory(batch: Loaded) -> Loaded:
   failures = [
-    photographs.UnreadableError(
+    image_files.UnreadableError(
       f"{image.path}: the device has too little memory; try --batch_size=1 or"
       " --scales=0.5"
     )

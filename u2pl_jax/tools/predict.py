@@ -24,6 +24,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 
+from u2pl_jax.data import image_files
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.predict import batch_plan, photographs, stream
 from u2pl_jax.runtime import command_line, progress
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(
   arguments: argparse.Namespace,
-) -> list[photographs.UnreadableError]:
+) -> list[image_files.UnreadableError]:
   """Predicts all images; returns why some were not read."""
   maps, scales = _parse_maps(arguments.maps), _parse_scales(arguments.scales)
   _check_ranges(arguments)
