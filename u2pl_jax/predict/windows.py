@@ -19,10 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from u2pl_jax.models import forward
-from u2pl_jax.predict import batch_plan, grids, results, trained
+from u2pl_jax.predict import batch_plan, grids, trained
+from u2pl_jax.predict import results as results_lib
 from u2pl_jax.runtime import sharding
-
-Results = Mapping[str, np.ndarray]  # uint8 [H, W] by kind.
 
 _LOGITS_AT_ONCE = 2**22  # Of finished rows; 16 MiB.
 _BATCHES_AHEAD = 1  # Begun while the host adds up the ones before.
@@ -90,7 +89,7 @@ class Program:
   grid_of: Callable[[tuple[int, int]], grids.Grid]
   batch_size: int
   see: Callable[[np.ndarray, np.ndarray, np.ndarray], jax.Array]
-  finish: Callable[[np.ndarray], Results]
+  finish: Callable[[np.ndarray], results_lib.Bytes]
   points: int
   num_classes: int
   memory: int
@@ -173,7 +172,7 @@ def predict(
   pixels: np.ndarray,
   kinds: Sequence[str],
   advance: Callable[[int], None],
-) -> Results:
+) -> results_lib.Bytes:
   """Predicts an image.
 
   Args:
@@ -212,7 +211,10 @@ def _run_ahead(
 
 
 def _cut(
-  pixels: np.ndarray, grid: grids.Grid, batch: Sequence[grids.Window], program: Program
+  pixels: np.ndarray,
+  grid: grids.Grid,
+  batch: Sequence[grids.Window],
+  program: Program,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """What `Program.see` takes; there may be more places than windows."""
   sides, places = (grid.rows, grid.columns), program.batch_size
@@ -233,7 +235,11 @@ def _cut(
 
 
 def _finish(
-  program: Program, strip: Strip, first: int, last: int, results: Results
+  program: Program,
+  strip: Strip,
+  first: int,
+  last: int,
+  results: results_lib.Bytes,
 ) -> int:
   """Rows of the results, of the sums of their logits; returns `last`."""
   for sums in strip.take(first, last):
