@@ -7,6 +7,11 @@ python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last \
   --config.eval.protocol=slide --save_predictions=color
 """
 
+from u2pl_jax.runtime import interrupt
+
+if __name__ == "__main__":  # Before imports that take seconds.
+  interrupt.end_program()
+
 from absl import app, flags, logging
 
 from u2pl_jax.runtime import command_line, distributed, launch
@@ -67,7 +72,8 @@ def _run() -> None:
   from data_prep import synthetic
   from u2pl_jax import dry_run, evaluate, train
 
-  config, workdir = _CONFIG.value.to_dict(), _WORKDIR.value
+  workdir = _WORKDIR.value
+  config = main_flags.complete(_CONFIG.value.to_dict(), workdir)
   if _DRY_RUN.value:
     return dry_run.report(config)
   if config["data"]["name"] == "synthetic":

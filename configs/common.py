@@ -85,7 +85,7 @@ SMALL_U2PL = {
 def make_config(
   arg: str | None,
   *,
-  splits: Sequence[str],
+  splits: Sequence[str] | None,
   settings: Mapping[str, Any],
   of_method: Mapping[str, Mapping[str, Any]] | None = None,
   published_gpus: int = 4,
@@ -131,13 +131,13 @@ def make_config(
   return config
 
 
-def parse_arg(arg: str | None, splits: Sequence[str]) -> dict[str, str]:
+def parse_arg(arg: str | None, splits: Sequence[str] | None) -> dict[str, str]:
   """Reads "SPLIT,method=...,recipe=...", in any order, all optional.
 
   Args:
     arg: what stands after the colon of --config.
     splits: allowed values of SPLIT, the first being the default; one only if
-      the config has but one.
+      the config has but one. None for any, with "" as the default.
 
   Returns:
     A dict with the keys split, method and recipe.
@@ -160,8 +160,9 @@ def parse_arg(arg: str | None, splits: Sequence[str]) -> dict[str, str]:
   method = given.get("method", DEFAULT_METHOD)
   _check_word("method", method, methods.names(), is_open="." in method)
   recipes = tuple(methods.find(method).recipes(method_lib.Published()))
-  words = {"split": splits[0], "method": method, "recipe": recipes[0]} | given
-  _check_word("split", words["split"], splits)
+  split = splits[0] if splits else ""
+  words = {"split": split, "method": method, "recipe": recipes[0]} | given
+  _check_word("split", words["split"], splits or (), is_open=splits is None)
   _check_word("recipe", words["recipe"], recipes)
   return words
 

@@ -2,3 +2,7 @@
 
 Run before training; nothing here is needed while training.
 """
+
+from u2pl_jax.runtime import interrupt
+
+interrupt.end_command()

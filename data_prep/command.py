@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from u2pl_jax.runtime import interrupt
+
 
 def add_target_arguments(
   parser: argparse.ArgumentParser, name: str | None = None
@@ -34,14 +36,16 @@ def run(call: Callable[[], object]) -> int:
   """Calls `call` and returns the exit code of the command.
 
   Faults in files, arguments or the installation go to stderr as a message for
-  people, without a traceback: one line for each.
+  people, without a traceback: one line for each. So does Ctrl-C, after `call`
+  has cleaned up; a second one ends the process at once.
   """
   try:
-    call()
+    with interrupt.raising():
+      call()
   except (ValueError, OSError, ImportError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print("error: interrupted", file=sys.stderr)
-    return 130
+    return interrupt.EXIT_CODE
   return 0

@@ -31,6 +31,7 @@ from etils import epath
 
 from u2pl_jax.models import torch_names, torch_networks
 from u2pl_jax.predict import trained
+from u2pl_jax.runtime import command_line, interrupt
 from u2pl_jax.runtime import workdir as workdir_lib
 
 # Where checkpoints of the published code keep what we call ...
@@ -249,12 +250,8 @@ def save(
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog="python -m data_prep.convert_torch_resnet",
-    description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-    usage="%(prog)s IN.pth OUT.npz | --workdir=RUN OUT.pth [options]",
-  )
+  parser = command_line.make_parser("data_prep.convert_torch_resnet", __doc__)
+  parser.usage = "%(prog)s IN.pth OUT.npz | --workdir=RUN OUT.pth [options]"
   parser.add_argument(
     "files", nargs="+", metavar="FILE", help="IN.pth and OUT.npz, or OUT.pth"
   )
@@ -286,11 +283,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = _parse_args(argv)
   logging.set_verbosity(logging.ERROR)  # Orbax notes what is as it should be.
   try:
-    if args.workdir is None:
-      convert(*args.files, state=args.state, encoder_only=args.encoder_only)
-    else:
-      which = args.checkpoint or "best"
-      export(args.workdir, *args.files, which=which, state=args.state)
+    with interrupt.ending():
+      if args.workdir is None:
+        convert(*args.files, state=args.state, encoder_only=args.encoder_only)
+      else:
+        which = args.checkpoint or "best"
+        export(args.workdir, *args.files, which=which, state=args.state)
   except (ValueError, OSError, ImportError) as error:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
     return 1

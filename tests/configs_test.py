@@ -10,8 +10,11 @@ from u2pl_jax.models import network
 from u2pl_jax.runtime import workdir
 from u2pl_jax.training import options as training_options
 
+# `folder` is of any dataset; see configs_folder_test.
 FILES = sorted(
-  path for path in pathlib.Path("configs").glob("*.py") if path.stem != "common"
+  path
+  for path in pathlib.Path("configs").glob("*.py")
+  if path.stem not in ("common", "folder")
 )
 SPLITS = {
   "synthetic": ["24"],

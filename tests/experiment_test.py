@@ -51,6 +51,20 @@ def test_batches_that_are_not_trained_on_need_not_divide(make_config):
   assert not experiment.create_experiment(config).uses_unlabeled
 
 
+def test_a_batch_of_one_image_is_refused(make_config, monkeypatch):
+  mesh = sharding.create_mesh(devices=jax.devices()[:1])
+  monkeypatch.setattr(sharding, "create_mesh", lambda shape: mesh)
+  settings = {"data.batch_size_l": 1, "data.batch_size_u": 1}
+  with pytest.raises(
+    ValueError, match="data.batch_size_l=1: .* set it to 2 or"
+  ):
+    experiment.create_experiment(make_config(**settings))
+  settings |= {"data.batch_size_l": 2, "optim.accumulate_steps": 2}
+  settings |= {"data.batch_size_u": 2}
+  with pytest.raises(ValueError, match="accumulate_steps=2; set it to 4 or"):
+    experiment.create_experiment(make_config(**settings))
+
+
 def test_a_label_stack_that_does_not_divide_is_refused(make_config):
   with pytest.raises(ValueError, match="contrast.label_stack=3 .*batch_size_l"):
     experiment.create_experiment(make_config(**{"contrast.label_stack": 3}))

@@ -99,7 +99,6 @@ def create_experiment(
   mesh = sharding.create_mesh(run.mesh)
   dataset = datasets.open_dataset(data.name, data.data_dir)
   split = datasets.read_split(dataset, data.split)
-  input_pipeline.check_batch_sizes(split, data.batch_size_l, data.batch_size_u)
   timeline = timeline_lib.Timeline(
     steps_per_epoch=input_pipeline.steps_per_epoch(split, data.batch_size_u),
     num_epochs=train.epochs,
@@ -178,6 +177,26 @@ def _check_sizes(experiment: Experiment, trains: bool) -> None:
       getattr(data, name),
       mesh,
       experiment.optim.accumulate_steps,
+    )
+  if trains:
+    _check_statistics(experiment)
+
+
+def _check_statistics(experiment: Experiment) -> None:
+  """Raises ValueError if batch statistics would be those of one image.
+
+  Where the decoder pools an image to one pixel, its variance is then 0, and so
+  becomes the running variance that evaluation divides by.
+  """
+  data, parts = experiment.data, experiment.optim.accumulate_steps
+  if data.batch_size_l > parts:
+    return
+  if experiment.model.variable_shapes()["batch_stats"]:
+    each = f" in each of optim.accumulate_steps={parts}" if parts > 1 else ""
+    raise ValueError(
+      f"{data.key('batch_size_l')}={data.batch_size_l}: batch normalization"
+      f" needs 2 labeled images{each}; set it to {2 * parts} or more, a shorter"
+      " list is repeated"
     )
 
 

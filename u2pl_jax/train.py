@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,8 +45,8 @@ def train_and_evaluate(
 ) -> dict[str, Any] | None:
   """Trains to the end, or resumes; evaluates, saves, and writes the result.
 
-  SIGTERM ends it between two steps, after a checkpoint and a line that says
-  how to go on.
+  SIGTERM or Ctrl-C ends it between two steps, after a checkpoint and a line
+  that says how to go on; see `preemption`.
 
   Args:
     config: of the run; every key counts.
@@ -64,11 +64,12 @@ def train_and_evaluate(
       gradient that is not finite. WORKDIR/bad_steps.json tells which.
   """
   workdir = epath.Path(workdir)
-  with preemption.catch_sigterm() as should_stop:
+  with preemption.catch_signals() as stop, contextlib.ExitStack() as stack:
     exp = experiment.create_experiment(config)
-    if not (workdir / "config.json").exists():
+    if not workdir_lib.holds_checkpoint(workdir):
       _announce_start(exp)  # Raises before anything is written.
     if jax.process_index() == 0:
+      stack.enter_context(workdir_lib.lock(workdir))
       workdir_lib.claim(
         workdir,
         config,
@@ -80,11 +81,11 @@ def train_and_evaluate(
     with checkpoint.open_manager(
       folder, keep_last=exp.checkpoint.keep_last
     ) as manager:
-      run = _Run(exp, workdir, manager, should_stop, profile_steps)
+      run = _Run(exp, workdir, manager, stop, profile_steps)
       with _naming_the_last_checkpoint(manager):
         result = run.train()
-  if result is not None and jax.process_index() == 0:
-    validation.write_result(workdir, result)
+    if result is not None and jax.process_index() == 0:
+      validation.write_result(workdir, result)
   return result
 
 
@@ -133,13 +134,13 @@ class _Run:
     exp: experiment.Experiment,
     workdir: epath.Path,
     manager: ocp.CheckpointManager,
-    should_stop: Callable[[], bool],
+    stop: preemption.Stop,
     profile_steps: tuple[int, int] | None,
   ):
     self._exp = exp
     self._workdir = workdir
     self._manager = manager
-    self._should_stop = should_stop
+    self._stop = stop
     self._profile_steps = profile_steps
     self._writer = metric_writers.AsyncMultiWriter(
       [metric_writers.SummaryWriter(str(workdir))]
@@ -155,6 +156,7 @@ class _Run:
     """The state to go on from; also sets the clock of the whole run."""
     self._started = time.monotonic()
     latest, programs = self._manager.latest_step(), self._exp.programs
+    self._stop.is_saved = latest is not None
     self._speed_before = None
     if latest is None:
       self._start_log([])
@@ -212,6 +214,8 @@ class _Run:
     miou = None
     if scores is not None and not math.isnan(scores.miou):
       miou = scores.miou
+    checkpoint.wait(self._manager)  # Then the one before is whole.
+    self._stop.is_saved = self._manager.latest_step() is not None
     checkpoint.save(self._manager, step, state, self._progress(step), miou)
 
   def train(self) -> dict[str, Any] | None:
@@ -236,7 +240,8 @@ class _Run:
           report = self._report_bad_steps()
           raise FloatingPointError(f"{error}; see {report}") from None
       if scores is None:
-        scores = self._evaluation(total_steps, state)
+        scores = self._evaluate(total_steps, state)
+    self._stop.doing = "the end of the run"
     checkpoint.wait(self._manager)
     return validation.make_result(
       exp,
@@ -263,29 +268,39 @@ class _Run:
     step_fn = exp.programs.create_train_step()
     batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
     for step in range(start_step + 1, total_steps + 1):
-      if self._should_stop():
+      if self._stop():
         return step - 1, state, None
       trace.before(step)
       state, step_metrics = step_fn(step - 1, state, next(batches))
       trace.after(step, step_metrics)
+      self._stop.has_news = True
       self._log.add(step, step_metrics, exp.images_at_step(step - 1))
       evaluates = step == total_steps or step % eval_every == 0
       saves = evaluates or (save_every and step % save_every == 0)
       if saves or step % exp.train.log_every_steps == 0:
         self._log.flush()
-      scores = self._evaluation(step, state) if evaluates else None
+      scores = self._evaluate(step, state) if evaluates else None
       if saves:
         self._save(step, state, scores)
         self._log.restart_clock()
     return total_steps, state, scores
+
+  def _evaluate(
+    self, step: int, state: train_state.TrainState
+  ) -> metrics.Scores:
+    self._stop.doing = "this evaluation"
+    scores = self._evaluation(step, state)
+    self._stop.doing = "this step"
+    return scores
 
   def _end_early(self, step: int, state: train_state.TrainState) -> None:
     self._log.flush()
     self._save(step, state)
     checkpoint.wait(self._manager)
     distributed.show(
-      f"stopped by SIGTERM at step {step} of {self._exp.timeline.total_steps},"
-      f" saved in {self._workdir}; the same command goes on from there"
+      f"stopped by {self._stop.cause} at step {step} of"
+      f" {self._exp.timeline.total_steps}, saved in {self._workdir}; the same"
+      " command goes on from there"
     )
 
   def _report_bad_steps(self) -> epath.Path:

@@ -94,9 +94,18 @@ def test_the_fingerprint_tells_names_classes_and_lists_apart(prepared):
   replace = dataclasses.replace
   names = (*dataset.class_names[:-1], "new")
   assert changed(replace(dataset, name="other")) == ["dataset"]
-  assert changed(replace(dataset, class_names=names)) == ["class 2"]
+  assert changed(replace(dataset, class_names=names)) == ["classes"]
   more = (*dataset.class_names, "new")
-  assert changed(replace(dataset, class_names=more)) == ["class 3"]
+  assert changed(replace(dataset, class_names=more)) == ["classes"]
+  meaning = dict(dataset.parameters) | {"class_map": {"7": "thing"}}
+  assert changed(replace(dataset, parameters=meaning)) == ["class map"]
+  ids = {**dataset.ids, "val": dataset.ids["val"][1:]}
+  assert changed(replace(dataset, ids=ids)) == ["validation ids"]
+  contents = {"train": "one digest", "val": "another"}
+  assert changed(replace(dataset, contents=contents)) == [
+    "training contents",
+    "validation contents",
+  ]
   backwards = replace(split, labeled=split.labeled[::-1])
   assert changed(split=backwards) == ["labeled ids"]
   fewer = replace(split, unlabeled=split.unlabeled[1:])

@@ -271,18 +271,27 @@ def test_without_unlabeled_images_image_u_is_left_out(batches):
   np.testing.assert_array_equal(labeled, batches(2)[1]["image_l"])
 
 
+def test_short_lists_fill_a_batch_again_and_again(dataset, split):
+  few = datasets.Split("few", split.labeled[:1], split.unlabeled[:3])
+  sizes = {"batch_size_l": 4, "batch_size_u": 8}
+  batch = next(make_stream(dataset, few, seed=3, **sizes, **WHOLE))
+  (labeled,) = {image.tobytes() for image in batch["image_l"]}
+  name = dataset.ids["train"][few.labeled[0]]
+  assert labeled == toy_dataset.whole_image(name).tobytes()
+  assert len({image.tobytes() for image in batch["image_u"]}) == 3
+  assert input_pipeline.steps_per_epoch(few, 8) == 1
+
+
 @pytest.mark.parametrize(
   "options, message",
   [
-    ({"batch_size_l": 6}, "'few' has 5 labeled images, fewer than the 6"),
-    ({"batch_size_u": 14}, "'few' has 13 unlabeled images, fewer than the 14"),
     ({"batch_size_l": 3, "process_count": 2}, "of 3 images .* 2 processes"),
     ({"batch_size_u": 3, "process_count": 2}, "of 3 images .* 2 processes"),
-    ({"batch_size_l": 0}, "batch sizes must be positive: 0 labeled"),
+    ({"batch_size_l": 0}, "data.batch_size_l=0: must be >= 1"),
     ({"scale_range": (1.2, 2.0)}, "data.scale_range=.*: must hold 1"),
     ({"scale_range": (0.0, 2.0)}, "data.scale_range=.*and be > 0"),
     ({"flip_prob": 1.5}, "data.flip_prob=1.5: must be in"),
-    ({"seed": -1}, "seed -1 and start_step 0 must not be negative"),
+    ({"seed": -1}, "seed=-1 and start_step=0 must not be negative"),
   ],
 )
 def test_unusable_arguments_are_refused(batches, options, message):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from u2pl_jax.data import streams
+from u2pl_jax.data import datasets, streams
 
 RECORDS = np.arange(100, 111)
 # Recorded, not derived: what the first release drew with seed 0.
@@ -75,3 +75,11 @@ def test_order_and_draws_are_the_same_for_ever():
   np.testing.assert_allclose(
     stream.draws_at(np.array([7]), 2), [FIRST_DRAWS], rtol=1e-12
   )
+
+
+def test_a_list_shorter_than_a_batch_is_repeated():
+  split = datasets.Split("3", RECORDS[:1], RECORDS[1:4])
+  labeled, unlabeled = streams.of_training(split, batch_size_u=8, seed=0)
+  np.testing.assert_array_equal(labeled.records_at(np.arange(8)), [100] * 8)
+  drawn = unlabeled.records_at(np.arange(9)).reshape(3, 3)
+  np.testing.assert_array_equal(np.sort(drawn), [[101, 102, 103]] * 3)

@@ -177,6 +177,13 @@ def test_a_whole_network_describes_itself(changes, path):
   assert found.num_classes == changes.get("num_classes", 3)
 
 
+def test_an_encoder_alone_is_recognized(path):
+  write_encoder(path)
+  found = pretrained.recognize(path)
+  assert not found.is_whole
+  assert found.sections["model"]["encoder"] == "resnet18"
+
+
 def test_networks_that_a_file_does_not_describe_are_refused(path):
   write_encoder(path)
   assert "holds an encoder alone" in network_refusal(path)

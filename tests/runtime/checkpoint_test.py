@@ -12,7 +12,17 @@ from tests import saved_progress
 from u2pl_jax.methods.u2pl import memory_bank
 from u2pl_jax.runtime import checkpoint, sharding
 
-DATA = {"dataset": "toy", "class 0": "sky", "labeled ids": "a1b2"}
+DATA = {
+  "dataset": "toy",
+  "classes": "sky, road",
+  "class map": "{0: 0}",
+  "labeled ids": "a1b2",
+  "unlabeled ids": "c3",
+  "validation ids": "d4",
+  "training contents": "e5",
+  "validation contents": "f6",
+  "unheard of": "then",
+}
 
 
 def make_state(value):
@@ -144,25 +154,53 @@ def test_another_network_is_refused_by_its_first_leaf(make, words, tmp_path):
   assert "\n" not in message
 
 
+_LISTS = {"labeled ids": "ff", "unlabeled ids": "00", "validation ids": "11"}
+
+
 @pytest.mark.parametrize(
-  "data, words",
+  "changes, words",
   [
-    (DATA | {"dataset": "other"}, "dataset was 'toy', now 'other'"),
-    (DATA | {"class 0": "road"}, "class 0 was 'sky', now 'road'"),
-    (DATA | {"class 1": "road"}, "class 1 was None, now 'road'"),
+    ({"dataset": "other"}, ["the dataset was 'toy', is 'other'"]),
+    ({"classes": "sky"}, ["the classes were sky, road, are sky"]),
+    ({"class map": "{}"}, ["values of masks stand for other classes"]),
     (
-      DATA | {"labeled ids": "ff", "more": "1"},
-      "labeled ids was 'a1b2', now 'ff'",
+      _LISTS,
+      [
+        "the labeled list changed",
+        "the unlabeled list changed",
+        "the validation list changed",
+      ],
     ),
+    (
+      {"training contents": "ff", "validation contents": "ff"},
+      [
+        "pixels or masks of the training images changed",
+        "pixels or masks of the validation images changed",
+      ],
+    ),
+    ({"unheard of": "now"}, ["unheard of was then, is now"]),
   ],
 )
-def test_other_data_is_refused_by_its_first_entry(data, words, tmp_path):
+def test_other_data_is_refused_by_all_that_changed(changes, words, tmp_path):
   save_all(tmp_path, {3: 10.0})
+  restore(tmp_path, 3, abstract_state())
   with pytest.raises(ValueError) as caught:
-    restore(tmp_path, 3, abstract_state(), data)
-  message = str(caught.value)
-  assert words in message and str(tmp_path / "3") in message
-  assert "\n" not in message
+    restore(tmp_path, 3, abstract_state(), DATA | changes)
+  assert str(caught.value) == (
+    f"{tmp_path / '3'} was trained on other data: {'; '.join(words)}; restore"
+    " that data, or start anew in another --workdir"
+  )
+
+
+def test_what_an_earlier_version_did_not_record_may_be_anything(tmp_path):
+  known = {"dataset": "toy", "labeled ids": "a1b2"}
+  known |= {"class 0": "sky", "class 1": "road"}
+  with checkpoint.open_manager(tmp_path, keep_last=1) as manager:
+    notes = saved_progress.make(data=known)
+    checkpoint.save(manager, 3, make_state(3), notes)
+  restore(tmp_path, 3, abstract_state())
+  with pytest.raises(ValueError, match="classes were sky, road, are road, sky"):
+    restore(tmp_path, 3, abstract_state(), DATA | {"classes": "road, sky"})
 
 
 @contextlib.contextmanager
@@ -236,8 +274,14 @@ def test_best_and_last_are_found(tmp_path):
 def test_without_an_evaluated_checkpoint_there_is_no_best(tmp_path):
   save_all(tmp_path, {1: None})
   assert find_step(tmp_path, "last") == 1
-  with pytest.raises(FileNotFoundError, match="holds no best checkpoint"):
+  with pytest.raises(FileNotFoundError, match="no best .*--checkpoint=last"):
     find_step(tmp_path, "best")
+
+
+def test_without_any_checkpoint_no_other_one_is_proposed(tmp_path):
+  for which in ("best", "last"):
+    with pytest.raises(FileNotFoundError, match=f"no {which} .*none was saved"):
+      find_step(tmp_path, which)
 
 
 def test_what_is_asked_for_and_damaged_is_named(tmp_path):

@@ -1,6 +1,9 @@
 import errno
 import json
 import os
+import socket
+import subprocess
+import sys
 
 import pytest
 from etils import epath
@@ -23,6 +26,12 @@ def folder(tmp_path):
 
 def claim(folder, config=CONFIG):
   workdir.claim(folder, config, NAMES, PALETTE)
+
+
+def claim_for_good(folder, config=CONFIG):
+  """With a checkpoint, from which on the config counts."""
+  claim(folder, config)
+  (folder / "checkpoints" / "1").mkdir(parents=True)
 
 
 def test_flatten_joins_keys():
@@ -58,7 +67,7 @@ def test_claim_accepts_its_own_config_again(folder):
 
 
 def test_a_key_that_changes_nothing_may_differ(folder):
-  claim(folder)
+  claim_for_good(folder)
   claim(folder, CONFIG | {"data": {"data_dir": "elsewhere"}})
 
 
@@ -71,17 +80,105 @@ def test_a_key_that_changes_nothing_may_differ(folder):
   ],
 )
 def test_claim_refuses_another_config_by_name(folder, change, words):
-  claim(folder)
+  claim_for_good(folder)
   before = (folder / "config.json").read_text()
   with pytest.raises(ValueError, match=words):
     claim(folder, CONFIG | change)
   assert (folder / "config.json").read_text() == before
 
 
+@pytest.mark.parametrize("left", ["", '{"seed": 0'], ids=["whole", "damaged"])
+def test_a_start_without_a_checkpoint_binds_nothing(folder, left):
+  claim(folder)
+  # As Orbax leaves it when killed.
+  (folder / "checkpoints" / "5.orbax-checkpoint-tmp-1").mkdir(parents=True)
+  if left:
+    (folder / "config.json").write_text(left)
+  claim(folder, CONFIG | {"seed": 1})
+  assert workdir.read_config(folder)["seed"] == 1
+
+
+def test_a_result_binds_without_its_checkpoints(folder):
+  claim(folder)
+  workdir.write_json(folder / "result.json", {"miou": 1.5})
+  with pytest.raises(ValueError, match="seed=0, not 1"):
+    claim(folder, CONFIG | {"seed": 1})
+
+
+def test_home_is_the_same_written_out(folder):
+  claim_for_good(folder, CONFIG | {"pretrained": "~/w.npz"})
+  claim(folder, CONFIG | {"pretrained": os.path.expanduser("~/w.npz")})
+
+
+def test_a_locked_folder_is_refused_by_name_of_its_holder(folder):
+  with workdir.lock(folder):
+    with pytest.raises(OSError, match="is in use by another run") as caught:
+      with workdir.lock(folder):
+        raise AssertionError
+  words = f"process {os.getpid()} on {socket.gethostname()}; wait"
+  assert words in str(caught.value) and "\n" not in str(caught.value)
+  with workdir.lock(folder):
+    pass
+
+
+def test_a_dead_process_holds_no_lock(folder):
+  code = f"""
+import os
+from etils import epath
+from u2pl_jax.runtime import workdir
+with workdir.lock(epath.Path({str(folder)!r})):
+  print("locked", flush=True)
+  os.read(0, 1)
+"""
+  process = subprocess.Popen(
+    [sys.executable, "-c", code],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  with process:
+    assert process.stdout.readline() == "locked\n"
+    with pytest.raises(OSError, match=f"process {process.pid} on"):
+      with workdir.lock(folder):
+        raise AssertionError
+    process.kill()
+  with workdir.lock(folder):
+    pass
+
+
+def test_file_systems_without_locks_do_without(folder, monkeypatch):
+  def refuse(*_):
+    raise OSError(errno.ENOLCK, "no locks available")
+
+  monkeypatch.setattr(workdir.fcntl, "flock", refuse)
+  with workdir.lock(folder):
+    assert folder.is_dir()
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path):
+  (tmp_path / "file").write_text("")
+  (tmp_path / "run" / ".lock").mkdir(parents=True)
+  for name, words in (("file", "file cannot be"), ("run", ".lock cannot be")):
+    with pytest.raises(OSError, match=words) as caught:
+      with workdir.lock(epath.Path(tmp_path / name)):
+        raise AssertionError
+    assert "\n" not in str(caught.value)
+
+
 def test_claim_refuses_checkpoints_of_unknown_origin(folder):
   (folder / "checkpoints").mkdir(parents=True)
   with pytest.raises(ValueError, match="without config.json"):
     claim(folder)
+
+
+def test_a_run_holds_a_checkpoint_once_one_is_whole(folder):
+  assert not workdir.holds_checkpoint(folder)
+  claim(folder)
+  assert not workdir.holds_checkpoint(folder)
+  (folder / "checkpoints" / "5.orbax-checkpoint-tmp-1").mkdir(parents=True)
+  assert not workdir.holds_checkpoint(folder)
+  (folder / "checkpoints" / "5").mkdir()
+  assert workdir.holds_checkpoint(folder)
 
 
 def test_claim_names_a_workdir_that_is_a_file(tmp_path):
@@ -135,7 +232,7 @@ def test_a_damaged_list_of_classes_is_named(folder):
 
 
 def test_a_damaged_config_is_named(folder):
-  claim(folder)
+  claim_for_good(folder)
   (folder / "config.json").write_text('{"seed": 0')
   with pytest.raises(ValueError, match="config.json is damaged") as caught:
     claim(folder)
@@ -197,7 +294,7 @@ def test_errors_of_other_backends_are_told_in_one_line(tmp_path, monkeypatch):
 
 def test_a_run_of_version_0_1_is_refused_as_such(folder):
   old = {name: part for name, part in CONFIG.items() if name != "encoder"}
-  claim(folder, old | {"model": {"encoder": "resnet18", "width": 8}})
+  claim_for_good(folder, old | {"model": {"encoder": "resnet18", "width": 8}})
   with pytest.raises(ValueError, match="holds a run of version 0.1") as caught:
     claim(folder)
   assert "\n" not in str(caught.value)

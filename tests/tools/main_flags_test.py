@@ -1,5 +1,6 @@
 """The flags of main.py: what they take, and a line for each mistake."""
 
+import json
 import sys
 
 import pytest
@@ -112,6 +113,75 @@ def test_faults_in_the_code_of_a_config_keep_their_traceback(fault, tmp_path):
   with pytest.raises(Exception) as caught:
     parse(f"--config={path}")
   assert not isinstance(caught.value, ValueError)
+
+
+_AUTOMATIC = """
+from ml_collections import config_dict
+
+AUTOMATIC = ("seed", "data.name", "data.size", "data.batch")
+
+def get_config(arg=None):
+  data = {"name": "", "size": (0, 0), "batch": 0, "other": 0}
+  return config_dict.ConfigDict({"seed": 0, "data": data})
+
+def complete(config):
+  data = config["data"]
+  data["name"] = data["name"] or "found"
+  data["size"] = data["size"] if data["size"] != (0, 0) else (64, 48)
+  data["batch"] = data["batch"] or 4
+  return config | {"seed": config["seed"] or 7}
+"""
+
+
+@pytest.fixture
+def complete(tmp_path):
+  """complete(*words) of a config file that leaves settings to the data."""
+  path = tmp_path / "automatic.py"
+  path.write_text(_AUTOMATIC)
+
+  def call(*words, workdir=None):
+    argv = ["main.py", f"--config={path}", *words]
+    values = flags.FlagValues()
+    holder = main_flags.define_config(values, argv)
+    main_flags.parse(argv, values)
+    config = holder.value.to_dict()
+    asked = repr(config)
+    completed = main_flags.complete(config, workdir, values)
+    assert repr(config) == asked  # Left as it was.
+    return completed
+
+  return call
+
+
+def test_a_config_file_fills_in_what_the_command_line_leaves(complete):
+  data = {"name": "found", "size": (64, 48), "batch": 4, "other": 0}
+  assert complete() == {"seed": 7, "data": data}
+  assert complete("--config.data.batch=2", "--config.data.size=(32,32)") == {
+    "seed": 7,
+    "data": data | {"batch": 2, "size": (32, 32)},
+  }
+
+
+def test_a_run_goes_on_with_the_values_it_began_with(complete, tmp_path):
+  run = tmp_path / "run"
+  saved = {"name": "", "size": [96, 80], "batch": 8, "other": 5}
+  (run / "checkpoints").mkdir(parents=True)
+  (run / "config.json").write_text(json.dumps({"seed": 3, "data": saved}))
+  # Of a start that came to nothing.
+  assert complete(workdir=str(run))["seed"] == 7
+  (run / "checkpoints" / "12").mkdir()
+  assert complete("--config.data.batch=2", workdir=str(run)) == {
+    "seed": 3,
+    "data": {"name": "found", "size": (96, 80), "batch": 2, "other": 0},
+  }
+
+
+def test_other_config_files_are_complete(tmp_path):
+  values = flags.FlagValues()
+  holder = main_flags.define_config(values, ["main.py", CONFIG])
+  main_flags.parse(["main.py", CONFIG], values)
+  config = holder.value.to_dict()
+  assert main_flags.complete(config, str(tmp_path), values) == config
 
 
 @pytest.mark.parametrize(

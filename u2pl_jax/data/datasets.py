@@ -10,6 +10,7 @@ that a semi-supervised split uses with and without their masks.
 import collections
 import dataclasses
 import hashlib
+import json
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -32,6 +33,8 @@ class Dataset:
     ids: image ids in record order, by TFDS split ("train", "val").
     has_label: whether each of those images has a mask, by TFDS split.
     files: the ArrayRecord files in record order, by TFDS split.
+    contents: SHA-256 digest of ids, images and masks, by TFDS split; empty
+      for datasets of version 0.1.
     parameters: what the dataset was made from; see `data_prep`.
   """
 
@@ -43,6 +46,7 @@ class Dataset:
   ids: Mapping[str, tuple[str, ...]]
   has_label: Mapping[str, tuple[bool, ...]]
   files: Mapping[str, tuple[str, ...]]
+  contents: Mapping[str, str]
   parameters: Mapping[str, object]
 
   @property
@@ -96,6 +100,7 @@ def open_dataset(name: str, data_dir: str | pathlib.Path) -> Dataset:
       ids={s: tuple(metadata["ids"][s]) for s in splits},
       has_label={s: tuple(metadata["has_label"][s]) for s in splits},
       files={s: tuple(map(str, info.splits[s].filepaths)) for s in splits},
+      contents=metadata.get("contents", {}),
       parameters=metadata["parameters"],
     )
   except (KeyError, TypeError) as error:
@@ -115,8 +120,11 @@ def _preparation_command(name: str, data_dir: str | pathlib.Path) -> str:
 
 
 def list_splits(dataset: Dataset) -> list[str]:
-  """Returns the names of the semi-supervised splits of `dataset`."""
-  return sorted(p.name for p in (dataset.path / "lists").glob("*/"))
+  """Returns the names of the semi-supervised splits of `dataset`.
+
+  Hidden folders, such as Jupyter leaves behind, are none.
+  """
+  return sorted(p.name for p in (dataset.path / "lists").glob("[!.]*/"))
 
 
 def read_split(dataset: Dataset, split: str) -> Split:
@@ -156,20 +164,29 @@ def read_split(dataset: Dataset, split: str) -> Split:
 
 
 def fingerprint(dataset: Dataset, split: Split) -> dict[str, str]:
-  """What tells the data of a run from other data: name, classes, id lists.
+  """What tells the data of a run from other data.
 
   Returns:
-    A flat dict, JSON-able; the id lists, in order, as SHA-256 digests.
+    A flat dict, JSON-able: name, classes, what the values of masks were taken
+    for, and SHA-256 digests of the lists, in order, and of all that is stored.
   """
-  classes = {f"class {i}": name for i, name in enumerate(dataset.class_names)}
-  parts = {"labeled": split.labeled, "unlabeled": split.unlabeled}
-  digests = {
-    f"{kind} ids": hashlib.sha256(
-      "\n".join(dataset.ids["train"][record] for record in records).encode()
-    ).hexdigest()
-    for kind, records in parts.items()
+  ids = {"labeled ids": split.labeled, "unlabeled ids": split.unlabeled}
+  train = dataset.ids["train"]
+  lists = {key: [train[i] for i in records] for key, records in ids.items()}
+  lists["validation ids"] = dataset.ids.get("val", ())
+  class_map = dataset.parameters.get("class_map", {})
+  contents = {"train": "training contents", "val": "validation contents"}
+  return {
+    "dataset": dataset.name,
+    "classes": ", ".join(dataset.class_names),
+    "class map": json.dumps(class_map, sort_keys=True),
+    **{key: _digest(names) for key, names in lists.items()},
+    **{contents[part]: value for part, value in dataset.contents.items()},
   }
-  return {"dataset": dataset.name} | classes | digests
+
+
+def _digest(lines: Sequence[str]) -> str:
+  return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_id_list(path: pathlib.Path) -> list[str]:

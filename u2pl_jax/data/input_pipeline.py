@@ -33,6 +33,7 @@ def make_train_iterator(
 
   The labeled stream repeats its list, reshuffled each time. The unlabeled one
   takes `steps_per_epoch` batches of each shuffled pass and drops what is left.
+  A list with fewer images than a batch is repeated within the batch.
 
   Args:
     dataset: where the images are.
@@ -49,16 +50,14 @@ def make_train_iterator(
     of which the first axis counts this process's part.
 
   Raises:
-    ValueError: a batch is larger than its list or does not divide by
-      process_count, or a number is negative.
+    ValueError: process_count does not divide a batch; a number is negative.
   """
   batch_size_l = settings.batch_size_l
   batch_size_u = settings.batch_size_u if uses_unlabeled else 0
-  check_batch_sizes(split, batch_size_l, batch_size_u, process_count)
+  for kind, size in (("labeled", batch_size_l), ("unlabeled", batch_size_u)):
+    reading.check_divides(f"the {kind} batch", size, process_count)
   if seed < 0 or start_step < 0:
-    raise ValueError(
-      f"seed {seed} and start_step {start_step} must not be negative"
-    )
+    raise ValueError(f"{seed=} and {start_step=} must not be negative")
   reading.hide_gpus()
   num_workers = settings.num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["train"])
@@ -80,32 +79,8 @@ def make_train_iterator(
 
 
 def steps_per_epoch(split: datasets.Split, batch_size_u: int) -> int:
-  """Returns the steps of one pass over the unlabeled list."""
-  return len(split.unlabeled) // batch_size_u
-
-
-def check_batch_sizes(
-  split: datasets.Split,
-  batch_size_l: int,
-  batch_size_u: int,
-  process_count: int = 1,
-):
-  """Raises ValueError if `split` cannot fill the batches of one step."""
-  if batch_size_l < 1 or batch_size_u < 0:
-    raise ValueError(
-      f"batch sizes must be positive: {batch_size_l} labeled, "
-      f"{batch_size_u} unlabeled (0 for none)"
-    )
-  for kind, batch_size, records in (
-    ("labeled", batch_size_l, split.labeled),
-    ("unlabeled", batch_size_u, split.unlabeled),
-  ):
-    if batch_size > len(records):
-      raise ValueError(
-        f"split {split.name!r} has {len(records)} {kind} images, fewer than "
-        f"the {batch_size} of one batch"
-      )
-    reading.check_divides(f"the {kind} batch", batch_size, process_count)
+  """Returns the steps of one pass over the unlabeled list, at least one."""
+  return max(len(split.unlabeled) // batch_size_u, 1)
 
 
 def _read_stream(

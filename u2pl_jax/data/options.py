@@ -20,9 +20,10 @@ class DataOptions(options.Options):
   # Its list of labeled and unlabeled images.
   split: str = ""
   data_dir: str = "data"
-  # Labeled and unlabeled images a step, all devices.
-  batch_size_l: int = 16
-  batch_size_u: int = 16
+  # Labeled and unlabeled images a step, all devices. A list with fewer images
+  # is repeated.
+  batch_size_l: int = options.setting(16, minimum=1)
+  batch_size_u: int = options.setting(16, minimum=1)
   # Height, width.
   crop_size: tuple[int, int] = options.setting(
     (513, 513), length=2, minimum=MIN_SIDE

@@ -65,12 +65,14 @@ def of_training(
 ) -> tuple[Stream, Stream | None]:
   """Returns the labeled stream and, if batch_size_u > 0, the unlabeled one.
 
-  An epoch of the latter takes as many whole batches as its list has.
+  An epoch of the latter takes as many whole batches as its list has, or its
+  whole list where that does not fill one.
   """
   labeled = labeled_stream(split.labeled, seed)
   if not batch_size_u:
     return labeled, None
-  epoch_length = len(split.unlabeled) // batch_size_u * batch_size_u
+  count = len(split.unlabeled)
+  epoch_length = count // batch_size_u * batch_size_u or count
   return labeled, unlabeled_stream(split.unlabeled, seed, epoch_length)
 
 

@@ -80,6 +80,25 @@ def load_pretrained(
   return Pretrained(filled, parts, left_out)
 
 
+def recognize(path: epath.PathLike) -> torch_networks.Recognized:
+  """What network a converted file is of; see `load_pretrained`.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: one line: the file is damaged, or of no network known here.
+  """
+  return _recognize(path, _read(epath.Path(path).expanduser()))
+
+
+def _recognize(
+  path: epath.PathLike, state_dict: Mapping[str, np.ndarray]
+) -> torch_networks.Recognized:
+  try:
+    return torch_networks.recognize(state_dict)
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from error
+
+
 def load_network(
   path: epath.PathLike,
 ) -> tuple[torch_networks.Recognized, dict[str, Any]]:
@@ -100,8 +119,8 @@ def load_network(
       network that is not published.
   """
   state_dict = _read(epath.Path(path).expanduser())
+  network = _recognize(path, state_dict)
   try:
-    network = torch_networks.recognize(state_dict)
     shapes = network.variable_shapes()
   except ValueError as error:
     raise ValueError(f"{path}: {error}") from error

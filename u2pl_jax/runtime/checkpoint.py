@@ -11,6 +11,7 @@ A folder appears under its name once all in it is written.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,18 @@ from orbax.checkpoint import checkpoint_managers
 from u2pl_jax.runtime import damage, quiet, tree
 
 PyTree = Any
+
+# What it means for a run that an entry of its data's fingerprint differs.
+_CHANGES = {
+  "dataset": "the dataset was {saved!r}, is {asked!r}",
+  "classes": "the classes were {saved}, are {asked}",
+  "class map": "values of masks stand for other classes",
+  "labeled ids": "the labeled list changed",
+  "unlabeled ids": "the unlabeled list changed",
+  "validation ids": "the validation list changed",
+  "training contents": "pixels or masks of the training images changed",
+  "validation contents": "pixels or masks of the validation images changed",
+}
 
 
 @contextlib.contextmanager
@@ -87,8 +100,15 @@ def find_step(manager: ocp.CheckpointManager, which: str) -> int:
     ValueError: it is damaged; one line that names its folder.
   """
   step = {"best": manager.best_step, "last": manager.latest_step}[which]()
+  if step is None and manager.latest_step() is not None:
+    raise FileNotFoundError(
+      f"{manager.directory} holds no best checkpoint, as none was evaluated"
+      " yet; use --checkpoint=last"
+    )
   if step is None:
-    raise FileNotFoundError(f"{manager.directory} holds no {which} checkpoint")
+    raise FileNotFoundError(
+      f"{manager.directory} holds no {which} checkpoint, as none was saved yet"
+    )
   folder = manager.directory / str(step)
   reason = damage.find_damage(folder)
   if reason:
@@ -171,7 +191,7 @@ def restore(
 
   Raises:
     ValueError: the state has other arrays or was trained on other data, and
-      the message names the first that differs; or it cannot be read.
+      the message names what differs; or it cannot be read.
   """
   folder = manager.directory / str(step)
   try:
@@ -214,13 +234,27 @@ def _check_same_arrays(
 def _check_same_data(
   folder: epath.Path, saved: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> None:
-  """Raises ValueError that names the first entry that differs."""
-  for key in dict.fromkeys([*asked, *saved]):
-    if saved.get(key) != asked.get(key):
-      raise ValueError(
-        f"{folder} was trained on other data: {key} was {saved.get(key)!r},"
-        f" now {asked.get(key)!r}; restore that data, or use another --workdir"
-      )
+  """Raises ValueError that says all that differs, in words.
+
+  Runs of earlier versions know less of their data, and each class by a key of
+  its own.
+  """
+  saved = dict(saved)
+  names = [saved.pop(k) for k in list(saved) if re.fullmatch(r"class \d+", k)]
+  if names:
+    saved["classes"] = ", ".join(names)
+  changes = [
+    _CHANGES.get(key, "{key} was {saved}, is {asked}").format(
+      key=key, saved=saved[key], asked=asked.get(key)
+    )
+    for key in saved
+    if saved[key] != asked.get(key)
+  ]
+  if changes:
+    raise ValueError(
+      f"{folder} was trained on other data: {'; '.join(changes)}; restore that"
+      " data, or start anew in another --workdir"
+    )
 
 
 def restore_variables(

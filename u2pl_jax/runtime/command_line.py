@@ -3,18 +3,43 @@
 import argparse
 import contextlib
 import logging
+import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from u2pl_jax.runtime import interrupt
+
+
+def expand_home(argv: Sequence[str]) -> list[str]:
+  """The words with ~ and ~USER as folders wherever a path may begin.
+
+  Shells do so at the beginning of a word only, but a path may also come after
+  a flag's name or within its value: --out=~/x, FILE.py:pretrained=~/w.npz.
+  """
+  return [re.sub(r"(?:^|(?<=[=:,]))~[^/=:,]*", _home, word) for word in argv]
+
+
+def _home(match: re.Match[str]) -> str:
+  return os.path.expanduser(match[0])  # As it is, where there is no such user.
+
+
+class _Parser(argparse.ArgumentParser):
+  """A parser to which ~ means the home in each argument."""
+
+  def parse_known_args(self, args=None, namespace=None):
+    words = sys.argv[1:] if args is None else args
+    return super().parse_known_args(expand_home(words), namespace)
 
 
 def make_parser(module: str, description: str) -> argparse.ArgumentParser:
-  """A parser without arguments, for `python -m MODULE`.
+  """A parser without arguments, for `python -m MODULE`, which knows ~.
 
   Args:
     module: full name of the module, such as "u2pl_jax.tools.export".
     description: its docstring, which --help shows as it is.
   """
-  return argparse.ArgumentParser(
+  return _Parser(
     prog=f"python -m {module}",
     description=description,
     formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -27,13 +52,14 @@ def one_line_errors() -> Iterator[None]:
 
   These have one line, which says what to do. Any other error passes through,
   since then its whole traceback helps; --verbosity=1 of main.py shows where
-  ours come from.
+  ours come from. Ctrl-C ends the program at once, with a line and code 130.
 
   Raises:
     SystemExit: the line, which Python prints to stderr; exit code 1.
   """
   try:
-    yield
+    with interrupt.ending():
+      yield
   except (ValueError, OSError, FloatingPointError, ImportError) as error:
     # The import machinery, other than we, says which module it is about.
     is_internal = isinstance(error, ImportError) and error.name is not None

@@ -1,11 +1,17 @@
 """The folder of a run: its config, its result, and whose it is."""
 
 import contextlib
+import errno
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
 
 from etils import epath
+
+_LOCK = ".lock"  # Held by the process that writes to the folder.
 
 # What may differ between the config of a run and the one it is resumed with.
 _FREE_TO_CHANGE = (
@@ -55,6 +61,15 @@ def write_bytes(path: epath.Path, content: bytes) -> None:
     with contextlib.suppress(Exception):
       temporary.unlink(missing_ok=True)
     raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def holds_checkpoint(workdir: epath.Path) -> bool:
+  """Whether a run has got to its first checkpoint there.
+
+  Before that it binds nothing: another one may take its place.
+  """
+  folder = workdir / "checkpoints"
+  return folder.is_dir() and any(p.name.isdecimal() for p in folder.iterdir())
 
 
 def read_config(workdir: epath.Path) -> dict[str, Any]:
@@ -135,11 +150,61 @@ def check_same_config(
         f"{workdir} holds a run of another version, without {key}; use another"
         " --workdir, or that version"
       )
-    if saved[key] != asked.get(key):
+    if _plain(saved[key]) != _plain(asked.get(key)):
       raise ValueError(
         f"{workdir} holds a run with {key}={saved[key]!r}, not"
         f" {asked.get(key)!r}; use another --workdir, or the run's own config"
       )
+
+
+def _plain(value: Any) -> Any:
+  """A value with ~ written out, as command lines have it."""
+  return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+@contextlib.contextmanager
+def lock(workdir: epath.Path) -> Iterator[None]:
+  """Makes the folder, and keeps other runs out of it while the body runs.
+
+  A process that dies holds nothing. Folders like gs://BUCKET/RUN, and file
+  systems without locks, keep nobody out.
+
+  Raises:
+    OSError: another run holds the folder, or it cannot be written; one line.
+  """
+  _make(workdir)
+  if "://" in str(workdir):
+    yield
+    return
+  path = workdir / _LOCK
+  try:
+    file = open(path, "a+")
+  except OSError as error:
+    raise OSError(f"{path} cannot be written: {error}") from error
+  with file:
+    _lock(file, workdir)
+    yield
+
+
+def _lock(file: IO[str], workdir: epath.Path) -> None:
+  """Locks an open file, and has it tell by whom it is locked."""
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    file.seek(0)
+    holder = file.read().strip()
+    raise OSError(
+      f"{workdir} is in use by another run"
+      + (f", {holder}" if holder else "")
+      + "; wait for its end, or use another --workdir"
+    ) from None
+  except OSError as error:
+    if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+      return
+    raise
+  file.truncate(0)
+  file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+  file.flush()
 
 
 def claim(
@@ -149,6 +214,9 @@ def claim(
   palette: Sequence[Sequence[int]],
 ) -> None:
   """Makes the folder and records the config, or checks the one it holds.
+
+  A run that has neither a checkpoint nor a result binds nothing: another one
+  takes its place.
 
   Args:
     workdir: the folder of the run.
@@ -160,16 +228,22 @@ def claim(
     OSError: the folder cannot be written; the message names it.
     ValueError: the folder holds a run of another config, or other files.
   """
+  _make(workdir)
+  if not (workdir / "config.json").exists():
+    if (workdir / "checkpoints").exists():
+      raise ValueError(
+        f"{workdir} holds checkpoints without config.json; use another"
+        " --workdir"
+      )
+  elif holds_checkpoint(workdir) or (workdir / "result.json").exists():
+    check_same_config(workdir, config)
+  write_json(workdir / "config.json", config)
+  classes = {"names": names, "palette": palette}
+  write_json(workdir / "classes.json", classes)
+
+
+def _make(workdir: epath.Path) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
   except Exception as error:  # See write_bytes.
     raise OSError(f"workdir {workdir} cannot be written: {error}") from error
-  if (workdir / "config.json").exists():
-    check_same_config(workdir, config)
-  elif (workdir / "checkpoints").exists():
-    raise ValueError(
-      f"{workdir} holds checkpoints without config.json; use another --workdir"
-    )
-  write_json(workdir / "config.json", config)
-  classes = {"names": names, "palette": palette}
-  write_json(workdir / "classes.json", classes)

@@ -3,20 +3,31 @@
 Whatever is wrong with a command line is told in one line that names the flag.
 """
 
+import copy
 import pathlib
 import re
+import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
+from etils import epath
 from ml_collections import config_dict, config_flags
 
-from u2pl_jax.runtime import options, workdir
+from u2pl_jax.runtime import command_line, options, workdir
 
 # Presets over other keys: setting them alone would only change their name.
 _PRESETS = ("method", "recipe")
 _EXAMPLE = "e.g. --config=configs/synthetic.py"
 _MISSING = f"--config=FILE is missing; {_EXAMPLE}"
+_ALL_MISSING = (
+  "--config=FILE and --workdir=DIR are missing; e.g. python main.py"
+  " --config=configs/synthetic.py --workdir=runs/synthetic (--help tells all"
+  " flags)"
+)
+# What stands in a config for a value that `complete` is to find.
+_PLACEHOLDERS = (0, (0, 0), "")
 
 
 class _ConfigParser(flags.ArgumentParser):
@@ -26,6 +37,7 @@ class _ConfigParser(flags.ArgumentParser):
     """Wraps the library's parser, which loads a file."""
     self._load = load
     self.file = ""
+    self.module: types.ModuleType | None = None  # Of the file.
     self.config: config_dict.ConfigDict | None = None
 
   def parse(self, path: str) -> config_dict.ConfigDict:
@@ -42,6 +54,7 @@ class _ConfigParser(flags.ArgumentParser):
       raise FileNotFoundError(f"--config={self.file}: no such file")
     try:
       self.config = self._load.parse(path)
+      self.module = sys.modules[f"{self._load.name}_config"]
     except AttributeError as error:
       if error.name != "get_config":
         raise
@@ -81,13 +94,16 @@ def parse(
   """Parses the command line; returns the program's name, all that is left.
 
   Args:
-    argv: the command line with the program.
+    argv: the command line with the program; ~ means the home in each word.
     flag_values: flags, `define_config` among them.
 
   Raises:
     FileNotFoundError, ValueError: one line that names the flag, the file, or
       an unknown key and the nearest one there is.
   """
+  if len(argv) == 1:
+    raise ValueError(_ALL_MISSING)
+  argv = [argv[0], *command_line.expand_home(argv[1:])]
   flag = flag_values["config"]
   try:
     rest = flag_values(argv)
@@ -133,6 +149,46 @@ def _check_presets(flag: flags.Flag) -> None:
       )
 
 
+def complete(
+  config: Mapping[str, Any],
+  workdir_path: str | None,
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> dict[str, Any]:
+  """Fills in what a config file leaves to the data or the machine.
+
+  Such a file defines, beside get_config,
+
+    AUTOMATIC           keys like "data.crop_size" that may be placeholders:
+                        0, (0, 0) or ""
+    complete(config)    returns the nested dict with these filled in
+
+  A run that has a checkpoint goes on with the values that it began with.
+
+  Args:
+    config: nested dict, with all that the command line sets.
+    workdir_path: of the run; None or "" for none.
+    flag_values: flags, --config parsed among them.
+
+  Raises:
+    ValueError, OSError: one line, of the file's `complete` or the workdir.
+  """
+  module = flag_values["config"].parser.module
+  if not hasattr(module, "complete"):
+    return dict(config)
+  config, saved = copy.deepcopy(dict(config)), {}
+  if workdir_path and workdir.holds_checkpoint(epath.Path(workdir_path)):
+    saved = workdir.flatten(workdir.read_config(epath.Path(workdir_path)))
+  for key in module.AUTOMATIC:
+    *sections, name = key.split(".")
+    section = config
+    for each in sections:
+      section = section[each]
+    if section[name] in _PLACEHOLDERS and key in saved:
+      value = saved[key]  # JSON has no tuples.
+      section[name] = tuple(value) if isinstance(value, list) else value
+  return module.complete(config)
+
+
 def check_together(given: Mapping[str, Any]) -> None:
   """Checks flags of main.py that depend on each other.
 
@@ -143,7 +199,10 @@ def check_together(given: Mapping[str, Any]) -> None:
     ValueError: one line that names the flag at fault.
   """
   if not given["workdir"] and not given["dry_run"]:
-    raise ValueError("--workdir=DIR is missing; only --dry_run does without")
+    raise ValueError(
+      "--workdir=DIR is missing, e.g. --workdir=runs/1; only --dry_run does"
+      " without"
+    )
   evaluates = given["mode"] == "eval"
   if given["profile"] and (given["dry_run"] or evaluates):
     raise ValueError(
