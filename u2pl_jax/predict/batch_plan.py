@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 
 from u2pl_jax.data import image_files, shapes
 from u2pl_jax.evaluation import protocol as protocol_lib
@@ -17,6 +18,9 @@ _MAX_PROGRAMS = 16
 # padding as well.
 _MIN_SHARE = 0.25
 _PIXELS_AT_ONCE = 2**19  # Per device; bounds the memory.
+# To resize a side, the network multiplies by a matrix of as many bytes as this
+# squared.
+_MAX_SIDE = 2**15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +84,16 @@ def check_size(
 
 
 def is_large(size: shapes.Size, settings: Settings) -> bool:
-  """Whether an image is above the limit, (height, width), at any scale."""
-  return _seen_area(size, settings) > settings.max_megapixels * 1e6
+  """Whether an image is above the limit, (height, width), at any scale.
+
+  So is one of few pixels that is too long to be resized.
+  """
+  if _seen_area(size, settings) > settings.max_megapixels * 1e6:
+    return True
+  protocol = settings.protocol
+  seen = protocol.sizes(size)
+  is_resized = protocol.kind != "slide" or seen != [size]
+  return is_resized and max(map(max, [size, *seen])) > _MAX_SIDE
 
 
 def _refuse_large(size: shapes.Size, settings: Settings) -> str | None:
@@ -91,13 +103,16 @@ def _refuse_large(size: shapes.Size, settings: Settings) -> str | None:
   at_own_size = protocol.sizes(size) == [size]
   if in_windows and at_own_size:
     return None
-  if _area(size) <= settings.max_megapixels * 1e6:
+  limit = settings.max_megapixels * 1e6
+  if max(size) <= _MAX_SIDE and _area(size) <= limit:
     remedy = "leave out the larger --scales"
   else:
     ways = [] if in_windows else ["pass --protocol=slide"]
     ways += [] if at_own_size else ["leave out --scales"]
     remedy = f"{' and '.join(ways)} to have it seen in windows"
   height, width = max([size, *protocol.sizes(size)], key=_area)
+  if _area((height, width)) <= limit and max(height, width) > _MAX_SIDE:
+    return f"{width}x{height} pixels, a side above {_MAX_SIDE}; {remedy}"
   return (
     f"{width}x{height} pixels, above --max_megapixels="
     f"{settings.max_megapixels:g}; {remedy}, or raise the limit if there is"
@@ -199,9 +214,15 @@ def _cost(
 
 
 def _seen_area(size: shapes.Size, settings: Settings) -> int:
-  """Pixels at the largest scale, or at the image's own if that is larger."""
-  return max(map(_area, [size, *settings.protocol.sizes(size)]))
+  """Pixels at the largest scale, or at the image's own if that is larger.
+
+  Windows larger than the image count whole.
+  """
+  protocol = settings.protocol
+  least = protocol.window if protocol.kind == "slide" else (0, 0)
+  sizes = [size, *protocol.sizes(size)]
+  return max(_area(map(max, zip(each, least))) for each in sizes)
 
 
-def _area(size: shapes.Size) -> int:
-  return size[0] * size[1]
+def _area(size: Iterable[int]) -> int:
+  return math.prod(size)

@@ -46,7 +46,8 @@ class Job:
   memory: int | None
 
 
-# Is told of a job; what it returns is told how many windows more are done.
+# Is told of a job; what it returns is told how many windows more are done, and
+# 0 once the image is read.
 Watch = Callable[[Job], Callable[[int], None]]
 
 
@@ -103,6 +104,7 @@ def _predict(
     pixels = photographs.read(image.path, settings.value_range)
     if pixels.shape[:2] != size:
       return "has changed meanwhile"
+    advance(0)
     found = windows.predict(program, pixels, kinds, advance)
     results.write(out, image.name, pixels, found, network.palette)
   except image_files.UnreadableError as error:
@@ -127,13 +129,13 @@ def _estimate(
   pixels = size[0] * size[1]
   found = num_kinds * pixels
   photograph = 3 * pixels
-  decoding = (_DECODING if _is_plain(path) else _CONVERTING) * pixels
+  decoding = (_DECODING if is_plain(path) else _CONVERTING) * pixels
   predicting = photograph + found + windows.count_bytes(program, grid)
   writing = photograph + found + _DRAWING * pixels
   return max(decoding, predicting, writing)
 
 
-def _is_plain(path: pathlib.Path) -> bool:
+def is_plain(path: pathlib.Path) -> bool:
   """Whether the pixels need no more than a conversion to RGB, if any."""
   try:
     with image_files.unlimited, Image.open(path) as image:

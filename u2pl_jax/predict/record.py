@@ -42,7 +42,7 @@ def describe(
     "network": network.origin,
     "digest": _digest(network),
     "palette": network.palette,
-    "images": _find_root(images[0]),
+    "images": find_root(images[0]),
     "protocol": protocol.kind,
     "window": protocol.window if slides else None,
     "stride_rate": protocol.stride_rate if slides else None,
@@ -65,7 +65,7 @@ def _digest(network: trained.Trained) -> str:
   return digest.hexdigest()
 
 
-def _find_root(image: photographs.Photograph) -> str:
+def find_root(image: photographs.Photograph) -> str:
   """The folder within which the image has its name."""
   depth = len(pathlib.Path(image.name).parts)
   return os.path.realpath(image.path.parents[depth - 1])

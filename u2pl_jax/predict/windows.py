@@ -23,7 +23,7 @@ from u2pl_jax.predict import batch_plan, grids, trained
 from u2pl_jax.predict import results as results_lib
 from u2pl_jax.runtime import sharding
 
-_LOGITS_AT_ONCE = 2**22  # Of finished rows; 16 MiB.
+_LOGITS_AT_ONCE = 2**20  # Of finished rows; 4 MiB.
 _BATCHES_AHEAD = 1  # Begun while the host adds up the ones before.
 
 

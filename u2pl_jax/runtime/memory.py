@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 _PROC = pathlib.Path("/proc")
 _CGROUP = pathlib.Path("/sys/fs/cgroup")  # As a container sees its own.
@@ -14,6 +15,20 @@ def resident_bytes() -> int | None:
   except OSError:  # Linux only.
     return None
   return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes(process: int | str = "self") -> int | None:
+  """The most that a process has held; None where that is not known.
+
+  Unlike what the system tells when it ends: that counts what the process that
+  started it held then.
+  """
+  try:
+    status = (_PROC / str(process) / "status").read_text()
+  except OSError:
+    return None
+  found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+  return 1024 * int(found[1]) if found else None  # None: it is ending.
 
 
 def available_bytes() -> int | None:

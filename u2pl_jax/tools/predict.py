@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   arguments = _make_parser().parse_args(argv)
   tally = _Tally(is_anew=arguments.overwrite)
   with (
-    interrupt.answered_by(tally.end),
     command_line.one_line_errors(),
+    interrupt.answered_by(tally.end),
     warnings.catch_warnings(),
   ):
     # Of damaged metadata, which say nothing about the pixels.
@@ -116,8 +116,16 @@ class _Tally:
       flush=True,
     )
     name = job.name if len(job.name) <= _SHOWN else f"...{job.name[-_SHOWN:]}"
-    shown = progress.Progress(name, job.num_windows, unit="windows")
-    return shown.advance
+    shown = None
+
+    def advance(count):
+      nonlocal shown
+      if shown is None:  # Reading the image does not count.
+        shown = progress.Progress(name, job.num_windows, unit="windows")
+      if count:
+        shown.advance(count)
+
+    return advance
 
   def end(self) -> NoReturn:
     """Ends the process at once, from any thread."""
