@@ -35,8 +35,7 @@ def decode(
     there is transparency.
 
   Raises:
-    ValueError: there is no range, or pixels are of a kind that is not read; the
-      message, one line, lacks the file's name.
+    RefusedError: there is no range, or pixels are of a kind that is not read.
   """
   if facts.bands == 1:
     values, alpha = _read_by_pillow(image, facts), None
@@ -46,7 +45,7 @@ def decode(
   if alpha is None and values.ndim == 2 and isinstance(transparent, int):
     alpha = np.where(values == transparent, 0.0, 1.0)
   if value_range is None:
-    raise ValueError(
+    raise image_headers.RefusedError(
       f"{facts.bits} bits a channel, values from {values.min()} to "
       f"{values.max()}; say which of them are black and white: "
       "--value_range=LOW,HIGH"
@@ -89,7 +88,9 @@ def _read_by_pillow(
   """Integers [H, W] of a gray TIFF."""
   values = np.asarray(image)
   if values.dtype.kind not in "iu":
-    raise ValueError(f"{facts.bits} bits a channel; save it with 8 or 16")
+    raise image_headers.RefusedError(
+      f"{facts.bits} bits a channel; save it with 8 or 16"
+    )
   if facts.is_unsigned and values.dtype.kind == "i":
     values = values.view(f"u{values.dtype.itemsize}")
   return values if values.dtype.itemsize > 2 else values.astype(np.uint16)
@@ -106,7 +107,9 @@ def _read_by_opencv(
   except cv2.error:
     pixels = None
   if pixels is None or pixels.dtype != np.uint16:
-    raise ValueError(f"{facts.bits} bits a channel, of a kind that is not read")
+    raise image_headers.RefusedError(
+      f"{facts.bits} bits a channel, of a kind that is not read"
+    )
   if pixels.ndim == 2:
     return pixels, None
   colors = pixels[..., 2::-1]

@@ -52,6 +52,8 @@ _PLAIN_MODES = ("RGB", "L")
 _SWAPS_SIDES = (5, 6, 7, 8)
 _MODE_WORDS = {"P": "palette to RGB", "PA": "palette to RGB"}
 _ALPHA_MODES = ("LA", "La", "RGBA", "RGBa")
+_SILENT = 0
+_OPENCV_LOG = getattr(cv2.utils, "logging", cv2)  # The latter before OpenCV 5.
 
 # Of its warnings, as of damaged EXIF that does not matter, users are spared.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -92,6 +94,12 @@ class Decoded:
   orientation: int
   conversions: tuple[str, ...]
 
+  @property
+  def header(self) -> Header:
+    size = self.pixels.shape[:2]
+    is_swapped = self.orientation in _SWAPS_SIDES
+    return Header(size, size[::-1] if is_swapped else size, self.orientation)
+
 
 def read_header(source: pathlib.Path | bytes, name: str = "") -> Header:
   """Reads the header alone.
@@ -131,7 +139,7 @@ def decode(
   """
   with _open(source, name) as (file, image, facts):
     if facts.problem:
-      raise ValueError(facts.problem)
+      raise image_headers.RefusedError(facts.problem)
     conversions = _describe_container(image)
     orientation = _orientation(image, facts)
     if facts.bits > 8 or image.mode.startswith("I"):
@@ -200,8 +208,7 @@ class _Unlimited:
     with self._lock:
       if not self._readers:
         self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        log = cv2.utils.logging
-        self._log_level = log.setLogLevel(log.LOG_LEVEL_SILENT)
+        self._log_level = _OPENCV_LOG.setLogLevel(_SILENT)
       self._readers += 1
 
   def __exit__(self, *error):
@@ -209,7 +216,7 @@ class _Unlimited:
       self._readers -= 1
       if not self._readers:
         Image.MAX_IMAGE_PIXELS = self._limit
-        cv2.utils.logging.setLogLevel(self._log_level)
+        _OPENCV_LOG.setLogLevel(self._log_level)
 
 
 # Where Pillow itself is called: no word about "decompression bombs".
@@ -238,8 +245,17 @@ def _open(
     )
     raise UnreadableError(f"{name}: {reason}") from error
   except Exception as error:  # Pillow's decoders raise many kinds.
-    reason = getattr(error, "strerror", None) or str(error) or repr(error)
-    raise UnreadableError(f"{name}: {' '.join(reason.split())}") from error
+    raise UnreadableError(f"{name}: {_to_reason(error)}") from error
+
+
+def _to_reason(error: Exception) -> str:
+  """One line."""
+  reason = getattr(error, "strerror", None)
+  if reason is None:
+    reason = str(error) or repr(error)
+    if not isinstance(error, image_headers.RefusedError):
+      reason = f"cannot be decoded ({reason})"
+  return " ".join(reason.split())
 
 
 def _orientation(image: Image.Image, facts: image_headers.Facts) -> int:
@@ -273,7 +289,7 @@ def _to_rgb(
 ) -> np.ndarray:
   """uint8 [H, W, 3]; appends what was done to `conversions`."""
   if image.mode == "F":
-    raise ValueError(
+    raise image_headers.RefusedError(
       "pixels are floating-point numbers; save it with 8 or 16 bits"
     )
   if facts.has_small_samples:

@@ -28,6 +28,10 @@ _ALPHA = ((1,), (2,))
 _OLD_JPEG = 6
 
 
+class RefusedError(ValueError):
+  """Pixels of a kind that is not read; one line, without the file's name."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Facts:
   """What a file says of its pixels.

@@ -33,7 +33,8 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
   Args:
     where: a folder, of which all files that end like images are taken, in
       subfolders too, but no hidden ones; or a file; or a pattern with *, ? and
-      **, of which all files are taken.
+      **, of which all files are taken. Links to folders are followed, but no
+      folder is searched twice, least of all in circles.
     without: folders that are left out.
 
   Raises:
@@ -41,14 +42,20 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
     ValueError: the pattern leads out of the folder it begins with; one line.
   """
   where = os.path.expanduser(where)
-  path = pathlib.Path(where)
+  path, without = pathlib.Path(where), list(without)
   if path.is_dir():
-    root, files = path, _files_like_images(path)
+    root, files = path, _files_like_images(path, without)
   elif path.exists():
     root, files = path.parent, [path]
   elif _is_pattern(path):
     root = next(folder for folder in path.parents if not _is_pattern(folder))
-    files = map(pathlib.Path, glob.glob(where, recursive=True))
+    parts = path.relative_to(root).parts
+    parts += ("*",) if parts[-1] == "**" else ()
+    files = (
+      _reached_once(_match(root, parts))
+      if "**" in parts
+      else map(pathlib.Path, glob.glob(where))
+    )
   else:
     raise FileNotFoundError(f"{where}: no such file or folder")
   left_out = {_absolute(folder) for folder in without}
@@ -66,15 +73,64 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
   return [Photograph(found[key], names[key]) for key in sorted(found)]
 
 
-def _files_like_images(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  for parent, subfolders, names in os.walk(folder):
-    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    for path in (pathlib.Path(parent, name) for name in names):
-      if (
-        path.suffix.lower() in image_files.ENDINGS
-        and not path.name.startswith(".")
-      ):
-        yield path
+def _files_like_images(
+  folder: pathlib.Path, without: Iterable[pathlib.Path]
+) -> Iterator[pathlib.Path]:
+  seen = {_identify(left_out) for left_out in without if left_out.exists()}
+  pending = [os.fspath(folder)]
+  while pending:
+    links = []  # After the folders that really are there, as those name best.
+    for parent, subfolders, names in os.walk(pending.pop(0)):
+      identity = _identify(parent)
+      if identity in seen:
+        subfolders.clear()
+        continue
+      seen.add(identity)
+      subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+      paths = (os.path.join(parent, name) for name in subfolders)
+      links += filter(os.path.islink, paths)
+      for path in (pathlib.Path(parent, name) for name in names):
+        is_image = path.suffix.lower() in image_files.ENDINGS
+        if is_image and not path.name.startswith("."):
+          yield path
+    pending += sorted(links)
+
+
+def _identify(folder: str | pathlib.Path) -> tuple[int, int]:
+  """Device and inode of what may be a link to a folder."""
+  status = os.stat(folder)
+  return status.st_dev, status.st_ino
+
+
+def _match(
+  folder: pathlib.Path,
+  parts: tuple[str, ...],
+  above: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[pathlib.Path]:
+  """What a pattern matches. Python's own goes in circles 40 times.
+
+  Args:
+    folder: where the pattern begins.
+    parts: the pattern, of which "**" stands for any folders below another.
+    above: the folders that the present "**" has gone through.
+  """
+  if not parts:
+    yield folder
+  elif parts[0] != "**":
+    for path in glob.glob(os.path.join(glob.escape(str(folder)), parts[0])):
+      yield from _match(pathlib.Path(path), parts[1:])
+  elif folder.is_dir() and _identify(folder) not in above:
+    yield from _match(folder, parts[1:])
+    for path in glob.glob(os.path.join(glob.escape(str(folder)), "*")):
+      yield from _match(pathlib.Path(path), parts, above | {_identify(folder)})
+
+
+def _reached_once(files: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+  """Of paths that lead to one file through links to folders, the shortest."""
+  found = {}
+  for file in sorted(files, key=lambda file: (len(file.parts), file)):
+    found.setdefault((os.path.realpath(file.parent), file.name), file)
+  return list(found.values())
 
 
 def _is_pattern(path: pathlib.Path) -> bool:
