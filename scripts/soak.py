@@ -1,12 +1,17 @@
 """Kills a training run again and again; its result must not change.
 
   python scripts/soak.py --out=benchmarks/soak.jsonl
+  python scripts/soak.py --kills=0 --terms=0 --ints=50
 
 A small run on generated scenes goes through main.py once untouched, and once
-with SIGKILLs and SIGTERMs at random moments: while a step is compiled, during a
-step, an evaluation, the writing of a checkpoint, and whenever else. After each
-the same command is started again. At the end every array of the last checkpoint
-must be the same bit by bit, and so must be the scores.
+with SIGKILLs, SIGTERMs and presses of Ctrl-C at random moments: during imports,
+while a step is compiled, during a step, an evaluation, the writing of a
+checkpoint, and whenever else. Some presses come twice. After each the same
+command is started again. At the end every array of the last checkpoint must be
+the same bit by bit, and so must be the scores.
+
+After Ctrl-C a run has to end in time, with a line that says so, and with code 0
+or 130; after SIGTERM with such a line and code 0, unless it was still starting.
 
 The program prints a line for each kill; its exit code is 1 if anything differs.
 Starts without compiled programs take a minute, others seconds: 25 kills take
@@ -35,7 +40,7 @@ from etils import epath
 
 from data_prep import synthetic
 from scripts import interruptions
-from u2pl_jax.runtime import damage
+from u2pl_jax.runtime import command_line, damage
 from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.tools import benchmark
 
@@ -185,7 +190,12 @@ class Soak:
 
 
 def run(
-  kills: int, terms: int, seed: int, method: str | None, folder: pathlib.Path
+  kills: int,
+  terms: int,
+  ints: int,
+  seed: int,
+  method: str | None,
+  folder: pathlib.Path,
 ) -> dict[str, object]:
   """Makes both runs, compares them and returns what to record.
 
@@ -193,19 +203,22 @@ def run(
     SoakError: the runs differ, or one did not do what it should.
   """
   began = time.monotonic()
-  soak = Soak(folder, method, kills + terms)
+  soak = Soak(folder, method, kills + terms + ints)
   untouched_seconds = soak.finish("untouched")
   print(f"untouched: {soak.total_steps} steps in {untouched_seconds} s")
   events = []
   plans = interruptions.make_plans(
-    kills, terms, random.Random(seed), soak.total_steps
+    kills, terms, random.Random(seed), soak.total_steps, ints
   )
   for plan in plans:
     event = soak.interrupt("killed", plan)
     events.append(event)
     print(
-      f"{len(events)}/{len(plans)}: {event['signal']} during {event['phase']}"
-      f" at step {event['step']}, {event['seconds']} s after the start",
+      f"{len(events)}/{len(plans)}: {event['signal']}"
+      + ("" if event["again"] is None else " twice")
+      + f" during {event['phase']} at step {event['step']},"
+      f" {event['seconds']} s after the start: code {event['code']} after"
+      f" {event['took']} s",
       flush=True,
     )
   soak.finish("killed")
@@ -229,12 +242,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--kills", type=int, default=20, help="number of SIGKILLs"
   )
   parser.add_argument("--terms", type=int, default=5, help="number of SIGTERMs")
+  parser.add_argument(
+    "--ints", type=int, default=0, help="number of presses of Ctrl-C"
+  )
   parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
   parser.add_argument(
     "--method", help="method of training; default: that of the config"
   )
   parser.add_argument("--out", help="file that a line of JSON is appended to")
-  arguments = vars(parser.parse_args(argv))
+  words = sys.argv[1:] if argv is None else argv
+  arguments = vars(parser.parse_args(command_line.expand_home(words)))
   out = arguments.pop("out")
   try:
     with scratch_folder() as folder:
