@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.tools import photos
-from u2pl_jax.predict import large, results
+from u2pl_jax.predict import results
 from u2pl_jax.runtime import memory
 
 MAPS = "--maps=probability,entropy"
@@ -182,10 +182,3 @@ def test_memory_stays_within_what_was_told(checkpoint, tmp_path):
   peak = float(re.search(r"peak ([\d.]+)", printed)[1])
   assert peak <= told + 0.1
   assert told <= 1.5 * peak
-
-
-def test_the_estimate_is_that_of_the_most_demanding_moment(tmp_path):
-  save(tmp_path, (20, 10), "rgb.png")
-  Image.new("RGBA", (10, 20)).save(tmp_path / "rgba.png")
-  assert large.is_plain(tmp_path / "rgb.png")
-  assert not large.is_plain(tmp_path / "rgba.png")

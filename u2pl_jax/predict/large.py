@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from PIL import Image
 
-from u2pl_jax.data import image_files, shapes
+from u2pl_jax.data import image_files, image_headers, shapes
 from u2pl_jax.predict import (
   batch_plan,
   photographs,
@@ -21,10 +21,12 @@ from u2pl_jax.runtime import memory
 Sized = tuple[photographs.Photograph, shapes.Size]
 Failure = image_files.UnreadableError | None  # None: the image is done.
 
-# Bytes a pixel while an image is decoded: by Pillow, which holds 4, its copy in
-# RGB, and two of 3 bytes; of other pixels conversions hold more.
-_DECODING, _CONVERTING = 14, 40
-_PLAIN_MODES = ("1", "L", "RGB", "CMYK", "YCbCr")
+# Most bytes a pixel while an image is decoded, as measured: 4 of Pillow's, 4 of
+# a copy in RGB, and twice 3; conversions hold more, most of all those of
+# transparency in 16 bits.
+_DECODING, _CONVERTING, _DEEP_COMPOSITING = 14, 31, 76
+_PLAIN_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "PPM")
+_PLAIN_MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 _DRAWING = 4  # Pillow's overlay.
 
 
@@ -129,19 +131,29 @@ def _estimate(
   pixels = size[0] * size[1]
   found = num_kinds * pixels
   photograph = 3 * pixels
-  decoding = (_DECODING if is_plain(path) else _CONVERTING) * pixels
+  decoding = bytes_to_decode(path) * pixels
   predicting = photograph + found + windows.count_bytes(program, grid)
   writing = photograph + found + _DRAWING * pixels
   return max(decoding, predicting, writing)
 
 
-def is_plain(path: pathlib.Path) -> bool:
-  """Whether the pixels need no more than a conversion to RGB, if any."""
+def bytes_to_decode(path: pathlib.Path) -> int:
+  """The most memory that a pixel takes while the file is decoded."""
   try:
-    with image_files.unlimited, Image.open(path) as image:
-      return image.mode in _PLAIN_MODES and not image.has_transparency_data
+    with open(path, "rb") as file, image_files.unlimited:
+      facts = image_headers.read(file)
+      with Image.open(file, formats=image_files.FORMATS) as image:
+        is_clear = image.has_transparency_data
+        is_plain = (
+          image.format in _PLAIN_FORMATS
+          and (image.mode in _PLAIN_MODES or facts.bits > 8)
+          and not is_clear
+        )
   except Exception:  # Pillow's decoders raise many kinds; it is read later.
-    return True
+    return _DECODING
+  if is_plain:
+    return _DECODING
+  return _DEEP_COMPOSITING if facts.bits > 8 and is_clear else _CONVERTING
 
 
 def _gigabytes(count: int) -> str:
