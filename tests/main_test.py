@@ -38,6 +38,7 @@ def assert_one_line_error(finished, *words):
       ["'optim.learning_rat'", "'optim.learning_rate'"],
     ),
     (["--config=configs/camvid.py:1_3", "--workdir=x"], ["1_3", "1_8"]),
+    ([], ["--config=configs/synthetic.py --workdir=runs/synthetic"]),
     ([CONFIG], ["--workdir=DIR is missing"]),
     ([CONFIG, "--workdir=x", "--profile=5"], ["--profile=5", "START:STOP"]),
     ([CONFIG, "--workdir=x", "--num_processes=2"], ["--coordinator_address"]),

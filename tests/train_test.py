@@ -159,8 +159,8 @@ def send_sigterm():
   os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_sigterm_ends_a_run_that_the_same_command_goes_on_with(
-  whole_run, make_config, tmp_path, run, monkeypatch
+def test_signals_end_a_run_that_the_same_command_goes_on_with(
+  whole_run, make_config, tmp_path, run, monkeypatch, capfd
 ):
   create_train_step = programs.Programs.create_train_step
 
@@ -187,11 +187,15 @@ def test_sigterm_ends_a_run_that_the_same_command_goes_on_with(
 
   def interrupt_evaluation(line):
     if line.startswith("step 4:"):
-      send_sigterm()
+      os.kill(os.getpid(), signal.SIGINT)
 
+  handler = signal.getsignal(signal.SIGINT)
   _, lines = run(make_config(), tmp_path, interrupt_evaluation)
   assert "resuming at step 3" in lines
-  assert lines[-1].startswith("stopped by SIGTERM at step 4 of 6")
+  assert lines[-1].startswith("stopped by Ctrl-C at step 4 of 6")
+  said = capfd.readouterr().err
+  assert "stopping after this evaluation; Ctrl-C again ends at once\n" in said
+  assert signal.getsignal(signal.SIGINT) is handler
   assert_bit_identical(
     state_of(make_config(), tmp_path),
     state_of(make_config(), whole_run, 4),

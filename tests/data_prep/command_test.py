@@ -2,6 +2,10 @@
 
 import argparse
 import importlib
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +30,54 @@ def test_failures_become_a_message_and_a_status(capsys, error, status, message):
 
   assert command.run(call) == status
   assert capsys.readouterr().err == message
+
+
+_PREPARES = """
+import os, sys
+from data_prep import command
+
+def prepare():
+  try:
+    print("reading", flush=True)
+    os.read(os.pipe()[0], 1)
+  finally:
+    print("cleaning up", flush=True)
+    if sys.argv[1:]:
+      os.read(os.pipe()[0], 1)
+
+sys.exit(command.run(prepare))
+"""
+
+
+@pytest.mark.parametrize(
+  "presses, line", [(1, "error: interrupted\n"), (2, "interrupted\n")]
+)
+def test_ctrl_c_leaves_no_traceback_and_a_second_one_ends_at_once(
+  presses, line
+):
+  argv = [sys.executable, "-c", _PREPARES, *["hangs"][: presses - 1]]
+  pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+  with subprocess.Popen(argv, text=True, **pipes) as process:
+    for said in ("reading\n", "cleaning up\n")[:presses]:
+      assert process.stdout.readline() == said
+      process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr.read() == line
+
+
+def test_a_command_is_ended_while_it_is_imported():
+  argv = [sys.executable, "-m", "data_prep.folder", "--help"]
+  environ = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+  pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+  with subprocess.Popen(argv, text=True, env=environ, **pipes) as process:
+    for line in process.stderr:
+      if line.split()[-1] == "data_prep":  # The package; its module is next.
+        break
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stdout.read() == ""
+    said = [x for x in process.stderr if not x.startswith("import time:")]
+    assert said == ["interrupted\n"]
 
 
 def test_mistakes_in_the_program_are_not_hidden():

@@ -14,6 +14,47 @@ def test_help_shows_the_docstring_as_it_is(capsys):
   assert "\n  --a  b\n" in printed
 
 
+@pytest.fixture
+def home(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/ann")
+
+
+@pytest.mark.parametrize(
+  "word, meant",
+  [
+    ("~", "/home/ann"),
+    ("~/d", "/home/ann/d"),
+    ("--workdir=~/r", "/home/ann/r"),
+    ("--config.data.data_dir=~", "/home/ann"),
+    (
+      "--config=~/x.py:mine,pretrained=~/w.npz",
+      "/home/ann/x.py:mine,pretrained=/home/ann/w.npz",
+    ),
+    ("~/a,~/b:~/c", "/home/ann/a,/home/ann/b:/home/ann/c"),
+    # Names that have it elsewhere, and homes that there are not.
+    ("--images=IMG~1.JPG", "IMG~1.JPG"),
+    ("--out=a/~/b", "a/~/b"),
+    ("~nobody_of_this_name/x", "~nobody_of_this_name/x"),
+    ("--out=gs://bucket/run", "gs://bucket/run"),
+  ],
+)
+def test_a_tilde_is_the_home_wherever_a_path_may_begin(word, meant, home):
+  flag = word[: word.index("=") + 1] if word.startswith("--") else ""
+  assert command_line.expand_home([word, "-x"]) == [flag + meant, "-x"]
+
+
+def test_parsers_and_their_commands_know_the_home(home, monkeypatch):
+  parser = command_line.make_parser("package.tool", "")
+  parser.add_argument("--out")
+  command = parser.add_subparsers(dest="command").add_parser("run")
+  command.add_argument("file")
+  words = ["--out", "~/o", "run", "~/f"]
+  expected = {"out": "/home/ann/o", "command": "run", "file": "/home/ann/f"}
+  assert vars(parser.parse_args(words)) == expected
+  monkeypatch.setattr(command_line.sys, "argv", ["tool", *words])
+  assert vars(parser.parse_args()) == expected
+
+
 @pytest.mark.parametrize(
   "kind", [ValueError, OSError, FloatingPointError, ImportError]
 )

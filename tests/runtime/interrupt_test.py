@@ -198,9 +198,10 @@ from u2pl_jax.runtime import interrupt
 sys.argv[0] = {argv0!r}
 interrupt.end_command()
 print(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)
+print(interrupt.ends_program())
 """
   environ = os.environ | {"PYTHONPATH": os.getcwd()}
   finished = subprocess.run(
     [sys.executable, "-c", code], capture_output=True, text=True, env=environ
   )
-  assert finished.stdout == f"{ends}\n", finished.stderr
+  assert finished.stdout == f"{ends}\n{ends}\n", finished.stderr

@@ -45,11 +45,13 @@ def test_other_threads_leave_signals_alone():
 # A run as `train` makes it, of which each line of output is one of its moments.
 _RUN = """
 import os, sys, time
-from u2pl_jax.runtime import preemption
+from u2pl_jax.runtime import interrupt, preemption
+if "library" not in sys.argv:
+  interrupt.end_program()
 with preemption.catch_signals() as stop:
   stop.is_saved = "saved" in sys.argv
   print("compiling", flush=True)
-  time.sleep(50 if "compiles" in sys.argv else 0)
+  time.sleep(50 if "compiles" in sys.argv else 0.5)
   stop.has_news = True
   print("step", flush=True)
   while not stop():
@@ -104,6 +106,14 @@ def test_ctrl_c_asks_to_stop_once_there_is_something_to_lose():
 def test_ctrl_c_ends_a_run_at_once_that_compiles_its_first_step(argv, line):
   process = run_until("compiling", "compiles", *argv)
   assert finish(process) == (130, "", line)
+
+
+def test_ctrl_c_does_not_end_what_is_no_program_of_ours():
+  assert finish(run_until("compiling", "library")) == (
+    0,
+    "step\nstopped by Ctrl-C\nsaving\ndone\n",
+    STOPPING,
+  )
 
 
 def test_a_second_ctrl_c_ends_the_run_at_once():

@@ -51,6 +51,24 @@ def test_accepts_booleans_without_a_value():
   assert not parse(CONFIG, "--noconfig.encoder.multi_grid").encoder.multi_grid
 
 
+def test_a_tilde_is_the_home_in_every_flag(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  (tmp_path / "mine.py").write_text(
+    "from configs import synthetic\n"
+    "def get_config(arg=None):\n"
+    "  return synthetic.get_config(arg)\n"
+  )
+  argv = ["main.py", "--config=~/mine.py", "--workdir=~/run"]
+  argv += ["--config.data.data_dir=~/data", "--config.model.pretrained", "~/w"]
+  values = flags.FlagValues()
+  flags.DEFINE_string("workdir", None, "", values)
+  holder = main_flags.define_config(values, argv)
+  main_flags.parse(argv, values)
+  assert values.workdir == f"{tmp_path}/run"
+  assert holder.value.data.data_dir == f"{tmp_path}/data"
+  assert holder.value.model.pretrained == f"{tmp_path}/w"
+
+
 def test_the_file_is_executed_once(tmp_path):
   path, log = tmp_path / "logged.py", tmp_path / "log"
   path.write_text(
@@ -66,6 +84,7 @@ def test_the_file_is_executed_once(tmp_path):
 @pytest.mark.parametrize(
   "argv, words",
   [
+    ([], "--config=FILE and --workdir=DIR are missing; e.g. python main.py"),
     (["--workdir=x"], "--config=FILE is missing"),
     (["--config.seed=1"], "--config=FILE is missing"),
     ([CONFIG, CONFIG], "synthetic.py: given twice"),

@@ -27,6 +27,7 @@ _FLUSH_SECONDS = 1.0
 
 # What Ctrl-C does now: the last one is called, in a thread of its own.
 _answers: list[Callable[[], None]] = []
+_ends_program = False  # Whether `end_program` was called.
 # Undoes that signals reach the answers; None while they do not.
 _undo: Callable[[], None] | None = None
 
@@ -61,12 +62,19 @@ def end_program(line: str = INTERRUPTED) -> None:
   For programs, as the first thing they do; `answered_by` may say otherwise for
   a while.
   """
+  global _ends_program
+  _ends_program = True
   _answers.append(lambda: end(line))
   if _undo is None:
     _watch()
   # Called after what others registered: nothing is left to be interrupted, and
   # the thread that answers runs no more.
   atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def ends_program() -> bool:
+  """Whether the process is ours to end, not that of a notebook or a test."""
+  return _ends_program
 
 
 def end_command() -> None:

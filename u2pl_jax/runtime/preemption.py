@@ -21,7 +21,7 @@ class Stop:
   """Whether a run is to end between two steps; its answer to Ctrl-C.
 
   The first Ctrl-C asks it to end, a second one ends the process at once; so
-  does the first one before there is anything to lose.
+  does the first one in a program that has nothing to lose yet.
 
   Attributes:
     cause: "SIGTERM" or "Ctrl-C", of a run that is asked to end.
@@ -91,7 +91,8 @@ def catch_signals() -> Iterator[Stop]:
       yield stop
     return
   received = threading.Event()
-  stop = Stop(received.is_set, received.set, waits=False)
+  waits = not interrupt.ends_program()
+  stop = Stop(received.is_set, received.set, waits=waits)
   if threading.current_thread() is not threading.main_thread():
     yield stop
     return
