@@ -174,9 +174,11 @@ def complete(tmp_path):
   return call
 
 
-def test_a_config_file_fills_in_what_the_command_line_leaves(complete):
+def test_a_config_file_fills_in_what_the_command_line_leaves(complete, capsys):
   data = {"name": "found", "size": (64, 48), "batch": 4, "other": 0}
   assert complete() == {"seed": 0, "data": data}
+  line = "automatic.py: data.name=found data.size=(64,48) data.batch=4\n"
+  assert capsys.readouterr().out.endswith(line)
   assert complete("--config.data.batch=2", "--config.data.size=(32,32)") == {
     "seed": 0,
     "data": data | {"batch": 2, "size": (32, 32)},

@@ -15,7 +15,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_dict, config_flags
 
-from u2pl_jax.runtime import command_line, options, workdir
+from u2pl_jax.runtime import command_line, distributed, options, workdir
 
 # Presets over other keys: setting them alone would only change their name.
 _PRESETS = ("method", "recipe")
@@ -181,7 +181,17 @@ def complete(
     if key in saved and config.get(section, {}).get(name) == left_open:
       value = saved[key]  # JSON has no tuples.
       config[section][name] = tuple(value) if isinstance(value, list) else value
-  return module.complete(config)
+  completed = module.complete(config)
+  before, after = workdir.flatten(config), workdir.flatten(completed)
+  chosen = [
+    f"{key}={after[key]}".replace(" ", "")
+    for key in module.AUTOMATIC
+    if key in after and after[key] != before[key]
+  ]
+  if chosen:
+    file = flag_values["config"].parser.file
+    distributed.show(f"chosen by {file}: {' '.join(chosen)}")
+  return completed
 
 
 def check_together(given: Mapping[str, Any]) -> None:
