@@ -1,8 +1,9 @@
 """Images and masks as they come from a source, and the checks they must pass.
 
-Pixels count as they are stored: an orientation tag (EXIF) is ignored here and
-in training, since masks are drawn over stored pixels. (Prediction has no masks,
-and turns photographs upright.) Gray images are read as three equal channels.
+Images are read as everywhere (`u2pl_jax.data.image_files`), upright and as
+8-bit RGB. A JPEG or PNG that is so already is stored as it is, and of any other
+file the pixels, as a PNG. A mask follows its image: one that was drawn over the
+stored pixels is turned as they are.
 """
 
 import dataclasses
@@ -13,12 +14,18 @@ import numpy as np
 from PIL import Image
 
 import u2pl_jax
+from data_prep import orientation
+from u2pl_jax.data import image_files
 
-_IMAGE_FORMATS = ("JPEG", "PNG")
-_IMAGE_MODES = ("RGB", "L")
 _MASK_MODES = ("L", "P")
 _PNG_DEPTH_OFFSET = 24  # Of the byte that tells the bits of a channel.
-_ORIENTATION_TAG = 0x0112
+# Of photographs, higher levels take five times as long and save a seventh.
+_IMAGE_COMPRESSION = 2
+_MASK_COMPRESSION = 6
+
+# Conversions, as they are counted.
+TURNED = "turned upright"
+NO_LABELS = "mask: without a labeled pixel"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +81,13 @@ class CheckedExample:
 
   Attributes:
     id: the image's id.
-    image: the file's bytes, JPEG or PNG.
+    image: bytes of a JPEG or PNG, 8-bit RGB or gray, upright.
     label: bytes of a single-channel 8-bit PNG of class ids; all 255 where the
       image has no mask.
-    has_label: whether it has one.
+    has_label: whether it has one, with at least one labeled pixel.
     pixel_counts: [256] int64, pixels of each label; all 0 without a mask.
-    is_rotated: whether an orientation tag (EXIF) of the image, which is
-      ignored, asks to show it rotated or mirrored.
+    conversions: what was done to the image and to the mask, in a few words
+      each.
   """
 
   id: str
@@ -88,39 +95,63 @@ class CheckedExample:
   label: bytes
   has_label: bool
   pixel_counts: np.ndarray
-  is_rotated: bool
+  conversions: tuple[str, ...]
 
 
 class ProblemError(ValueError):
   """Something is wrong with a source file; the message names it."""
 
 
-def check_example(raw: RawExample, num_classes: int) -> CheckedExample:
+def check_example(
+  raw: RawExample,
+  num_classes: int,
+  *,
+  value_range: tuple[int, int] | None = None,
+  decide_orientation: Callable[[], str] = lambda: "",
+) -> CheckedExample:
   """Reads and decodes an example.
 
+  Args:
+    raw: the example.
+    num_classes: the number of classes.
+    value_range: (low, high), what becomes black and white in images of more
+      than 8 bits a channel.
+    decide_orientation: says on which picture a mask was drawn where sizes
+      cannot tell; see `orientation.make_decider`.
+
   Raises:
-    ProblemError: a file is missing or broken, is of a kind that training does
-      not read, has the wrong size, or holds an impossible label.
+    ProblemError: a file is missing or broken, is of a kind that is not read,
+      has the wrong size, or holds an impossible label.
   """
-  image_bytes = read(raw.image)
-  image = decode(raw.image, image_bytes, _IMAGE_FORMATS, _IMAGE_MODES)
-  is_rotated = _is_rotated(image)
+  content = read(raw.image)
+  try:
+    image = image_files.decode(content, value_range, raw.image.name)
+  except image_files.UnreadableError as error:
+    raise ProblemError(str(error)) from error
+  conversions = [f"image: {what}" for what in image.conversions]
+  if image.conversions:
+    content = encode_png(image.pixels, _IMAGE_COMPRESSION)
+  counts = np.zeros(256, np.int64)
   if raw.mask is None:
-    unlabeled = np.full(image.size[::-1], u2pl_jax.IGNORE_LABEL, np.uint8)
-    label_bytes, counts = encode_png(unlabeled), np.zeros(256, np.int64)
+    unlabeled = np.full(image.pixels.shape[:2], u2pl_jax.IGNORE_LABEL, np.uint8)
+    label_bytes, has_label = encode_png(unlabeled), False
   else:
-    labels = raw.mask.read()
-    _check_size(raw, image, labels.ids, is_rotated)
+    labels = _bring_upright(raw, image, decide_orientation)
     counts = np.bincount(labels.ids.ravel(), minlength=256)
     _check_labels(raw.mask, counts, num_classes)
     label_bytes = labels.png or encode_png(labels.ids)
+    has_label = counts[u2pl_jax.IGNORE_LABEL] < labels.ids.size
+    conversions += [f"mask: {what}" for what in labels.conversions]
+  if raw.mask is not None and not has_label:
+    counts = np.zeros_like(counts)
+    conversions.append(NO_LABELS)
   return CheckedExample(
     id=raw.id,
-    image=image_bytes,
+    image=content,
     label=label_bytes,
-    has_label=raw.mask is not None,
+    has_label=bool(has_label),
     pixel_counts=counts,
-    is_rotated=is_rotated,
+    conversions=tuple(conversions),
   )
 
 
@@ -130,17 +161,26 @@ def id_mask(file: File) -> Mask:
   def read_ids():
     content = read(file)
     mask = decode(file, content, ("PNG",), _MASK_MODES)
+    tag = image_files.read_header(content, file.name).orientation
+    ids = image_files.turn(np.asarray(mask), tag)
     # TensorFlow would turn a palette's colors, not its indices, into labels.
-    png = None if mask.mode == "P" else content
-    return Labels(np.asarray(mask), png)
+    is_kept = mask.mode == "L" and tag == 1
+    return Labels(
+      ids,
+      png=content if is_kept else None,
+      is_upright=tag != 1,
+      conversions=() if tag == 1 else (TURNED,),
+    )
 
   return Mask(file.name, read_ids)
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
+def encode_png(
+  pixels: np.ndarray, compress_level: int = _MASK_COMPRESSION
+) -> bytes:
   """Encodes uint8 [H, W] or [H, W, 3] as PNG."""
   buffer = io.BytesIO()
-  Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+  Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
   return buffer.getvalue()
 
 
@@ -178,8 +218,9 @@ def decode(
     ProblemError: the image is damaged or of another format, kind or depth.
   """
   try:
-    image = Image.open(io.BytesIO(content))
-    image.load()
+    with image_files.unlimited:
+      image = Image.open(io.BytesIO(content))
+      image.load()
   except Exception as error:  # Pillow raises some ten kinds on broken files.
     reason = str(error).replace("\n", " ")
     if isinstance(error, Image.UnidentifiedImageError):
@@ -200,28 +241,45 @@ def decode(
   return image
 
 
-def _is_rotated(image: Image.Image) -> bool:
-  try:
-    return image.getexif().get(_ORIENTATION_TAG, 1) != 1
-  except Exception:  # Broken tags matter as little as whole ones.
-    return False
+def _bring_upright(
+  raw: RawExample,
+  image: image_files.Decoded,
+  decide_orientation: Callable[[], str],
+) -> Labels:
+  """Reads the mask, and turns it as its image was if it was drawn before."""
+  labels = raw.mask.read()
+  fitting = orientation.find_fitting(image.header, labels.ids.shape)
+  if labels.is_upright or image.orientation == 1:
+    fitting = [p for p in fitting if p == orientation.UPRIGHT]
+  if not fitting:
+    raise ProblemError(_describe_sizes(raw, labels, image.header))
+  if orientation.UPRIGHT in fitting and len(fitting) == 1:
+    return labels
+  turned = image_files.turn(labels.ids, image.orientation)
+  if len(fitting) > 1 and not np.array_equal(turned, labels.ids):
+    drawn_on = decide_orientation()
+    if not drawn_on:
+      raise ProblemError(
+        f"{raw.mask.name}: the orientation tag (EXIF) of its image "
+        f"{raw.image.name} keeps the size, and nothing tells whether the mask "
+        "was drawn on the picture as it is stored or as it is shown; give "
+        "--mask_orientation=stored or --mask_orientation=upright"
+      )
+    if drawn_on == orientation.UPRIGHT:
+      return labels
+  return Labels(turned, conversions=(*labels.conversions, TURNED))
 
 
-def _check_size(
-  raw: RawExample, image: Image.Image, ids: np.ndarray, is_rotated: bool
-):
-  height, width = ids.shape
-  if (width, height) == image.size:
-    return
-  hint = ""
-  if is_rotated and (height, width) == image.size:
-    hint = (
-      ": the image has an orientation tag (EXIF), which is ignored; rotate its "
-      "pixels and drop the tag, or rotate the mask"
-    )
-  raise ProblemError(
-    f"{raw.mask.name}: {width}x{height} pixels, but its image "
-    f"{raw.image.name} has {image.width}x{image.height}{hint}"
+def _describe_sizes(
+  raw: RawExample, labels: Labels, header: image_files.Header
+) -> str:
+  (mask_height, mask_width), (height, width) = labels.ids.shape, header.size
+  tag = "turned by its orientation tag (EXIF)"
+  return (
+    f"{raw.mask.name}: {mask_width}x{mask_height} pixels"
+    f"{f', {tag},' if labels.is_upright else ','} but its image "
+    f"{raw.image.name}{f', {tag},' if header.orientation > 1 else ''} has "
+    f"{width}x{height}"
   )
 
 

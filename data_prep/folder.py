@@ -1,63 +1,77 @@
-"""Prepares a dataset from a VOC-style tree of images, masks and id lists.
+"""Prepares a dataset from a folder of images and masks, as tools export it.
 
   python -m data_prep.folder --root=TREE --name=NAME --data_dir=DIR
 
-TREE holds, under these names unless others are given:
+TREE is of one of these layouts; which one is found out and said:
 
-  JPEGImages/ID.jpg           images, JPEG or PNG
-  SegmentationClass/ID.png    masks, PNG
-  ImageSets/Segmentation/     trainaug.txt or, without it, train.txt; val.txt
-  classes.json                {"names": [...], "palette": [[r, g, b], ...]}
-  splits/SPLIT/               labeled.txt and unlabeled.txt, ids of the former;
-                              may be missing, see data_prep.make_splits
+  folders         images/NAME.jpg and masks/NAME.png, or other usual names; flat
+                  or nested; NAME_mask.png, too; folders train and val in either
+                  order are lists
+  beside          NAME.jpg with NAME_mask.png beside it
+  voc             JPEGImages, SegmentationClass, and lists of ids: train.txt or
+                  trainaug.txt, and val.txt, in ImageSets/Segmentation; splits/
+                  SPLIT/labeled.txt and unlabeled.txt may be there
+  pairs           lists with lines IMAGE MASK; or IMAGE
+  cvat            "Segmentation mask 1.1" of CVAT
+  labelme         what labelme2voc.py writes
+  label_studio    brush labels as PNG, with the JSON export
+  roboflow        semantic masks of Roboflow
+  supervisely     img and masks_machine
+  mmsegmentation  img_dir and ann_dir
+  ade20k          images and annotations with training and validation; 0 is
+                  ignored
 
-Gray and palette masks hold class ids, 255 where ignored; RGB masks hold the
-colors of the palette, and of "other_colors" {name: [[r, g, b], ...]} and
-"ignore_colors" [[r, g, b], ...] in classes.json. --mask_values, or an entry of
-that name in classes.json, settles it for all masks: ids; colors; binary, which
-is black and white for the first and second of two classes.
+Classes are read from classes.json, labelmap.txt, class_names.txt, labels.txt,
+_classes.csv, label_classes.json and others like them; without such a file from
+--class_names, or else they are the values that the masks hold. 255 is ignored.
 
-A training image without a mask can only serve unlabeled. Whatever is wrong
-with any file or list is reported together, and then nothing is written.
+If no list or folder says which images to validate on, a share is drawn among
+those with masks (--val), so that the others show all classes. If there are no
+semi-supervised splits, 1_2, 1_4, 1_8 and 1_16 are drawn; see
+data_prep.make_splits for others. An image without a mask can only serve
+unlabeled. Whatever is wrong with any file or list is reported together, and
+then nothing is written.
 """
 
-import argparse
 import dataclasses
 import pathlib
 import sys
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from data_prep import class_table, color_masks, command, examples, writer
+from data_prep import (
+  command,
+  default_splits,
+  examples,
+  folder_arguments,
+  folder_classes,
+  folder_validation,
+  layouts,
+  writer,
+)
+from data_prep.layouts import tree, unlabeled
 from u2pl_jax.data import datasets
 from u2pl_jax.runtime import command_line
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_MASK_SUFFIXES = (".png",)
-
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-  """Where things are in a tree; all paths are relative to its root.
+class Settings:
+  """What a dataset is made with, besides its folder.
 
   Attributes:
-    images: folder of the images.
-    masks: folder of the masks.
-    lists: folder of the id lists.
-    train_list: name of the list of training images, without suffix; empty for
-      trainaug where there is one, else train.
-    val_list: name of the list of validation images.
-    splits: folder that holds a folder for each semi-supervised split.
-    classes: file of class names and palette.
+    layout: what the user says about where things are.
+    classes: what the user says about classes.
+    val: share or number of validation images where none are named.
+    seed: non-negative; of all that is drawn.
+    value_range: see `writer.Source`.
+    mask_orientation: see `writer.Source`.
   """
 
-  images: str = "JPEGImages"
-  masks: str = "SegmentationClass"
-  lists: str = "ImageSets/Segmentation"
-  train_list: str = ""
-  val_list: str = "val"
-  splits: str = "splits"
-  classes: str = "classes.json"
+  layout: tree.Options = tree.Options()
+  classes: folder_classes.Options = folder_classes.Options()
+  val: str = "0.1"
+  seed: int = 0
+  value_range: tuple[int, int] | None = None
+  mask_orientation: str = ""
 
 
 def prepare(
@@ -65,9 +79,7 @@ def prepare(
   *,
   name: str,
   data_dir: str | pathlib.Path,
-  layout: Layout = Layout(),
-  class_names: Sequence[str] = (),
-  mask_values: str = "",
+  settings: Settings = Settings(),
   overwrite: bool = False,
 ) -> pathlib.Path:
   """Makes the dataset `name` of the tree at `root`.
@@ -76,225 +88,134 @@ def prepare(
     root: the tree.
     name: the dataset's name: small letters, digits and underscores.
     data_dir: folder of all datasets.
-    layout: where things are in the tree.
-    class_names: [K] names by class id, instead of the tree's file of classes.
-    mask_values: one of `class_table.MASK_VALUES`.
+    settings: what the user says.
     overwrite: whether to replace a dataset of this name.
 
   Returns:
     The dataset's folder.
 
   Raises:
-    ValueError: files or lists are faulty; the message names all of them.
+    ValueError: files or lists are faulty; the message names all of them. Or
+      the tree can be read in several ways; the message names the options.
     OSError: a list or folder is missing, or the dataset cannot be written.
   """
   root = pathlib.Path(root).expanduser()
   if not root.is_dir():
     raise FileNotFoundError(f"{root}: no such folder")
+  if settings.seed < 0:
+    raise ValueError(f"--seed={settings.seed}: must not be negative")
   writer.check_target(name, data_dir, overwrite)
-  classes = class_table.read(root / layout.classes, class_names, mask_values)
-  source = read_tree(root, layout, classes)
+  found = read_tree(root, settings.layout)
+  source = _to_source(root, found, settings)
   with writer.preparation_lock(data_dir):
     path = writer.write_dataset(
       source, name=name, data_dir=data_dir, overwrite=overwrite
     )
-  if not source.split_lists:
-    print(
-      f"{root / layout.splits}: no splits there; to draw some: python -m "
-      f"data_prep.make_splits --name={name} --data_dir={data_dir} --labeled=1/8"
-    )
+    if not source.split_lists:
+      default_splits.draw(datasets.open_dataset(name, data_dir), settings.seed)
   return path
 
 
-def read_tree(
-  root: pathlib.Path, layout: Layout, classes: class_table.ClassTable
-) -> writer.Source:
-  """Reads the lists of a tree and finds its files, without opening them.
+def read_tree(root: pathlib.Path, options: tree.Options) -> tree.Tree:
+  """Finds out what is where in a folder, by names alone.
 
   Raises:
-    FileNotFoundError: a list or folder is missing.
-    ValueError: a list is unreadable.
+    ValueError: no layout fits, several do, or a list is unreadable.
+    OSError: a list or folder is missing.
   """
-  images = _index_files(root / layout.images, _IMAGE_SUFFIXES)
-  masks = _index_files(root / layout.masks, _MASK_SUFFIXES)
-  convert = color_masks.make_converter(classes)
-  lists = _find_lists(root, layout)
-  ids = {split: datasets.read_id_list(file) for split, file in lists.items()}
-  split_files = _find_split_files(root / layout.splits)
-  split_lists = {
-    split: tuple(datasets.read_id_list(file) for file in files)
-    for split, files in split_files.items()
-  }
-  known = frozenset(ids["train"])
-  with_mask = {i for i in known if _key(i) in masks}
-  problems = _find_list_problems(ids, lists)
-  for split, (labeled, unlabeled) in split_lists.items():
-    problems += datasets.find_split_problems(
-      labeled,
-      unlabeled,
-      files=split_files[split],
-      known=known,
-      with_mask=with_mask,
-    )
-  for split in ids:
-    problems += _find_file_problems(
-      ids[split], lists[split], images, masks, needs_mask=split == "val"
-    )
+  more = [unlabeled.locate(root, folder) for folder in options.unlabeled]
+  found = layouts.recognize(root, options, without=more)
+  taken = [entry.id for entry in found.entries]
+  entries, problems = unlabeled.read(more, taken)
+  if not entries and not problems:
+    return found
+  return dataclasses.replace(
+    found,
+    train=[*found.train, *entries],
+    problems=[*found.problems, *problems],
+  )
+
+
+def _to_source(
+  root: pathlib.Path, found: tree.Tree, settings: Settings
+) -> writer.Source:
+  """Reads the classes and, where it has to, draws validation images."""
+  file = folder_classes.find_file(root, found, settings.classes)
+  print(_describe(root, found, file, settings.classes))
+  table = folder_classes.read(found, file, settings.classes)
+  for note in (*found.notes, *table.notes):
+    print(f"  {note}")
+  if found.val is None:
+    found = folder_validation.draw(found, table, settings.val, settings.seed)
+  to_mask = folder_classes.make_reader(table)
+  problems = list(found.problems)
+  raw = {}
+  for split, entries in (("train", found.train), ("val", found.val)):
+    raw[split] = []
+    for entry in entries:
+      try:
+        mask = to_mask(entry)
+      except ValueError as error:  # A layer of a class that is not named.
+        problems.append(f"{entry.image}: {error}")
+        continue
+      image = folder_classes.to_file(entry.image)
+      raw[split].append(examples.RawExample(entry.id, image, mask))
   return writer.Source(
-    class_names=classes.names,
-    palette=classes.palette,
-    examples={
-      split: _to_raw_examples(ids[split], images, masks, convert)
-      for split in ids
-    },
-    split_lists=split_lists,
+    class_names=table.names,
+    palette=table.palette,
+    examples=raw,
+    split_lists=found.split_lists,
     parameters={
       "source": "folder",
       "root": str(root.resolve()),
-      "mask_values": classes.mask_values,
+      "layout": found.title,
+      "mask_values": table.mask_values,
     },
     problems=problems,
+    value_range=settings.value_range,
+    mask_orientation=settings.mask_orientation,
   )
 
 
-def _find_lists(root: pathlib.Path, layout: Layout) -> dict[str, pathlib.Path]:
-  folder = root / layout.lists
-  train = layout.train_list
-  if not train:
-    train = "trainaug" if (folder / "trainaug.txt").is_file() else "train"
-  return {
-    "train": folder / f"{train}.txt",
-    "val": folder / f"{layout.val_list}.txt",
-  }
-
-
-def _find_split_files(
-  folder: pathlib.Path,
-) -> dict[str, tuple[pathlib.Path, pathlib.Path]]:
-  """Returns the two lists of each semi-supervised split, by its name."""
-  splits = sorted(path for path in folder.glob("*") if path.is_dir())
-  return {s.name: (s / "labeled.txt", s / "unlabeled.txt") for s in splits}
-
-
-def _key(example_id: str) -> str:
-  """Returns an id as an index key: file systems differ in composing accents."""
-  return unicodedata.normalize("NFC", example_id)
-
-
-def _index_files(
-  folder: pathlib.Path, suffixes: tuple[str, ...]
-) -> dict[str, list[pathlib.Path]]:
-  """Returns the files of `folder` and below with given suffixes, by id."""
-  if not folder.is_dir():
-    raise FileNotFoundError(f"{folder}: no such folder")
-  index = {}
-  for path in sorted(folder.rglob("*")):
-    if path.suffix.lower() in suffixes:
-      example_id = path.relative_to(folder).with_suffix("").as_posix()
-      index.setdefault(_key(example_id), []).append(path)
-  return index
-
-
-def _find_list_problems(
-  ids: dict[str, list[str]], files: dict[str, pathlib.Path]
-) -> list[str]:
-  problems = []
-  for split, file in files.items():
-    if not ids[split]:
-      problems.append(f"{file}: the list is empty")
-    problems += datasets.find_duplicates(ids[split], file)
-  training = frozenset(ids["train"])
-  problems += [
-    f"id {i!r} is both in {files['train']} and in {files['val']}"
-    for i in dict.fromkeys(ids["val"])
-    if i in training
-  ]
-  return problems
-
-
-def _find_file_problems(
-  ids: Sequence[str],
-  file: pathlib.Path,
-  images: dict[str, list[pathlib.Path]],
-  masks: dict[str, list[pathlib.Path]],
-  *,
-  needs_mask: bool,
-) -> list[str]:
-  """Returns one message for each id without exactly one image, or a mask."""
-  problems = []
-  for example_id in dict.fromkeys(ids):
-    found = images.get(_key(example_id), [])
-    if not found:
-      problems.append(f"{file}: id {example_id!r} has no image")
-    elif len(found) > 1:
-      names = " and ".join(str(path) for path in found)
-      problems.append(f"{file}: id {example_id!r} has several images: {names}")
-    if needs_mask and _key(example_id) not in masks:
-      problems.append(f"{file}: id {example_id!r} has no mask")
-  return problems
-
-
-def _to_raw_examples(
-  ids: Sequence[str],
-  images: dict[str, list[pathlib.Path]],
-  masks: dict[str, list[pathlib.Path]],
-  convert: Callable[[examples.File], examples.Mask],
-) -> list[examples.RawExample]:
-  """Pairs images with masks; ids without an image are left out."""
-
-  def to_file(path):
-    return examples.File(str(path), path.read_bytes)
-
-  raw_examples = []
-  for example_id in ids:
-    key = _key(example_id)
-    if key in images:
-      mask = convert(to_file(masks[key][0])) if key in masks else None
-      image = to_file(images[key][0])
-      raw_examples.append(examples.RawExample(example_id, image, mask))
-  return raw_examples
-
-
-def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = command_line.make_parser("data_prep.folder", __doc__)
-  parser.add_argument(
-    "--root", required=True, help="the folder that holds the tree"
+def _describe(
+  root: pathlib.Path,
+  found: tree.Tree,
+  file: pathlib.Path | None,
+  options: folder_classes.Options,
+) -> str:
+  """Says what was recognized."""
+  entries = found.entries
+  if file is not None:
+    inside = file.is_relative_to(root)
+    source = file.relative_to(root) if inside else file
+  elif options.class_names:
+    source = "--class_names"
+  elif any(entry.layers for entry in entries):
+    source = "the names of layers"
+  else:
+    source = "--values" if options.values else "the values in the masks"
+  return (
+    f"recognized: {found.title}: {len(entries)} images, "
+    f"{sum(entry.has_mask for entry in entries)} masks, classes from {source}"
   )
-  command.add_target_arguments(parser)
-  for field in dataclasses.fields(Layout):
-    parser.add_argument(
-      f"--{field.name}",
-      default=field.default,
-      help=f"name or path in the tree; default: {field.default or 'see above'}",
-    )
-  parser.add_argument(
-    "--class_names",
-    type=lambda text: text.split(","),
-    default=(),
-    help="names by class id, separated by commas, instead of the file of "
-    "classes",
-  )
-  parser.add_argument(
-    "--mask_values",
-    choices=class_table.MASK_VALUES,
-    default="",
-    help="what the values of all masks mean; default: what the file of classes "
-    "says",
-  )
-  return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  args = _parse_args(argv)
-  fields = [field.name for field in dataclasses.fields(Layout)]
+  parser = command_line.make_parser("data_prep.folder", __doc__)
+  args = folder_arguments.parse(parser, argv)
   return command.run(
     lambda: prepare(
       args.root,
       name=args.name,
       data_dir=args.data_dir,
-      layout=Layout(**{field: getattr(args, field) for field in fields}),
-      class_names=args.class_names,
-      mask_values=args.mask_values,
+      settings=Settings(
+        layout=folder_arguments.to_layout(args),
+        classes=folder_arguments.to_classes(args),
+        val=args.val,
+        seed=args.seed,
+        value_range=folder_arguments.parse_range(args.value_range),
+        mask_orientation=args.mask_orientation,
+      ),
       overwrite=args.overwrite,
     )
   )

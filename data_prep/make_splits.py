@@ -84,15 +84,14 @@ def make_splits(
     counts[split] = count
   with writer.preparation_lock(data_dir):
     presence = read_presence(dataset)
-    order, num_cover = split_order.draw_order(presence[masked], seed)
-    order = masked[order]
+    order, num_cover = split_order.order_masked(presence, masked, seed)
     for count in counts.values():
       _check_count(dataset, presence, order, count, num_cover)
     lists = {
-      split: _to_lists(dataset.ids["train"], order[:count])
+      split: to_lists(dataset.ids["train"], order[:count])
       for split, count in counts.items()
     }
-    _write_splits(dataset, lists)
+    write_splits(dataset, lists)
   print(format_table(dataset, presence, lists))
   print(f"{', '.join(lists)}: in {dataset.path / 'lists'}")
   return list(lists)
@@ -190,7 +189,7 @@ def _check_count(
     raise ValueError(f"{count} labeled images leave none unlabeled")
 
 
-def _to_lists(
+def to_lists(
   ids: Sequence[str], records: np.ndarray
 ) -> tuple[list[str], list[str]]:
   """Returns the ids of the labeled `records` and all others, in order."""
@@ -202,11 +201,23 @@ def _to_lists(
   )
 
 
-def _write_splits(
+def write_splits(
   dataset: datasets.Dataset,
   lists: Mapping[str, tuple[Sequence[str], Sequence[str]]],
 ):
-  """Writes the splits beside the dataset, then moves each into it whole."""
+  """Writes the splits beside the dataset, then moves each into it whole.
+
+  The caller holds `writer.preparation_lock`.
+
+  Args:
+    dataset: the dataset that gets them.
+    lists: (labeled, unlabeled) ids, by split.
+
+  Raises:
+    FileExistsError: the dataset has such a split with other images.
+    ValueError: lists are faulty.
+    OSError: writing failed.
+  """
   existing = datasets.list_splits(dataset)
   new = {s: pair for s, pair in lists.items() if s not in existing}
   for split in lists.keys() - new.keys():

@@ -44,3 +44,54 @@ def draw_order(presence: np.ndarray, seed: int) -> tuple[np.ndarray, int]:
   cover = np.sort(first[solution.x > 0.5])
   rest = np.delete(np.arange(len(order)), cover)
   return order[np.concatenate([cover, rest])], len(cover)
+
+
+def order_masked(
+  presence: np.ndarray, masked: np.ndarray, seed: int
+) -> tuple[np.ndarray, int]:
+  """Orders images with masks; those that show no class come last.
+
+  Args:
+    presence: [n, K] bool, the classes that each training image shows.
+    masked: [m] int64, the images that have masks.
+    seed: see `draw_order`.
+
+  Returns:
+    [m] int64, and how many of the first of these show every class.
+  """
+  order, num_cover = draw_order(presence[masked], seed)
+  order = masked[order]
+  is_blank = ~presence[order].any(axis=1)
+  return order[np.argsort(is_blank, kind="stable")], num_cover
+
+
+def draw_validation(presence: np.ndarray, count: int, seed: int) -> np.ndarray:
+  """Draws images to validate on; those that are left show all classes.
+
+  The first images of `draw_order`, which show every class, are kept to train
+  on, unless no others are there. Of the others those come first that show a
+  class that is not yet among the validation images.
+
+  Args:
+    presence: [n, K] bool, the classes that each image shows.
+    count: how many to draw, in [1, n - 1].
+    seed: non-negative; fixes the draw.
+
+  Returns:
+    [count] int64, sorted.
+  """
+  order, num_cover = draw_order(presence, seed)
+  rest = list(order[num_cover:])
+  # A rare class that only they show is lost to training in very small data.
+  rest += list(order[:num_cover][::-1])
+  candidates = rest[: max(count, len(order) - num_cover)]
+  shown = np.zeros(presence.shape[1], bool)
+  drawn = []
+  while len(drawn) < count:
+    gains = (presence[candidates] & ~shown).sum(axis=1)
+    if not gains.any():
+      break
+    drawn.append(candidates.pop(int(np.argmax(gains))))
+    shown |= presence[drawn[-1]]
+  drawn += candidates[: count - len(drawn)]
+  return np.sort(np.array(drawn, np.int64))

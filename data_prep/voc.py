@@ -24,6 +24,7 @@ from collections.abc import Collection, Mapping, Sequence
 from data_prep import (
   command,
   examples,
+  orientation,
   split_lists,
   voc_files,
   writer,
@@ -148,6 +149,7 @@ def _read_source(
       "lists": lists,
     },
     problems=problems,
+    mask_orientation=orientation.STORED,  # VOC's own tools know no tags.
   )
 
 

@@ -7,19 +7,20 @@ at the end, so that an interrupted run leaves nothing that looks finished.
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import os
 import pathlib
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source
 
 import u2pl_jax
-from data_prep import examples
+from data_prep import examples, kept_splits, orientation, summary
 from u2pl_jax.data import datasets
 from u2pl_jax.runtime import progress
 
@@ -59,6 +60,11 @@ class Source:
     split_lists: (labeled, unlabeled) training ids, by semi-supervised split.
     parameters: what the dataset is made from, for the record; JSON values.
     problems: what is known to be wrong before any image is read.
+    value_range: (low, high), what becomes black and white in images of more
+      than 8 bits a channel; None refuses these.
+    mask_orientation: whether masks were drawn on images as they are "stored" or
+      turned "upright" by their tags, where sizes cannot tell; "" has the other
+      masks of the dataset tell.
   """
 
   class_names: Sequence[str]
@@ -67,6 +73,8 @@ class Source:
   split_lists: Mapping[str, tuple[Sequence[str], Sequence[str]]]
   parameters: Mapping[str, object]
   problems: Sequence[str] = ()
+  value_range: tuple[int, int] | None = None
+  mask_orientation: str = ""
 
 
 @contextlib.contextmanager
@@ -123,7 +131,8 @@ def write_dataset(
     source: what to write.
     name: the dataset's name: small letters, digits and underscores.
     data_dir: folder of all datasets.
-    overwrite: whether to replace a dataset of this name.
+    overwrite: whether to replace a dataset of this name. Splits that were added
+      to it stay if their images are there; others are named and lost.
 
   Returns:
     The dataset's folder.
@@ -141,7 +150,16 @@ def write_dataset(
   shutil.rmtree(temporary, ignore_errors=True)
   try:
     temporary.mkdir(parents=True)
-    pixel_counts = _write_examples(source, name, temporary)
+    written = _write_examples(source, name, temporary)
+    kept, notes = kept_splits.find(
+      target / "lists",
+      source.split_lists,
+      ids=[raw.id for raw in source.examples.get("train", ())],
+      has_label=written.has_label.get("train", ()),
+    )
+    source = dataclasses.replace(
+      source, split_lists={**source.split_lists, **kept}
+    )
     write_lists(source.split_lists, temporary / "lists")
     _check_written(source, name, temporary)
     _move_into_place(temporary, target)
@@ -152,56 +170,78 @@ def write_dataset(
     shutil.rmtree(temporary, ignore_errors=True)
     with contextlib.suppress(OSError):
       target.parent.rmdir()  # Empty unless it holds a dataset.
-  print(format_summary(source, pixel_counts))
+  print(summary.format_table(source.class_names, source.split_lists, written))
+  for note in notes:
+    print(note)
   print(f"{name}: written to {target}")
   return target
 
 
 def _write_examples(
   source: Source, name: str, folder: pathlib.Path
-) -> dict[str, np.ndarray]:
-  """Writes the records and returns the pixels of each label, by TFDS split."""
+) -> summary.Written:
+  """Writes the records.
+
+  Raises:
+    DataError: files or lists are faulty.
+  """
   splits = list(source.examples)
   total = sum(len(source.examples[split]) for split in splits)
-  problems = list(source.problems)
-  if not total:
-    problems.append("there are no images at all")
   bar = progress.Progress(f"checking and writing {name}", total)
+  info = _dataset_info(source, name, folder)
   writer = tfds.core.SequentialWriter(
-    _dataset_info(source, name, folder),
-    max_examples_per_shard=_EXAMPLES_PER_SHARD,
-    file_format="array_record",
+    info, max_examples_per_shard=_EXAMPLES_PER_SHARD, file_format="array_record"
   )
   writer.initialize_splits(splits)
-  pixel_counts = {split: np.zeros(256, np.int64) for split in splits}
-  rotated = []
+  check = functools.partial(
+    examples.check_example,
+    num_classes=len(source.class_names),
+    value_range=source.value_range,
+    decide_orientation=_make_decider(source),
+  )
+  written = summary.Written()
+  problems = list(source.problems)
   for split in splits:
     pending = []
+    written.begin(split)
     for raw in source.examples[split]:
       bar.advance()
       try:
-        checked = examples.check_example(raw, len(source.class_names))
+        checked = check(raw)
       except examples.ProblemError as error:
         problems.append(str(error))
+        written.leave_out(split)
         continue
-      pixel_counts[split] += checked.pixel_counts
-      if checked.is_rotated:
-        rotated.append(raw.image.name)
+      written.add(split, checked)
       pending.append(_to_features(checked))
       if len(pending) == _EXAMPLES_PER_WRITE:
         writer.add_examples({split: pending})
         pending = []
     writer.add_examples({split: pending})
+  # Only now is it known which masks label anything.
+  info.metadata["has_label"] = written.has_label
+  info.metadata["contents"] = written.digests()
   writer.close_all()
+  problems += summary.find_label_problems(
+    source.examples, source.split_lists, written, is_whole=not problems
+  )
   if problems:
     raise DataError(problems)
-  if rotated:
-    print(
-      f"note: {len(rotated)} images have an orientation tag (EXIF), such as "
-      f"{rotated[0]}; it is ignored, their pixels are used as they are stored",
-      file=sys.stderr,
-    )
-  return pixel_counts
+  return written
+
+
+def _make_decider(source: Source) -> Callable[[], str]:
+  def read_mask_size(mask):
+    labels = mask.read()
+    return None if labels.is_upright else labels.ids.shape
+
+  pairs = [
+    (raw.image.read, functools.partial(read_mask_size, raw.mask))
+    for raws in source.examples.values()
+    for raw in raws
+    if raw.mask is not None
+  ]
+  return orientation.make_decider(pairs, source.mask_orientation)
 
 
 def _dataset_info(
@@ -212,10 +252,6 @@ def _dataset_info(
     palette=[list(map(int, color)) for color in source.palette],
     ignore_label=u2pl_jax.IGNORE_LABEL,
     ids={s: [raw.id for raw in source.examples[s]] for s in source.examples},
-    has_label={
-      s: [raw.mask is not None for raw in source.examples[s]]
-      for s in source.examples
-    },
     parameters=dict(source.parameters),
   )
   identity = tfds.core.dataset_info.DatasetIdentity(
@@ -286,45 +322,3 @@ def _move_into_place(temporary: pathlib.Path, target: pathlib.Path):
   finally:
     _restore_replaced(target)
   shutil.rmtree(replaced, ignore_errors=True)
-
-
-def format_summary(
-  source: Source, pixel_counts: Mapping[str, np.ndarray]
-) -> str:
-  """Formats the table of images, pixels by class, and split sizes.
-
-  Args:
-    source: what was written.
-    pixel_counts: [256] pixels of each label, by TFDS split.
-  """
-  splits = list(source.examples)
-  width = max(12, *(len(name) for name in source.class_names))
-
-  def row(title, cells):
-    return f"  {title:<{width + 4}}" + "".join(f"{c:>12}" for c in cells)
-
-  masks = {
-    s: sum(raw.mask is not None for raw in source.examples[s]) for s in splits
-  }
-  lines = [
-    row("", splits),
-    row("images", [len(source.examples[s]) for s in splits]),
-    row("with masks", [masks[s] for s in splits]),
-    f"  share of pixels, of {len(source.class_names)} classes",
-  ]
-  num_classes = len(source.class_names)
-  valid = {s: max(1, pixel_counts[s][:num_classes].sum()) for s in splits}
-  for label, name in enumerate(source.class_names):
-    shares = [100 * pixel_counts[s][label] / valid[s] for s in splits]
-    lines.append(row(f"{label:>3} {name}", [f"{x:.3f} %" for x in shares]))
-  ignored = [
-    100 * pixel_counts[s][u2pl_jax.IGNORE_LABEL] / max(1, pixel_counts[s].sum())
-    for s in splits
-  ]
-  lines.append(row("ignored (255)", [f"{x:.3f} %" for x in ignored]))
-  lines.append(row("split", ["labeled", "unlabeled"]))
-  sizes = {
-    s: [len(ids) for ids in lists] for s, lists in source.split_lists.items()
-  }
-  lines += [row(s, sizes[s]) for s in sorted(sizes, key=sizes.get)]
-  return "\n".join(lines)

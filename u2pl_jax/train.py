@@ -333,4 +333,12 @@ class _Run:
       f" {exp.timeline.steps_per_epoch} steps on {exp.mesh.size}"
       f" {jax.default_backend()} device(s)"
     )
+    for kind, size, records in (
+      ("labeled", exp.data.batch_size_l, split.labeled),
+      ("unlabeled", exp.data.batch_size_u, split.unlabeled),
+    ):
+      if size > len(records):
+        distributed.show(
+          f"{kind} images: {len(records)}, repeated to fill a batch of {size}"
+        )
     distributed.show(f"compiling the step at step {start_step} ...")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
-from tests import voc_tree
+from tests import picture_files, voc_tree
 from u2pl_jax.data import datasets, input_pipeline, options
 
 
@@ -62,39 +62,48 @@ def truncate_jpeg(tree):
   path.write_bytes(path.read_bytes()[:-300])
 
 
-def save_image_as_cmyk(tree):
-  path = tree / "JPEGImages/train_0.jpg"
-  image = Image.open(path)
-  image.convert("CMYK").save(path)
-
-
 def save_16_bit_image(tree, example_id="train_1"):
   pixels = voc_tree.draw_image(example_id)[..., 0].astype(np.uint16)
   Image.fromarray(pixels).save(image_path(tree, example_id))
 
 
-def save_image_as_rgba(tree):
-  image = Image.open(image_path(tree))
-  image.convert("RGBA").save(image_path(tree))
+def save_image_with_a_fourth_band(tree):
+  path = image_path(tree)
+  pixels = np.asarray(Image.open(path).convert("RGBA"))
+  path.unlink()
+  path.with_suffix(".jpg").write_bytes(picture_files.tiff(pixels, 2))
 
 
 def empty_image(tree, example_id="train_1"):
   image_path(tree, example_id).write_bytes(b"")
 
 
-def turn_image_by_tag(tree):
-  """The mask was drawn on what a viewer shows, which is not what is stored."""
-  image = Image.open(tree / "JPEGImages/train_0.jpg")
-  exif = Image.Exif()
-  exif[0x0112] = 8
-  image.save(tree / "JPEGImages/train_0.jpg", exif=exif)
-  mask = np.rot90(voc_tree.draw_mask("train_0"))
-  voc_tree.write_mask(tree, "train_0", mask)
+def mirror_image_by_tag(tree):
+  """Nothing tells which of the two pictures the mask was drawn on."""
+  path = tree / "JPEGImages/train_0.jpg"
+  content = picture_files.encode(Image.open(path), "JPEG", orientation=2)
+  path.write_bytes(content)
+
+
+def label_nothing(tree, example_id="train_1"):
+  mask = voc_tree.draw_mask(example_id)
+  voc_tree.write_mask(tree, example_id, np.full_like(mask, 255))
+
+
+def label_nothing_of_validation(tree):
+  label_nothing(tree, "val_1")
+
+
+def label_nothing_at_all(tree):
+  shutil.rmtree(tree / "splits")
+  for i in range(6):
+    label_nothing(tree, f"train_{i}")
 
 
 def save_mask_with_alpha(tree):
-  image = Image.open(mask_path(tree))
-  image.convert("LA").save(mask_path(tree))
+  image = Image.open(mask_path(tree)).convert("LA")
+  image.putalpha(9)
+  image.save(mask_path(tree))
 
 
 def save_mask_of_another_size(tree, example_id="train_1"):
@@ -128,12 +137,16 @@ def remove_all_images(tree):
 
 FAULTS = {
   truncate_jpeg: "JPEGImages/train_0.jpg: cannot be decoded",
-  save_image_as_cmyk: "JPEGImages/train_0.jpg: pixels of mode CMYK",
-  save_16_bit_image: "JPEGImages/train_1.png: pixels of mode I;16",
-  save_image_as_rgba: "JPEGImages/train_1.png: pixels of mode RGBA",
+  save_16_bit_image: "JPEGImages/train_1.png: 16 bits a channel, values from",
+  save_image_with_a_fourth_band: "JPEGImages/train_1.jpg: has 4 bands",
   empty_image: "JPEGImages/train_1.png: the file is empty",
-  turn_image_by_tag: "has an orientation tag (EXIF), which is ignored",
-  save_mask_with_alpha: "SegmentationClass/train_1.png: pixels of mode LA",
+  mirror_image_by_tag: "SegmentationClass/train_0.png: the orientation tag",
+  label_nothing: "split few: id 'train_1' is among the labeled, but its mask",
+  label_nothing_of_validation: (
+    "SegmentationClass/val_1.png: a mask of val without a labeled pixel"
+  ),
+  label_nothing_at_all: "no training image has a mask with a labeled pixel",
+  save_mask_with_alpha: "train_1.png: is transparent in places",
   save_mask_of_another_size: "SegmentationClass/train_1.png: ",
   save_mask_with_unknown_id: "train_1.png: label value 3 (4 pixels)",
   save_mask_with_unknown_color: (

@@ -1,8 +1,6 @@
 """The checks every image and mask must pass before it is stored."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data_prep import examples
+from tests import picture_files
 from u2pl_jax.data import preprocess
 
 RNG = np.random.default_rng(0)
@@ -17,35 +16,17 @@ IMAGE = RNG.integers(0, 256, (12, 16, 3), np.uint8)
 MASK = RNG.choice(np.uint8([0, 1, 2, 255]), (12, 16))
 
 
-def encode(image, kind="PNG", **options):
-  if isinstance(image, np.ndarray):
-    image = Image.fromarray(image)
-  buffer = io.BytesIO()
-  image.save(buffer, kind, **options)
-  return buffer.getvalue()
+encode = picture_files.encode
 
 
-def encode_png(color_type, depth):
-  """PNG of zeros, 16x12, of a kind that Pillow reads but does not write."""
-  channels = {0: 1, 2: 3}[color_type]
-  row = b"\0" * (1 + 16 * channels * depth // 8)
-  header = struct.pack(">IIBBBBB", 16, 12, depth, color_type, 0, 0, 0)
-  chunks = (b"IHDR", header), (b"IDAT", zlib.compress(row * 12)), (b"IEND", b"")
-  content = b"\x89PNG\r\n\x1a\n"
-  for kind, data in chunks:
-    check_sum = struct.pack(">I", zlib.crc32(kind + data))
-    content += struct.pack(">I", len(data)) + kind + data + check_sum
-  return content
-
-
-def check(image, mask=None):
+def check(image, mask=None, **options):
   def to_file(name, content):
     return examples.File(name, lambda: content)
 
   if mask is not None:
     mask = examples.id_mask(to_file("a mask.png", mask))
   raw = examples.RawExample("an id", to_file("an image.jpg", image), mask)
-  return examples.check_example(raw, num_classes=3)
+  return examples.check_example(raw, num_classes=3, **options)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -95,30 +76,103 @@ def decode(checked):
   return preprocess.decode_example(serialized, with_label=False)[0].numpy()
 
 
-def rotate_by_tag(pixels):
-  """JPEG that a viewer shows upright, turned by a quarter from `pixels`."""
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  return encode(pixels, "JPEG", exif=exif)
+def draw(height, width):
+  """A picture without symmetry, and the mask of its red patch."""
+  image = np.zeros((height, width, 3), np.uint8)
+  image[..., 1:] = np.moveaxis(np.indices((height, width)), 0, -1) * 2
+  image[height // 8 : height // 2, width // 8 : width // 3, 0] = 250
+  return image, (image[..., 0] > 128).astype(np.uint8)
 
 
-def test_orientation_tag_is_ignored_here_and_in_training():
-  image = rotate_by_tag(IMAGE)
-  checked = check(image, encode(MASK))
-  assert checked.is_rotated and checked.image == image
-  plain = check(encode(IMAGE, "JPEG"), encode(MASK))
-  np.testing.assert_array_equal(decode(checked), decode(plain))
-  assert not plain.is_rotated
+def agreement(checked):
+  """Share of pixels whose stored label is what the stored image shows."""
+  image = decode(checked)
+  label = np.asarray(Image.open(io.BytesIO(checked.label)))
+  assert image.shape[:2] == label.shape
+  return np.mean((image[..., 0] > 128) == label)
 
 
-def test_mask_drawn_on_the_upright_image_is_refused_with_a_hint():
-  with pytest.raises(examples.ProblemError, match="has an orientation tag"):
-    check(rotate_by_tag(IMAGE), encode(np.rot90(MASK)))
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("size", [(48, 64), (64, 64)], ids=["wide", "square"])
+@pytest.mark.parametrize("drawn_on", ["stored", "upright"])
+def test_masks_lie_on_their_images(orientation, kind, size, drawn_on):
+  upright, mask = draw(*size)
+  stored = picture_files.store(upright, orientation)
+  options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+  image = encode(stored, kind, orientation, **options)
+  if drawn_on == "stored":
+    mask = picture_files.store(mask, orientation)
+  checked = check(image, encode(mask), decide_orientation=lambda: drawn_on)
+  assert agreement(checked) > 0.99
+  plain = check(encode(upright))
+  atol = 16 if kind == "JPEG" else 0
+  np.testing.assert_allclose(decode(checked), decode(plain), atol=atol)
+  is_turned = "image: turned upright" in checked.conversions
+  assert is_turned == (orientation > 1)
+  is_turned = "mask: turned upright" in checked.conversions
+  assert is_turned == (orientation > 1 and drawn_on == "stored")
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("size", [(48, 64), (64, 64)], ids=["wide", "square"])
+def test_a_mask_with_a_tag_of_its_own_is_turned_by_it(orientation, size):
+  upright, mask = draw(*size)
+  stored = picture_files.store(upright, orientation)
+  stored_mask = encode(
+    picture_files.store(mask, orientation), "PNG", orientation
+  )
+  for image in encode(stored, "PNG", orientation), encode(upright):
+    checked = check(image, stored_mask)
+    assert agreement(checked) == 1
+    assert "mask: turned upright" in checked.conversions
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_where_sizes_cannot_tell_the_option_is_named(orientation):
+  upright, mask = draw(64, 64)
+  image = encode(picture_files.store(upright, orientation), "PNG", orientation)
+  with pytest.raises(examples.ProblemError) as error:
+    check(image, encode(mask))
+  message = str(error.value)
+  assert message.startswith("a mask.png: ") and "an image.jpg" in message
+  assert "--mask_orientation=stored" in message and "\n" not in message
+  # Turning changes nothing where all pixels are alike.
+  assert check(image, encode(np.ones_like(mask))).has_label
 
 
 def test_broken_tags_do_not_matter():
   image = encode(IMAGE, "JPEG", exif=b"Exif\0\0no tags at all")
-  assert not check(image, encode(MASK)).is_rotated
+  assert check(image, encode(MASK)).conversions == ()
+
+
+@pytest.mark.parametrize(
+  "content, words",
+  [
+    (encode(IMAGE, "BMP"), "from BMP"),
+    (encode(Image.fromarray(IMAGE).convert("RGBA")), "opaque alpha left out"),
+    (encode(IMAGE, "TIFF", compression="tiff_lzw"), "from TIFF"),
+  ],
+  ids=["bmp", "alpha", "tiff"],
+)
+def test_other_files_are_stored_as_the_pixels_they_show(content, words):
+  checked = check(content, encode(MASK))
+  assert checked.conversions == (f"image: {words}",)
+  assert Image.open(io.BytesIO(checked.image)).format == "PNG"
+  np.testing.assert_array_equal(decode(checked), IMAGE)
+
+
+def test_a_range_of_values_is_handed_on():
+  deep = IMAGE[..., 0].astype(np.uint16) * 16 + 100
+  checked = check(encode(deep), encode(MASK), value_range=(100, 100 + 16 * 255))
+  np.testing.assert_array_equal(decode(checked)[..., 1], IMAGE[..., 0])
+  assert checked.conversions == ("image: 16 bits scaled",)
+
+
+def test_a_mask_without_a_labeled_pixel_is_none():
+  checked = check(encode(IMAGE), encode(np.full_like(MASK, 255)))
+  assert not checked.has_label and not checked.pixel_counts.any()
+  assert checked.conversions == (examples.NO_LABELS,)
 
 
 def test_gray_image_is_read_as_three_equal_channels():
@@ -134,20 +188,10 @@ def test_gray_image_is_read_as_three_equal_channels():
     (b"no image at all", "not an image"),
     (encode(IMAGE, "JPEG")[:-200], "cannot be decoded"),
     (encode(IMAGE)[:-100], "cannot be decoded"),
-    (encode(IMAGE, "GIF"), "is GIF, must be JPEG or PNG"),
-    (
-      encode(Image.fromarray(IMAGE).convert("CMYK"), "JPEG"),
-      "pixels of mode CMYK, must be RGB or L",
-    ),
-    (
-      encode(Image.fromarray(IMAGE).convert("RGBA")),
-      "pixels of mode RGBA, must be RGB or L",
-    ),
-    (encode(IMAGE[..., 0].astype(np.uint16)), "pixels of mode I;16"),
-    (encode_png(2, 16), "16 bits a channel, must be 8"),
+    (encode(IMAGE[..., 0].astype(np.uint16)), "--value_range=LOW,HIGH"),
+    (picture_files.tiff(np.zeros((12, 16, 4), np.uint8), 2), "has 4 bands"),
   ],
-  ids="empty text truncated-jpeg truncated-png gif cmyk rgba 16-bit-gray "
-  "16-bit-rgb".split(),
+  ids="empty text truncated-jpeg truncated-png 16-bit infrared".split(),
 )
 def test_faulty_image_is_named(image, message):
   with pytest.raises(examples.ProblemError) as error:
@@ -170,7 +214,10 @@ def test_faulty_image_is_named(image, message):
     ),
     (encode(np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)), "184 more"),
     # Two bits: 1 would be read as 85.
-    (encode_png(0, 2), "2 bits a channel, must be 8"),
+    (
+      picture_files.png(MASK[..., None] % 3, 2, 0),
+      "2 bits a channel, must be 8",
+    ),
     (encode(MASK.astype(np.uint16)), "pixels of mode I;16, must be L or P"),
     (encode(MASK == 1), "pixels of mode 1, must be L or P"),
   ],

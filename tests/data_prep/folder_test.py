@@ -54,14 +54,34 @@ def test_tree_becomes_a_dataset(tree, data_dir, capsys):
   assert "ignored (255)" in table and "few" in table
 
 
-def test_tree_without_splits_gets_them_afterwards(tree, data_dir, capsys):
+def test_tree_without_splits_gets_some_by_default(tree, data_dir, capsys):
   (tree / "splits").rename(tree.parent / "elsewhere")
   dataset = prepare(tree, data_dir)
-  assert datasets.list_splits(dataset) == []
-  assert "data_prep.make_splits --name=toy" in capsys.readouterr().out
+  # Six masks: an eighth and a sixteenth are both one image.
+  assert datasets.list_splits(dataset) == ["1_2", "1_4", "1_8", "all"]
+  sizes = {s: len(datasets.read_split(dataset, s).labeled) for s in ("1_2",)}
+  assert sizes == {"1_2": 3}
+  split = datasets.read_split(dataset, "all")
+  assert len(split.labeled) == 6 and len(split.unlabeled) == 3
+  rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+  assert ["labeled", "images", "6", "1", "2", "3", "6"] in rows
   make_splits.make_splits("toy", data_dir, labeled=["4"])
   split = datasets.read_split(dataset, "4")
   assert len(split.labeled) == 4 and len(split.unlabeled) == 5
+
+
+def test_images_of_no_split_serve_where_there_are_no_lists(tree, data_dir):
+  (tree / "ImageSets").rename(tree.parent / "elsewhere")
+  dataset = prepare(tree, data_dir)
+  assert len(dataset.ids["val"]) == 1 and dataset.ids["val"][0][:4] == "val_"
+  assert datasets.list_splits(dataset) == ["few"]
+
+
+def test_classes_without_a_file_are_the_values_of_masks(tree, data_dir, capsys):
+  (tree / "classes.json").unlink()
+  dataset = prepare(tree, data_dir)
+  assert dataset.class_names == ("class 0", "class 1", "class 2")
+  assert "classes from the values in the masks" in capsys.readouterr().out
 
 
 def test_train_list_serves_where_there_is_no_trainaug(tree, data_dir):
@@ -202,9 +222,7 @@ def test_image_in_two_formats_is_refused(tree, data_dir, capsys):
   "missing, message",
   [
     ("JPEGImages", "JPEGImages: no such folder"),
-    ("ImageSets", "train.txt: no such list"),
     ("splits/few/labeled.txt", "labeled.txt: no such list"),
-    ("classes.json", "classes.json: no such file"),
     ("", "tree: no such folder"),
   ],
 )

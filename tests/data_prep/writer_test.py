@@ -10,18 +10,19 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data_prep import examples, writer
+from tests import picture_files
 from u2pl_jax.data import datasets
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 MASK = np.uint8([[0, 0, 0, 1, 255]] * 4)
 
 
-def make_raw(example_id, pixels=PIXELS, mask=MASK):
-  def to_file(kind, array):
-    name = f"{example_id}.{kind}"
-    return examples.File(name, lambda: examples.encode_png(array))
+def make_raw(example_id, pixels=PIXELS, mask=MASK, **options):
+  def to_file(what, array, **options):
+    content = picture_files.encode(array, **options)
+    return examples.File(f"{example_id}.{what}", lambda: content)
 
-  image = to_file("image", pixels)
+  image = to_file("image", pixels, **options)
   label = None if mask is None else examples.id_mask(to_file("mask", mask))
   return examples.RawExample(example_id, image, label)
 
@@ -218,3 +219,118 @@ def test_stored_bytes_are_those_of_the_files(tmp_path):
   undecoded = {"image": tfds.decode.SkipDecoding()}
   (row,) = builder.as_data_source("train", decoders=undecoded)
   assert row["image"] == buffer.getvalue()
+
+
+def read_rows(path, split="train"):
+  return list(tfds.builder_from_directory(path).as_data_source(split))
+
+
+def test_conversions_are_counted_by_split(tmp_path, capsys):
+  rgba = Image.fromarray(PIXELS).convert("RGBA")
+  train = [
+    make_raw("a", orientation=3, mask=None),
+    make_raw("b", rgba),
+    make_raw("c", rgba, kind="TIFF"),
+    make_raw("d", mask=np.full_like(MASK, 255)),
+  ]
+  val = [make_raw("v", rgba)]
+  source = make_source(
+    train, split_lists={}, examples={"train": train, "val": val}
+  )
+  path = write(tmp_path, source)
+  lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+  rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+  assert ["converted"] in rows
+  assert ["with masks", "2", "1"] in rows
+  assert ["image: turned upright", "1", "0"] in rows
+  assert ["image: opaque alpha left out", "2", "1"] in rows
+  assert ["image: from TIFF", "1", "0"] in rows
+  assert ["mask: without a labeled pixel", "1", "0"] in rows
+  turned = read_rows(path)[0]["image"]
+  np.testing.assert_array_equal(turned, PIXELS[::-1, ::-1])
+  dataset = datasets.open_dataset("toy", tmp_path)
+  assert dataset.has_label["train"] == (False, True, True, False)
+  assert [row["has_label"] for row in read_rows(path)] == [0, 1, 1, 0]
+
+
+def test_other_masks_tell_where_sizes_cannot(tmp_path):
+  square = PIXELS[:, :4]
+  for drawn_on in ("stored", "upright"):
+    wide_mask = MASK if drawn_on == "stored" else MASK.T.copy()
+    train = [
+      make_raw("a", square, MASK[:, 1:], orientation=2),
+      make_raw("b", orientation=6, mask=wide_mask),
+    ]
+    source = make_source(train, split_lists={})
+    first, second = read_rows(write(tmp_path, source, overwrite=True))
+    expected = MASK[:, 1:]
+    expected = expected[:, ::-1] if drawn_on == "stored" else expected
+    np.testing.assert_array_equal(first["label"][..., 0], expected)
+    assert second["image"].shape[:2] == (5, 4) == second["label"].shape[:2]
+  for option, flip in ("stored", -1), ("upright", 1):
+    source = make_source(train[:1], split_lists={}, mask_orientation=option)
+    (row,) = read_rows(write(tmp_path, source, overwrite=True))
+    np.testing.assert_array_equal(row["label"][..., 0], MASK[:, 1:][:, ::flip])
+  with pytest.raises(writer.DataError, match="--mask_orientation=stored or"):
+    source = make_source(train[:1], split_lists={})
+    write(tmp_path, source, overwrite=True)
+
+
+def test_a_range_of_values_holds_for_all_deep_images(tmp_path):
+  train = [make_raw("a", np.uint16(PIXELS[..., 0]) * 10), make_raw("b")]
+  with pytest.raises(writer.DataError, match="^a.image: 16 bits .* 0 to 570;"):
+    write(tmp_path, make_source(train, split_lists={}))
+  source = make_source(train, split_lists={}, value_range=(0, 2550))
+  rows = read_rows(write(tmp_path, source))
+  np.testing.assert_array_equal(rows[0]["image"][..., 2], PIXELS[..., 0])
+  np.testing.assert_array_equal(rows[1]["image"], PIXELS)
+
+
+def read_contents(path):
+  return tfds.builder_from_directory(path).info.metadata["contents"]
+
+
+def test_the_digest_of_contents_tells_of_a_single_pixel(tmp_path):
+  first = read_contents(write(tmp_path, make_source()))
+  assert set(first) == {"train", "val"} and len(first["train"]) == 64
+  again = write(tmp_path, make_source(), overwrite=True)
+  assert read_contents(again) == first
+  pixels, mask = PIXELS.copy(), MASK.copy()
+  pixels[0, 0, 0] += 1
+  mask[0, 0] = 1
+  for changed in (
+    [make_raw("b", pixels), make_raw("a"), make_raw("c", mask=None)],
+    [make_raw("b", mask=mask), make_raw("a"), make_raw("c", mask=None)],
+    [make_raw("a"), make_raw("b"), make_raw("c", mask=None)],
+  ):
+    path = write(tmp_path, make_source(changed), overwrite=True)
+    found = read_contents(path)
+    assert found["train"] != first["train"] and found["val"] == first["val"]
+
+
+def test_splits_that_still_fit_outlive_an_overwrite(tmp_path, capsys):
+  path = write(tmp_path, make_source())
+  drawn = {"1_2": (["a"], ["c"]), "gone": (["x"], ["a"])}
+  writer.write_lists(drawn, path / "lists")
+  capsys.readouterr()
+  failing = make_source(problems=["wrong"])
+  with pytest.raises(writer.DataError):
+    write(tmp_path, failing, overwrite=True)
+  assert sorted(p.name for p in (path / "lists").iterdir()) == [
+    "1", "1_2", "gone"
+  ]  # fmt: skip
+  train = [
+    make_raw("a"),
+    make_raw("b"),
+    make_raw("c", mask=None),
+    make_raw("d"),
+  ]
+  path = write(tmp_path, make_source(train), overwrite=True)
+  assert (path / "lists/1_2/labeled.txt").read_text() == "a\n"
+  assert (path / "lists/1_2/unlabeled.txt").read_text() == "c\n"
+  assert not (path / "lists/gone").exists()
+  lines = capsys.readouterr().out.splitlines()
+  assert ["1_2", "1", "1"] in [line.split() for line in lines]
+  assert "split 1_2: kept" in lines
+  (line,) = (line for line in lines if "gone" in line)
+  assert "not kept" in line and "'x' is not among the training images" in line

@@ -47,6 +47,17 @@ def test_overlays_of_a_pixel_and_of_large_images():
   assert (found == 255).all(-1).sum() == 2 * 4  # Four times as wide.
 
 
+def test_strips_are_drawn_as_the_whole_is(monkeypatch):
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (70, 2100, 3), np.uint8)
+  labels = rng.integers(0, 2, (70, 2100), np.uint8).repeat(3, axis=0)[:70]
+  whole = visualize.overlay(image, labels, PALETTE)
+  for pixels in (1, 2100 * 2, 2100 * 16, 2**22):
+    monkeypatch.setattr(visualize, "_PIXELS_AT_ONCE", pixels)
+    picture = visualize.draw_overlay(image, labels, PALETTE)
+    np.testing.assert_array_equal(np.asarray(picture), whole)
+
+
 def test_entropy_is_black_when_sure_and_white_when_uniform_or_nan():
   found = visualize.entropy_image(np.array([[0.0, np.log(2), np.nan]]), 2)
   np.testing.assert_array_equal(found[0], [[0] * 3, [255] * 3, [255] * 3])

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from u2pl_jax.data import image_files
 from u2pl_jax.evaluation import protocol
 from u2pl_jax.predict import batch_plan, photographs
 
 
-def make_settings(scales=(1.0,), **changes):
-  whole = protocol.Protocol("whole", (9, 9), scales=scales)
-  return batch_plan.Settings(whole, **changes)
+def make_settings(scales=(1.0,), kind="whole", **changes):
+  seen = protocol.Protocol(kind, (9, 9), scales=scales)
+  return batch_plan.Settings(seen, **changes)
 
 
 def photo(name):
@@ -114,17 +115,83 @@ def test_sizes_within_the_limits_are_taken(tmp_path):
     (
       (10, 20),
       {"max_megapixels": 1e-4},
-      "20x10 pixels, above --max_megapixels",
+      "20x10 pixels, above --max_megapixels=0.0001; pass --protocol=slide to"
+      " have it seen in windows, or raise the limit",
     ),
-    ((10, 20), {"scales": (1, 500.0)}, "10000x5000 pixels, above"),
+    (
+      (10, 20),
+      {"scales": (1, 500.0)},
+      "10000x5000 pixels, above --max_megapixels=30; leave out the larger",
+    ),
+    (
+      (10, 20),
+      {"max_megapixels": 1e-4, "scales": (0.5,)},
+      "20x10 pixels, above .* pass --protocol=slide and leave out --scales",
+    ),
+    (
+      (10, 20),
+      {"max_megapixels": 1e-4, "scales": (0.5,), "kind": "slide"},
+      "20x10 pixels, above .*; leave out --scales to have it seen in windows",
+    ),
     ((10, 1), {"scales": (0.25, 1)}, "nothing is left .* --scales"),
-    ((1, 65501), {}, "a side is longer than 65500 pixels"),
+    (
+      (1, 40_000),
+      {},
+      "40000x1 pixels, a side above 32768; pass --protocol=slide to have it",
+    ),
+    ((1, 30_000), {"scales": (1, 2)}, "60000x2 .*; leave out the larger"),
   ],
 )
 def test_sizes_beyond_the_limits_say_what_to_do(
   size, changes, message, tmp_path
 ):
   image = save(tmp_path / "a.png", size)
-  with pytest.raises(photographs.UnreadableError, match=message) as caught:
+  with pytest.raises(image_files.UnreadableError, match=message) as caught:
     batch_plan.check_size(image, make_settings(**changes))
   assert str(caught.value).startswith(f"{image.path}: ")
+
+
+def test_large_images_are_taken_in_windows(tmp_path):
+  settings = make_settings(kind="slide", max_megapixels=1e-4)
+  image = save(tmp_path / "a.png", (10, 20))
+  assert batch_plan.check_size(image, settings) == (10, 20)
+  assert batch_plan.is_large((10, 20), settings)
+  assert not batch_plan.is_large((10, 10), settings)
+
+
+@pytest.mark.parametrize(
+  "window, batch_size, num_devices, count",
+  [
+    ((513, 513), None, 1, 1),  # Half a megapixel holds one, ...
+    ((256, 256), None, 2, 16),  # ... or eight on each of two devices.
+    ((2048, 2048), None, 4, 4),
+    ((9, 9), 5, 4, 8),
+  ],
+)
+def test_windows_at_once_suit_the_devices(
+  window, batch_size, num_devices, count
+):
+  settings = batch_plan.Settings(
+    protocol.Protocol("slide", window), batch_size=batch_size
+  )
+  assert batch_plan.count_windows(settings, num_devices) == count
+
+
+def test_no_shape_is_above_the_limit():
+  wide, high = (20, 10_000), (10_000, 20)
+  batches = plan([wide, high, wide], max_shapes=1)
+  assert [batch.shape for batch in batches] == [
+    (2, *wide, 3),
+    (1, *high, 3),
+  ]
+
+
+def test_images_that_are_done_leave_shapes_and_batches_as_they_are():
+  sizes = [(100 + n, 90) for n in range(20)]
+  sized = [(photo(index), size) for index, size in enumerate(sizes)]
+  done = {image for image, _ in sized[3:]}  # The largest ones.
+  settings = make_settings(batch_size=7)
+  (batch,) = batch_plan.plan_batches(sized, settings, 1, done)
+  assert batch.shape == (7, 119, 90, 3)
+  assert [image.name for image in batch.images] == ["0", "1", "2"]
+  assert batch_plan.plan_batches(sized, settings, 1, dict(sized)) == []

@@ -1,45 +1,14 @@
-"""Finding and reading image files of any sort."""
+"""Finding image files, and reading them."""
 
-import concurrent.futures
-import io
 import os
 import pathlib
-import struct
-import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
 
+from tests import picture_files
+from u2pl_jax.data import image_files
 from u2pl_jax.predict import photographs
-
-# Asymmetric, in colors that JPEG keeps apart: 2 rows, 3 columns of blocks.
-BLOCKS = np.array(
-  [[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0] * 3, [250] * 3, [128] * 3]],
-  np.uint8,
-)
-UPRIGHT = BLOCKS.repeat(16, axis=0).repeat(16, axis=1)
-# How each orientation stores the upright image, from the EXIF specification:
-# where its row 0 and column 0 are.
-STORED = {
-  1: UPRIGHT,
-  2: UPRIGHT[:, ::-1],
-  3: UPRIGHT[::-1, ::-1],
-  4: UPRIGHT[::-1],
-  5: UPRIGHT.swapaxes(0, 1),
-  6: UPRIGHT.swapaxes(0, 1)[::-1],
-  7: UPRIGHT.swapaxes(0, 1)[::-1, ::-1],
-  8: UPRIGHT.swapaxes(0, 1)[:, ::-1],
-}
-
-
-def save(path, pixels, **options):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  picture = pixels
-  if not isinstance(pixels, Image.Image):
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-  picture.save(path, **options)
-  return path
 
 
 def touch(folder, *names):
@@ -53,164 +22,19 @@ def names(found):
   return [image.name for image in found]
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif", "avif"])
-@pytest.mark.parametrize("orientation", STORED)
-def test_orientation_is_respected(orientation, ending, tmp_path):
-  exif = Image.Exif()
-  exif[0x0112] = orientation
-  path = save(
-    tmp_path / f"a.{ending}", STORED[orientation], exif=exif, quality=95
-  )
-  assert photographs.read_size(path) == UPRIGHT.shape[:2]
-  found = photographs.read(path)
-  assert found.shape == UPRIGHT.shape
-  # Within the blocks: JPEG smears their edges.
-  np.testing.assert_allclose(found[8::16, 8::16], BLOCKS, atol=12)
-
-
-def test_compressed_tiff_is_turned_once(tmp_path):
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  path = save(tmp_path / "a.tif", STORED[6], exif=exif, compression="tiff_lzw")
-  assert photographs.read_size(path) == UPRIGHT.shape[:2]
-  np.testing.assert_array_equal(photographs.read(path), UPRIGHT)
-
-
-@pytest.mark.parametrize(
-  "exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\xff"]
-)
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_exif_does_not_matter(exif, tmp_path):
-  path = save(tmp_path / "a.png", UPRIGHT, exif=exif)
-  assert photographs.read_size(path) == UPRIGHT.shape[:2]
-  np.testing.assert_array_equal(photographs.read(path), UPRIGHT)
-
-
-GREY = np.array([[0, 100, 255], [7, 8, 9]], np.uint8)
-
-
-def expected_gray(values=GREY):
-  return np.repeat(values[..., None], 3, axis=-1)
-
-
-def test_gray_and_black_and_white_become_rgb(tmp_path):
-  gray = save(tmp_path / "l.png", GREY)
-  np.testing.assert_array_equal(photographs.read(gray), expected_gray())
-  bits = Image.fromarray(GREY).point(lambda v: 255 * (v > 50)).convert("1")
-  black_and_white = save(tmp_path / "1.png", bits)
-  np.testing.assert_array_equal(
-    photographs.read(black_and_white),
-    expected_gray(np.where(GREY > 50, 255, 0)),
-  )
-
-
-@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
-def test_of_16_bits_the_upper_8_are_taken(ending, tmp_path):
-  values = GREY.astype(np.uint16) * 256 + 255
-  path = save(tmp_path / f"a.{ending}", values)
-  assert photographs.read_size(path) == GREY.shape
-  np.testing.assert_array_equal(photographs.read(path), expected_gray())
-
-
-def test_palettes_and_cmyk_become_rgb(tmp_path):
-  picture = Image.fromarray(GREY % 3)
-  picture.putpalette([1, 2, 3, 40, 50, 60, 7, 8, 9])
-  path = save(tmp_path / "p.png", picture)
-  table = np.array([[1, 2, 3], [40, 50, 60], [7, 8, 9]])
-  np.testing.assert_array_equal(photographs.read(path), table[GREY % 3])
-  cmyk = Image.new("CMYK", (20, 10), (0, 255, 255, 0))
-  path = save(tmp_path / "cmyk.jpg", cmyk, quality=95)
-  found = photographs.read(path)
-  assert found.shape == (10, 20, 3)
-  np.testing.assert_allclose(found[0, 0], (255, 0, 0), atol=3)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparent_pixels_become_white(mode, tmp_path):
-  picture = Image.new("RGBA", (2, 1), (80, 80, 80, 255))
-  picture.putpixel((1, 0), (80, 80, 80, 0))
-  if mode == "P":
-    picture = picture.quantize(4)
-  path = save(tmp_path / "a.png", picture.convert(mode))
-  found = photographs.read(path)
-  np.testing.assert_array_equal(found, [[[80] * 3, [255] * 3]])
-
-
-@pytest.mark.parametrize("ending", ["gif", "webp", "png", "mpo"])
-def test_of_an_animation_the_first_frame_is_read(ending, tmp_path):
-  frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
-  path = save(
-    tmp_path / f"a.{ending}", frames[0], save_all=True, append_images=frames[1:]
-  )
-  assert photographs.read_size(path) == (4, 6)
-  found = photographs.read(path)
-  assert found.shape == (4, 6, 3)
-  np.testing.assert_allclose(found[0, 0], (255, 0, 0), atol=3)
-
-
-def broken(kind, tmp_path):
-  """A file that is no whole image, of some kind."""
-  whole = io.BytesIO()
-  noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-  ending = "jpeg" if kind == "half a JPEG" else "png"
-  Image.fromarray(noise).save(whole, ending)
-  content = {
-    "empty": b"",
-    "text": b"not an image\n",
-    "half a JPEG": whole.getvalue()[: len(whole.getvalue()) // 2],
-    "half a PNG": whole.getvalue()[: len(whole.getvalue()) // 2],
-    "header of a PNG": whole.getvalue()[:20],
-  }[kind]
-  path = tmp_path / f"broken.{ending}"
-  path.write_bytes(content)
-  return path
-
-
-KINDS = ["empty", "text", "half a JPEG", "half a PNG", "header of a PNG"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_broken_files_are_one_line_that_names_them(kind, tmp_path):
-  path = broken(kind, tmp_path)
-  with pytest.raises(photographs.UnreadableError) as caught:
+def test_photographs_are_read_as_everywhere(tmp_path):
+  """Whose rule has tests of its own: `image_files`."""
+  upright = np.arange(18, dtype=np.uint8).reshape(3, 2, 3)
+  path = tmp_path / "a.png"
+  stored = picture_files.store(upright, 6)
+  path.write_bytes(picture_files.encode(stored, orientation=6))
+  assert photographs.read_size(path) == (3, 2)
+  np.testing.assert_array_equal(photographs.read(path), upright)
+  path.write_bytes(picture_files.encode(np.uint16([[0, 50, 100]])))
+  with pytest.raises(image_files.UnreadableError, match=f"^{path}: 16 bits"):
     photographs.read(path)
-  message = str(caught.value)
-  assert message.startswith(f"{path}: ") and "\n" not in message
-  if "half" in kind:  # The header tells no more.
-    assert photographs.read_size(path) == (64, 64)
-  else:
-    with pytest.raises(photographs.UnreadableError, match="broken"):
-      photographs.read_size(path)
-
-
-def test_floats_are_refused(tmp_path):
-  path = save(tmp_path / "a.tif", np.ones((2, 2), np.float32))
-  with pytest.raises(photographs.UnreadableError, match="floating-point"):
-    photographs.read(path)
-
-
-def test_more_than_16_bits_are_refused(tmp_path):
-  path = save(tmp_path / "a.tif", np.full((2, 2), 70000, np.int32))
-  with pytest.raises(photographs.UnreadableError, match="16 bits"):
-    photographs.read(path)
-
-
-def test_sizes_of_huge_images_are_read_off_the_header(tmp_path, monkeypatch):
-  def chunk(kind, content):
-    checksum = struct.pack(">I", zlib.crc32(kind + content))
-    return struct.pack(">I", len(content)) + kind + content + checksum
-
-  header = struct.pack(">IIBBBBB", 20000, 20001, 8, 2, 0, 0, 0)
-  path = tmp_path / "huge.png"
-  path.write_bytes(
-    b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
-  )
-
-  def load(self):
-    raise AssertionError("pixels were decoded")
-
-  monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-  assert photographs.read_size(path) == (20001, 20000)
+  found = photographs.read(path, (0, 100))
+  assert found[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_a_folder_is_searched_with_its_subfolders(tmp_path):
@@ -281,13 +105,27 @@ def test_home_is_found(tmp_path, monkeypatch):
   assert names(photographs.find("~/photos")) == ["a"]
 
 
-def test_pillow_keeps_its_limit_for_others(tmp_path, monkeypatch):
-  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-  path = tmp_path / "large.png"
-  Image.new("RGB", (40, 30)).save(path)
-  with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    for size in pool.map(photographs.read_size, [path] * 64):
-      assert size == (30, 40)
-    for image in pool.map(photographs.read, [path] * 64):
-      assert image.shape == (30, 40, 3)
-  assert Image.MAX_IMAGE_PIXELS == 10
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+  touch(tmp_path, "x/real/a.png", "elsewhere/b.png", "elsewhere/sub/c.png")
+  touch(tmp_path, "out/masks/m.png")
+  folder = tmp_path / "x"
+  for name, target in {
+    "again": "real",  # Comes before it.
+    "real/self": ".",
+    "real/up": "..",
+    "zoo": "../elsewhere",
+    "zoo2": "../elsewhere",
+    "results": "../out",
+    "broken": "nowhere",
+    ".hidden": "../out",
+  }.items():
+    (folder / name).symlink_to(target)
+  (tmp_path / "elsewhere" / "back").symlink_to(folder)
+  (tmp_path / "named").symlink_to(folder)
+  for where in (folder, tmp_path / "named"):
+    found = photographs.find(str(where), [tmp_path / "out" / "masks"])
+    assert names(found) == ["real/a", "zoo/b", "zoo/sub/c"]
+  found = photographs.find(str(folder / "**" / "*.png"), [tmp_path / "out"])
+  assert sorted(image.path.name for image in found) == ["a.png"] + [
+    "b.png", "c.png", "m.png"
+  ]  # fmt: skip

@@ -25,8 +25,8 @@ def run(monkeypatch, seconds_each, total=4, **options):
 def test_slow_jobs_show_rate_and_remaining_time(monkeypatch, capsys):
   run(monkeypatch, seconds_each=20)
   lines = capsys.readouterr().err.splitlines()
-  assert lines[0] == "writing: 1/4, 0 images/s, 1 min 0 s left"
-  assert lines[-1] == "writing: 4/4, 0 images/s, 0 s left"
+  assert lines[0] == "writing: 1/4, 0.05 images/s, 1 min 0 s left"
+  assert lines[-1] == "writing: 4/4, 0.05 images/s, 0 s left"
   assert len(lines) == 4
 
 

@@ -102,6 +102,19 @@ def test_predict_is_measured_beside_its_network(predict_arguments, tmp_path):
   assert [len(each) for each in record["rss_mib"]] == [5, 5, 5]
 
 
+def test_a_large_picture_is_measured(predict_arguments, tmp_path):
+  arguments = [*predict_arguments[:2], "--side=150"]
+  out = tmp_path / "results.jsonl"
+  assert benchmark.main([*arguments, f"--out={out}"]) == 0
+  record = json.loads(out.read_text())
+  # Windows of 33 x 41 with strides of 22 and 28 pixels.
+  assert (record["pixels"], record["windows"]) == (150 * 150, 7 * 5)
+  assert record["seconds"] > 0
+  assert 0.1 < record["peak_gb"] <= record["told_gb"] + 0.1
+  message = fail(benchmark.main, [*arguments[:2], "--side=65501"])
+  assert "--side=65501: must be in [1, 65500]" in message
+
+
 def test_too_few_images_for_quarters_are_refused(predict_arguments):
   message = fail(benchmark.main, [*predict_arguments, "--num_images=3"])
   assert "at least 4 images" in message

@@ -137,7 +137,9 @@ def test_faults_in_the_code_of_a_config_keep_their_traceback(fault, tmp_path):
 _AUTOMATIC = """
 from ml_collections import config_dict
 
-AUTOMATIC = ("seed", "data.name", "data.size", "data.batch")
+AUTOMATIC = {
+  "data.name": "", "data.size": (0, 0), "data.batch": 0, "of.another": -1
+}
 
 def get_config(arg=None):
   data = {"name": "", "size": (0, 0), "batch": 0, "other": 0}
@@ -148,7 +150,7 @@ def complete(config):
   data["name"] = data["name"] or "found"
   data["size"] = data["size"] if data["size"] != (0, 0) else (64, 48)
   data["batch"] = data["batch"] or 4
-  return config | {"seed": config["seed"] or 7}
+  return config
 """
 
 
@@ -172,11 +174,13 @@ def complete(tmp_path):
   return call
 
 
-def test_a_config_file_fills_in_what_the_command_line_leaves(complete):
+def test_a_config_file_fills_in_what_the_command_line_leaves(complete, capsys):
   data = {"name": "found", "size": (64, 48), "batch": 4, "other": 0}
-  assert complete() == {"seed": 7, "data": data}
+  assert complete() == {"seed": 0, "data": data}
+  line = "automatic.py: data.name=found data.size=(64,48) data.batch=4\n"
+  assert capsys.readouterr().out.endswith(line)
   assert complete("--config.data.batch=2", "--config.data.size=(32,32)") == {
-    "seed": 7,
+    "seed": 0,
     "data": data | {"batch": 2, "size": (32, 32)},
   }
 
@@ -187,10 +191,10 @@ def test_a_run_goes_on_with_the_values_it_began_with(complete, tmp_path):
   (run / "checkpoints").mkdir(parents=True)
   (run / "config.json").write_text(json.dumps({"seed": 3, "data": saved}))
   # Of a start that came to nothing.
-  assert complete(workdir=str(run))["seed"] == 7
+  assert complete(workdir=str(run))["data"]["size"] == (64, 48)
   (run / "checkpoints" / "12").mkdir()
   assert complete("--config.data.batch=2", workdir=str(run)) == {
-    "seed": 3,
+    "seed": 0,
     "data": {"name": "found", "size": (96, 80), "batch": 2, "other": 0},
   }
 

@@ -104,16 +104,3 @@ def test_other_errors_of_the_device_are_not_hidden(run, tmp_path, monkeypatch):
   photos.save(tmp_path / "in")
   with pytest.raises(jax.errors.JaxRuntimeError, match="no idea"):
     run(tmp_path / "in")
-
-
-def test_results_are_not_replaced_unless_asked_for(run, tmp_path, capsys):
-  photos.save(tmp_path / "in")
-  out = tmp_path / "in"  # Where the results are no images of the next run.
-  assert run(tmp_path / "in", out=out) == 0
-  before = (out / "masks" / "0.png").stat().st_mtime_ns
-  line = fail(run, tmp_path / "in", out=out)
-  assert "--overwrite" in line and str(out / "masks") in line
-  assert (out / "masks" / "0.png").stat().st_mtime_ns == before
-  assert run(tmp_path / "in", "--overwrite", out=out) == 0
-  assert (out / "masks" / "0.png").stat().st_mtime_ns > before
-  assert "1 of 1 images" in capsys.readouterr().out

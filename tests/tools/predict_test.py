@@ -15,7 +15,7 @@ from u2pl_jax.data import preprocess
 from u2pl_jax.evaluation import outputs, protocol
 from u2pl_jax.models import forward
 from u2pl_jax.ops import crop, normalize, percentile
-from u2pl_jax.predict import photographs, stream, trained
+from u2pl_jax.predict import photographs, results, stream, trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.tools import predict
 
@@ -49,6 +49,7 @@ def test_masks_colors_and_overlays_are_written(run, network, tmp_path, capsys):
     "masks",
     "colors",
     "overlays",
+    "predict.json",
   }
   printed = capsys.readouterr()
   assert "3 of 3 images" in printed.out and "5 classes" in printed.out
@@ -114,7 +115,7 @@ def test_images_of_any_mode_and_size_are_predicted(run, tmp_path):
   )
   Image.new("RGB", (1, 1)).save(folder / "dot.png")
   Image.new("RGB", (70, 2)).save(folder / "line.png")
-  assert run(folder, "--max_shapes=2") == 0
+  assert run(folder, "--max_shapes=2", "--value_range=0,65535") == 0
   masks = tmp_path / "out" / "masks"
   assert {path.name for path in masks.iterdir()} == {
     f"{path.stem}.png" for path in folder.iterdir()
@@ -231,19 +232,19 @@ def test_images_stream_through(checkpoint, network, tmp_path, monkeypatch):
   """However many there are, few are read before the first is written."""
   photos.save(tmp_path / "in", 30)
   read, written = [], threading.Event()
-  read_image, write = photographs.read, stream._write
+  read_image, write = photographs.read, results.write
 
-  def count(path):
+  def count(path, value_range):
     if not written.is_set():
       read.append(path)
-    return read_image(path)
+    return read_image(path, value_range)
 
   def slow(*arguments):
     write(*arguments)
     written.set()
 
   monkeypatch.setattr(photographs, "read", count)
-  monkeypatch.setattr(stream, "_write", slow)
+  monkeypatch.setattr(results, "write", slow)
   monkeypatch.setattr(stream, "_MAX_THREADS", 1)
   mesh = sharding.create_mesh(devices=jax.devices()[:1])
   monkeypatch.setattr(sharding, "create_mesh", lambda: mesh)

@@ -51,6 +51,19 @@ def make_predict(
   def predict(variables, images):
     net = forward.make_net(model, variables)
     logits = protocol.compute_logits(net, model.normalize(images))
-    return {name: _COMPUTE[name](logits) for name in names}
+    return compute(logits, names)
 
   return jax.jit(predict)
+
+
+def compute(logits: jax.Array, names: Sequence[str]) -> dict[str, jax.Array]:
+  """Outputs of logits.
+
+  Args:
+    logits: float32 [..., K].
+    names: the wanted outputs, of `NAMES`.
+
+  Returns:
+    As `make_predict`, [...] instead of [B, H, W].
+  """
+  return {name: _COMPUTE[name](logits) for name in names}

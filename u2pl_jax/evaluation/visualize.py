@@ -14,6 +14,7 @@ _IGNORE_COLOR = (255, 255, 255)
 _RELIABLE_COLOR = (40, 160, 70)
 _UNRELIABLE_COLOR = (200, 60, 40)
 _GAP = 4  # Pixels between the pictures of a row.
+_PIXELS_AT_ONCE = 2**22  # Of an overlay; bounds the memory.
 
 
 def colorize(
@@ -25,8 +26,34 @@ def colorize(
   return table[np.asarray(labels, np.uint8)]
 
 
-def overlay(
+def draw_overlay(
   image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]
+) -> Image.Image:
+  """`overlay` as a picture, drawn in strips of few rows.
+
+  Args:
+    image: uint8 [H, W, 3].
+    labels: [H, W] in [0, K).
+    palette: [K][3] RGB.
+  """
+  height, width = labels.shape
+  picture = Image.new("RGB", (width, height))
+  reach = _reach(labels.shape)
+  rows = max(_PIXELS_AT_ONCE // width, 1)
+  for first in range(0, height, rows):
+    above = max(first - reach, 0)
+    own = slice(above, first + rows + reach)  # Outlines reach that far.
+    strip = overlay(image[own], labels[own], palette, reach)
+    part = strip[first - above :][:rows]
+    picture.paste(Image.fromarray(part), (0, first))
+  return picture
+
+
+def overlay(
+  image: np.ndarray,
+  labels: np.ndarray,
+  palette: Sequence[Sequence[int]],
+  reach: int | None = None,
 ) -> np.ndarray:
   """The classes' colors over a photograph, half and half.
 
@@ -37,19 +64,25 @@ def overlay(
     image: uint8 [H, W, 3].
     labels: [H, W] in [0, K).
     palette: [K][3] RGB.
+    reach: half the width of the outlines, in pixels; None for one that suits
+      the image.
 
   Returns:
     uint8 [H, W, 3].
   """
   colors = colorize(labels, palette)
   mixed = (image >> 1) + (colors >> 1)  # Halves first: 8 bits hold the sum.
-  mixed[_outline(np.asarray(labels))] = 255
+  mixed[_outline(np.asarray(labels), reach or _reach(labels.shape))] = 255
   return np.where(colors.any(axis=-1, keepdims=True), mixed, image)
 
 
-def _outline(labels: np.ndarray) -> np.ndarray:
-  """[H, W] bool, true next to another class; wider in large images."""
-  reach = 1 + max(labels.shape) // 1000
+def _reach(size: Sequence[int]) -> int:
+  """Pixels on each side of an outline; more in large images."""
+  return 1 + max(size) // 1000
+
+
+def _outline(labels: np.ndarray, reach: int) -> np.ndarray:
+  """[H, W] bool, true next to another class, `reach` pixels away or less."""
   found = np.zeros(labels.shape, bool)
   for axes in ((0, 1), (1, 0)):
     # Views, of which the first axis is now rows, now columns.
@@ -137,7 +170,12 @@ def write_picture(path: epath.Path, picture: Image.Image) -> None:
     OSError: it cannot be written; the message names it.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
+  workdir.write_bytes(path, encode_picture(picture, path.suffix))
+
+
+def encode_picture(picture: Image.Image, ending: str) -> bytes:
+  """A PNG or JPEG file, as its ending says: ".png", ".jpg"."""
   encoded = io.BytesIO()
-  file_format = Image.registered_extensions()[path.suffix]
+  file_format = Image.registered_extensions()[ending]
   picture.save(encoded, file_format, quality=90)  # Of JPEG.
-  workdir.write_bytes(path, encoded.getvalue())
+  return encoded.getvalue()

@@ -3,14 +3,12 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 
-from u2pl_jax.data import shapes
+from u2pl_jax.data import image_files, shapes
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.predict import photographs
-
-KINDS = ("masks", "colors", "overlays")
-MAPS = ("probability", "entropy")
 
 # One more program has to save so many padded pixels: about as many as a CPU
 # core predicts in the time that it takes to compile one.
@@ -20,7 +18,9 @@ _MAX_PROGRAMS = 16
 # padding as well.
 _MIN_SHARE = 0.25
 _PIXELS_AT_ONCE = 2**19  # Per device; bounds the memory.
-_MAX_SIDE = 65_500  # Of a JPEG file.
+# To resize a side, the network multiplies by a matrix of as many bytes as this
+# squared.
+_MAX_SIDE = 2**15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +28,17 @@ class Settings:
   """How to predict.
 
   Attributes:
-    protocol: sees whole images; their largest scale counts for the limits.
-    maps: which of `MAPS` to write too.
-    batch_size: images at once, rounded up to a multiple of the devices; None
-      for as many as make half a million pixels a device.
+    protocol: what the network sees of an image; the largest scale counts for
+      the limit.
+    maps: which of `results.MAPS` to write too.
+    batch_size: images or windows at once, rounded up to a multiple of the
+      devices; None for as many as make half a million pixels a device.
     max_shapes: how many shapes images are padded to at most; None for as many
       as are quickest. With as many as there are sizes no image is padded.
-    max_megapixels: larger images are not read.
+    max_megapixels: larger images are seen in windows one after the other, if
+      the protocol is "slide", else they are not read.
+    value_range: the values of images of more than 8 bits that become black and
+      white; None if unknown.
   """
 
   protocol: protocol_lib.Protocol
@@ -42,6 +46,7 @@ class Settings:
   batch_size: int | None = None
   max_shapes: int | None = None
   max_megapixels: float = 30.0
+  value_range: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,28 +73,65 @@ def check_size(
     UnreadableError: there is none, or it is too small or too large.
   """
   size = photographs.read_size(image.path)
-  seen = [size, *settings.protocol.sizes(size)]
-  height, width = max(seen, key=_area)
   problem = None
-  if min(map(min, seen)) < 1:
+  if min(map(min, settings.protocol.sizes(size))) < 1:
     problem = "nothing is left of it at the smallest of --scales"
-  elif height * width > settings.max_megapixels * 1e6:
-    problem = (
-      f"{width}x{height} pixels, above --max_megapixels="
-      f"{settings.max_megapixels:g}; shrink it, or raise the limit if there is"
-      " memory"
-    )
-  elif max(size) > _MAX_SIDE:
-    problem = f"a side is longer than {_MAX_SIDE} pixels; cut it into parts"
+  elif is_large(size, settings):
+    problem = _refuse_large(size, settings)
   if problem is not None:
-    raise photographs.UnreadableError(f"{image.path}: {problem}")
+    raise image_files.UnreadableError(f"{image.path}: {problem}")
   return size
+
+
+def is_large(size: shapes.Size, settings: Settings) -> bool:
+  """Whether an image is above the limit, (height, width), at any scale.
+
+  So is one of few pixels that is too long to be resized.
+  """
+  if _seen_area(size, settings) > settings.max_megapixels * 1e6:
+    return True
+  protocol = settings.protocol
+  seen = protocol.sizes(size)
+  is_resized = protocol.kind != "slide" or seen != [size]
+  return is_resized and max(map(max, [size, *seen])) > _MAX_SIDE
+
+
+def _refuse_large(size: shapes.Size, settings: Settings) -> str | None:
+  """Why an image above the limit cannot be predicted; None if it can."""
+  protocol = settings.protocol
+  in_windows = protocol.kind == "slide"
+  at_own_size = protocol.sizes(size) == [size]
+  if in_windows and at_own_size:
+    return None
+  limit = settings.max_megapixels * 1e6
+  if max(size) <= _MAX_SIDE and _area(size) <= limit:
+    remedy = "leave out the larger --scales"
+  else:
+    ways = [] if in_windows else ["pass --protocol=slide"]
+    ways += [] if at_own_size else ["leave out --scales"]
+    remedy = f"{' and '.join(ways)} to have it seen in windows"
+  height, width = max([size, *protocol.sizes(size)], key=_area)
+  if _area((height, width)) <= limit and max(height, width) > _MAX_SIDE:
+    return f"{width}x{height} pixels, a side above {_MAX_SIDE}; {remedy}"
+  return (
+    f"{width}x{height} pixels, above --max_megapixels="
+    f"{settings.max_megapixels:g}; {remedy}, or raise the limit if there is"
+    " memory"
+  )
+
+
+def count_windows(settings: Settings, num_devices: int) -> int:
+  """Windows of a large image at once, a multiple of the devices."""
+  automatic = max(_PIXELS_AT_ONCE // _area(settings.protocol.window), 1)
+  wanted = settings.batch_size or automatic * num_devices
+  return -(-wanted // num_devices) * num_devices
 
 
 def plan_batches(
   sized: Sequence[tuple[photographs.Photograph, shapes.Size]],
   settings: Settings,
   num_devices: int,
+  done: Collection[photographs.Photograph] = (),
 ) -> list[Batch]:
   """Puts images into batches, those of one shape in a row.
 
@@ -100,15 +142,19 @@ def plan_batches(
     sized: images with their sizes.
     settings: how to predict.
     num_devices: B is a multiple of it.
+    done: images that are in no batch. They count for the shapes all the same:
+      the others are padded as if none were done, so that their results are the
+      same too.
   """
   groups = collections.defaultdict(list)
-  shape_of = choose_shapes([size for _, size in sized], settings.max_shapes)
+  shape_of = _choose_small_shapes([size for _, size in sized], settings)
   for image, size in sized:
     groups[shape_of[size]].append((image, size))
   batches = []
   for shape in sorted(groups, key=lambda s: (-len(groups[s]) * _area(s), s)):
     group = groups[shape]
     rows = _count_rows(len(group), shape, settings, num_devices)
+    group = [(image, size) for image, size in group if image not in done]
     for start in range(0, len(group), rows):
       images, sizes = zip(*group[start : start + rows], strict=True)
       batches.append(Batch(images, sizes, (rows, *shape, 3)))
@@ -119,11 +165,22 @@ def _count_rows(
   num_images: int, shape: shapes.Size, settings: Settings, num_devices: int
 ) -> int:
   """Images at once; batches are as even as possible, to be filled up little."""
-  seen = max(map(_area, [shape, *settings.protocol.sizes(shape)]))
+  seen = _seen_area(shape, settings)
   automatic = max(_PIXELS_AT_ONCE // seen, 1) * num_devices
   num_batches = -(-num_images // (settings.batch_size or automatic))
   rows = -(-num_images // num_batches)
   return -(-rows // num_devices) * num_devices
+
+
+def _choose_small_shapes(
+  sizes: Sequence[shapes.Size], settings: Settings
+) -> dict[shapes.Size, shapes.Size]:
+  """`choose_shapes`, but none is above the limit: wide beside high images."""
+  chosen = choose_shapes(sizes, settings.max_shapes)
+  return {
+    size: size if is_large(shape, settings) else shape
+    for size, shape in chosen.items()
+  }
 
 
 def choose_shapes(
@@ -156,5 +213,16 @@ def _cost(
   return share < _MIN_SHARE, pixels + programs * _PIXELS_PER_PROGRAM
 
 
-def _area(size: shapes.Size) -> int:
-  return size[0] * size[1]
+def _seen_area(size: shapes.Size, settings: Settings) -> int:
+  """Pixels at the largest scale, or at the image's own if that is larger.
+
+  Windows larger than the image count whole.
+  """
+  protocol = settings.protocol
+  least = protocol.window if protocol.kind == "slide" else (0, 0)
+  sizes = [size, *protocol.sizes(size)]
+  return max(_area(map(max, zip(each, least))) for each in sizes)
+
+
+def _area(size: Iterable[int]) -> int:
+  return math.prod(size)

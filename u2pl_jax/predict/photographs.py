@@ -1,51 +1,16 @@
-"""Finds and reads image files of any sort: upright, 8-bit RGB."""
+"""Finds photographs, and reads them upright."""
 
 import collections
-import contextlib
 import dataclasses
 import glob
 import os
 import pathlib
 import re
-import threading
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
-from PIL import ExifTags, Image
 
-FORMATS = (
-  "JPEG",
-  "PNG",
-  "GIF",
-  "BMP",
-  "TIFF",
-  "WEBP",
-  "AVIF",
-  "JPEG2000",
-  "PPM",
-)
-# Files taken of a folder. HEIC is not read, but should not be missed either.
-ENDINGS = (
-  ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp",
-  ".tif", ".tiff", ".webp", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm",
-  ".pnm", ".heic", ".heif"
-)  # fmt: skip
-
-# What brings an image upright, by its EXIF orientation.
-_TURNS = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
-}
-_SWAPS_SIDES = (5, 6, 7, 8)
-
-
-class UnreadableError(ValueError):
-  """A file cannot be read as an image; the message, one line, says why."""
+from u2pl_jax.data import image_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +33,8 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
   Args:
     where: a folder, of which all files that end like images are taken, in
       subfolders too, but no hidden ones; or a file; or a pattern with *, ? and
-      **, of which all files are taken.
+      **, of which all files are taken. Links to folders are followed, but no
+      folder is searched twice, least of all in circles.
     without: folders that are left out.
 
   Raises:
@@ -76,14 +42,20 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
     ValueError: the pattern leads out of the folder it begins with; one line.
   """
   where = os.path.expanduser(where)
-  path = pathlib.Path(where)
+  path, without = pathlib.Path(where), list(without)
   if path.is_dir():
-    root, files = path, _files_like_images(path)
+    root, files = path, _files_like_images(path, without)
   elif path.exists():
     root, files = path.parent, [path]
   elif _is_pattern(path):
     root = next(folder for folder in path.parents if not _is_pattern(folder))
-    files = map(pathlib.Path, glob.glob(where, recursive=True))
+    parts = path.relative_to(root).parts
+    parts += ("*",) if parts[-1] == "**" else ()
+    files = (
+      _reached_once(_match(root, parts))
+      if "**" in parts
+      else map(pathlib.Path, glob.glob(where))
+    )
   else:
     raise FileNotFoundError(f"{where}: no such file or folder")
   left_out = {_absolute(folder) for folder in without}
@@ -101,12 +73,64 @@ def find(where: str, without: Iterable[pathlib.Path] = ()) -> list[Photograph]:
   return [Photograph(found[key], names[key]) for key in sorted(found)]
 
 
-def _files_like_images(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  for parent, subfolders, names in os.walk(folder):
-    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    for path in (pathlib.Path(parent, name) for name in names):
-      if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
-        yield path
+def _files_like_images(
+  folder: pathlib.Path, without: Iterable[pathlib.Path]
+) -> Iterator[pathlib.Path]:
+  seen = {_identify(left_out) for left_out in without if left_out.exists()}
+  pending = [os.fspath(folder)]
+  while pending:
+    links = []  # After the folders that really are there, as those name best.
+    for parent, subfolders, names in os.walk(pending.pop(0)):
+      identity = _identify(parent)
+      if identity in seen:
+        subfolders.clear()
+        continue
+      seen.add(identity)
+      subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+      paths = (os.path.join(parent, name) for name in subfolders)
+      links += filter(os.path.islink, paths)
+      for path in (pathlib.Path(parent, name) for name in names):
+        is_image = path.suffix.lower() in image_files.ENDINGS
+        if is_image and not path.name.startswith("."):
+          yield path
+    pending += sorted(links)
+
+
+def _identify(folder: str | pathlib.Path) -> tuple[int, int]:
+  """Device and inode of what may be a link to a folder."""
+  status = os.stat(folder)
+  return status.st_dev, status.st_ino
+
+
+def _match(
+  folder: pathlib.Path,
+  parts: tuple[str, ...],
+  above: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[pathlib.Path]:
+  """What a pattern matches. Python's own goes in circles 40 times.
+
+  Args:
+    folder: where the pattern begins.
+    parts: the pattern, of which "**" stands for any folders below another.
+    above: the folders that the present "**" has gone through.
+  """
+  if not parts:
+    yield folder
+  elif parts[0] != "**":
+    for path in glob.glob(os.path.join(glob.escape(str(folder)), parts[0])):
+      yield from _match(pathlib.Path(path), parts[1:])
+  elif folder.is_dir() and _identify(folder) not in above:
+    yield from _match(folder, parts[1:])
+    for path in glob.glob(os.path.join(glob.escape(str(folder)), "*")):
+      yield from _match(pathlib.Path(path), parts, above | {_identify(folder)})
+
+
+def _reached_once(files: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+  """Of paths that lead to one file through links to folders, the shortest."""
+  found = {}
+  for file in sorted(files, key=lambda file: (len(file.parts), file)):
+    found.setdefault((os.path.realpath(file.parent), file.name), file)
+  return list(found.values())
 
 
 def _is_pattern(path: pathlib.Path) -> bool:
@@ -139,99 +163,26 @@ def read_size(path: pathlib.Path) -> tuple[int, int]:
   """(height, width) in pixels of the upright image; reads the header alone.
 
   Raises:
-    UnreadableError: there is no image in the file.
+    image_files.UnreadableError: there is no image in the file.
   """
-  with _open(path) as image:
-    width, height = image.size
-    if _orientation(image) in _SWAPS_SIDES:
-      return width, height
-    return height, width
+  return image_files.read_header(path).size
 
 
-def read(path: pathlib.Path) -> np.ndarray:
-  """The image, upright; of an animation the first frame.
+def read(
+  path: pathlib.Path, value_range: tuple[int, int] | None = None
+) -> np.ndarray:
+  """The image, upright; see `image_files` for how.
 
-  Transparent pixels become white, gray ones RGB, and of 16 bits the upper 8 are
-  taken.
+  Args:
+    path: of the file.
+    value_range: (low, high), what becomes black and white in images of more
+      than 8 bits a channel.
 
   Returns:
-    uint8 [H, W, 3] RGB, read-only.
+    uint8 [H, W, 3] RGB, may be read-only.
 
   Raises:
-    UnreadableError: the file is broken, truncated, or holds numbers that are
-      no colors.
+    image_files.UnreadableError: the file is broken, truncated, or holds pixels
+      of a kind that is refused.
   """
-  with _open(path) as image:
-    turn = _TURNS.get(_orientation(image))
-    image = _to_rgb(image)
-    return np.asarray(image if turn is None else image.transpose(turn))
-
-
-class _Unlimited:
-  """Has Pillow read images of any size, where callers decide by `read_size`.
-
-  Its limit is one for the whole process; so it is put back by the last of the
-  threads that are reading.
-  """
-
-  def __init__(self):
-    self._lock = threading.Lock()
-    self._readers = 0
-
-  def __enter__(self):
-    with self._lock:
-      if not self._readers:
-        self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-      self._readers += 1
-
-  def __exit__(self, *error):
-    with self._lock:
-      self._readers -= 1
-      if not self._readers:
-        Image.MAX_IMAGE_PIXELS = self._limit
-
-
-_unlimited = _Unlimited()
-
-
-@contextlib.contextmanager
-def _open(path: pathlib.Path) -> Iterator[Image.Image]:
-  """Opens the file; whatever its decoder raises becomes one kind of error."""
-  try:
-    with _unlimited, Image.open(path, formats=FORMATS) as image:
-      yield image
-  except Image.UnidentifiedImageError as error:
-    raise UnreadableError(
-      f"{path}: not an image, or of a format that is not read; convert it to"
-      " JPEG or PNG"
-    ) from error
-  except Exception as error:  # Pillow's decoders raise many kinds.
-    reason = getattr(error, "strerror", None) or str(error) or repr(error)
-    raise UnreadableError(f"{path}: {' '.join(reason.split())}") from error
-
-
-def _orientation(image: Image.Image) -> int:
-  """EXIF orientation that is still to be applied; 1 where EXIF is damaged."""
-  if image.format == "TIFF":  # Pillow applies it.
-    return 1
-  try:
-    # That of Image: the one of PNG files decodes all pixels first.
-    exif = Image.Image.getexif(image)
-  except Exception:  # As above.
-    return 1
-  return exif.get(ExifTags.Base.Orientation, 1)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode == "F":
-    raise ValueError("pixels are floating-point numbers; save it with 8 bits")
-  if image.mode.startswith("I"):
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 0xFFFF:
-      raise ValueError("pixels have more than 16 bits; save it with 8 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-  if not image.has_transparency_data:
-    return image.convert("RGB")
-  above = image.convert("RGBA")
-  white = Image.new("RGBA", above.size, "white")
-  return Image.alpha_composite(white, above).convert("RGB")
+  return image_files.decode(path, value_range).pixels

@@ -13,24 +13,31 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
-from u2pl_jax.evaluation import outputs, visualize
+from u2pl_jax.data import image_files
+from u2pl_jax.evaluation import outputs
 from u2pl_jax.ops import crop, normalize
-from u2pl_jax.predict import batch_plan, photographs, trained
+from u2pl_jax.predict import batch_plan, large, photographs, trained
+from u2pl_jax.predict import results as results_lib
 from u2pl_jax.runtime import sharding
 
 _MAX_THREADS = 8
 
-Failure = photographs.UnreadableError | None  # None: the image is done.
-Results = Mapping[str, np.ndarray]  # uint8 [B, H, W] or [H, W] by kind.
-Program = Callable[[np.ndarray], Results]  # Of uint8 images [B, H, W, 3].
+Failure = image_files.UnreadableError | None  # None: the image is done.
+# Of uint8 images [B, H, W, 3].
+Program = Callable[[np.ndarray], results_lib.Bytes]
 In, Out = TypeVar("In"), TypeVar("Out")
 
 
@@ -54,6 +61,9 @@ def run(
   images: Sequence[photographs.Photograph],
   out: pathlib.Path,
   settings: batch_plan.Settings,
+  *,
+  done: Collection[photographs.Photograph] = (),
+  watch: large.Watch = lambda _: lambda _: None,
 ) -> Iterator[Failure]:
   """Predicts images and writes OUT/KIND/NAME.png or .jpg of each.
 
@@ -62,10 +72,13 @@ def run(
     images: their names are those of the results.
     out: the folder of the results; made as needed.
     settings: how to predict.
+    done: those of the images whose results are there already; they are not
+      read, but the others are padded as if they were.
+    watch: told of each image above the limit before it is read.
 
   Yields:
-    For each image, in any order, once it is done: why it could not be read, or
-    None.
+    For each image that was not done, in any order, once it is: why it could not
+    be read, or None.
 
   Raises:
     OSError: a result cannot be written.
@@ -77,14 +90,28 @@ def run(
   write = functools.partial(_write_batch, out, network.palette)
   threads = min(_MAX_THREADS, os.cpu_count() or 1)
   with _open_pool(threads) as pool, _open_pool(1) as compiler:
-    sized = yield from _read_sizes(pool, images, settings)
-    batches = batch_plan.plan_batches(sized, settings, mesh.size)
+    sized = yield from _read_sizes(pool, images, settings, done)
+    ordinary, others = _split(sized, settings)
+    batches = batch_plan.plan_batches(ordinary, settings, mesh.size, done)
     in_order = dict.fromkeys(batch.shape for batch in batches)
     programs = _ahead(compiler, compile_for, in_order, 1)
-    loaded = _ahead(pool, _load_batch, batches, threads)
+    load = functools.partial(_load_batch, settings=settings)
+    loaded = _ahead(pool, load, batches, threads)
     predicted = _apply(programs, loaded)
     for failures in _ahead(pool, write, predicted, threads):
       yield from failures
+  others = [pair for pair in others if pair[0] not in done]
+  yield from large.run(network, variables, mesh, others, out, settings, watch)
+
+
+def _split(
+  sized: Sequence[large.Sized], settings: batch_plan.Settings
+) -> tuple[list[large.Sized], list[large.Sized]]:
+  """The images within the limit, and those above."""
+  parts = [], []
+  for image, size in sized:
+    parts[batch_plan.is_large(size, settings)].append((image, size))
+  return parts
 
 
 def _make_predict(
@@ -93,68 +120,59 @@ def _make_predict(
   """predict(variables, images) -> the results as they are written.
 
   Returns:
-    A jitted function of variables and uint8 images [B, H, W, 3] that returns a
-    dict of uint8 [B, H, W]: masks, class ids; and what `settings.maps` names:
-    probability, 255 times that of the class; entropy, 255 for log K.
+    A jitted function of variables and uint8 images [B, H, W, 3] that returns
+    uint8 [B, H, W] by kind; see `results.make_compute`.
   """
-  compute = outputs.make_predict(
-    network.model, settings.protocol, ("labels", *settings.maps)
+  logits_of = outputs.make_predict(
+    network.model, settings.protocol, ("logits",)
   )
-  highest = {"probability": 1.0, "entropy": np.log(network.num_classes)}
-
-  def predict(variables, images):
-    found = compute(variables, images)
-    grays = {
-      name: _to_gray(found[name] / highest[name]) for name in settings.maps
-    }
-    return {"masks": found["labels"]} | grays
-
-  return jax.jit(predict)
-
-
-def _to_gray(share: jax.Array) -> jax.Array:
-  """[0, 1] to uint8; rounding may have left it a little above 1."""
-  return jnp.round(jnp.clip(share, 0, 1) * 255).astype(jnp.uint8)
+  compute = results_lib.make_compute(settings.maps, network.num_classes)
+  return jax.jit(
+    lambda variables, images: compute(logits_of(variables, images)["logits"])
+  )
 
 
 def _read_sizes(
   pool: concurrent.futures.Executor,
   images: Sequence[photographs.Photograph],
   settings: batch_plan.Settings,
+  done: Collection[photographs.Photograph],
 ) -> Iterator[Failure]:
   """Yields the failures; returns the other images with their sizes."""
   sized = []
   check = functools.partial(_try_size, settings=settings)
   for image, size in zip(images, pool.map(check, images), strict=True):
-    if isinstance(size, photographs.UnreadableError):
-      yield size
-    else:
+    if not isinstance(size, image_files.UnreadableError):
       sized.append((image, size))
+    elif image not in done:
+      yield size
   return sized
 
 
 def _try_size(image, settings):
   try:
     return batch_plan.check_size(image, settings)
-  except photographs.UnreadableError as error:
+  except image_files.UnreadableError as error:
     return error
 
 
-def _load_batch(plan: batch_plan.Batch) -> Loaded:
+def _load_batch(
+  plan: batch_plan.Batch, settings: batch_plan.Settings
+) -> Loaded:
   pixels = np.empty(plan.shape, np.uint8)
   pixels[:] = normalize.MEAN_COLOR
   failures = []
   # There may be more rows than images.
   for padded, image, size in zip(pixels, plan.images, plan.sizes):
     try:
-      own = photographs.read(image.path)
+      own = photographs.read(image.path, settings.value_range)
       if own.shape[:2] != size:
-        raise photographs.UnreadableError(
+        raise image_files.UnreadableError(
           f"{image.path}: has changed meanwhile"
         )
       crop.center_crop(padded, size)[:] = own
       failures.append(None)
-    except photographs.UnreadableError as error:
+    except image_files.UnreadableError as error:
       failures.append(error)
   return Loaded(plan, pixels, failures)
 
@@ -177,7 +195,7 @@ def _compile(
 
 def _apply(
   programs: Iterator[Program], loaded: Iterable[Loaded]
-) -> Iterator[tuple[Loaded, Results]]:
+) -> Iterator[tuple[Loaded, results_lib.Bytes]]:
   """Runs the network on batches, those of one shape in a row."""
   shape = None
   for batch in loaded:
@@ -194,7 +212,7 @@ def _apply(
 
 def _without_memory(batch: Loaded) -> Loaded:
   failures = [
-    photographs.UnreadableError(
+    image_files.UnreadableError(
       f"{image.path}: the device has too little memory; try --batch_size=1 or"
       " --scales=0.5"
     )
@@ -206,7 +224,7 @@ def _without_memory(batch: Loaded) -> Loaded:
 def _write_batch(
   out: pathlib.Path,
   palette: Sequence[Sequence[int]],
-  predicted: tuple[Loaded, Results],
+  predicted: tuple[Loaded, results_lib.Bytes],
 ) -> list[Failure]:
   batch, results = predicted
   plan = batch.plan
@@ -217,28 +235,8 @@ def _write_batch(
         kind: crop.center_crop(result[index], size)
         for kind, result in results.items()
       }
-      _write(out, image.name, _draw(photograph, own, palette))
+      results_lib.write(out, image.name, photograph, own, palette)
   return batch.failures
-
-
-def _draw(
-  photograph: np.ndarray, results: Results, palette: Sequence[Sequence[int]]
-) -> dict[str, Image.Image]:
-  """The pictures of one image by kind."""
-  masks = results["masks"]
-  pictures = {kind: Image.fromarray(gray) for kind, gray in results.items()}
-  pictures["colors"] = visualize.draw_classes(masks, palette)
-  overlay = visualize.overlay(photograph, masks, palette)
-  pictures["overlays"] = Image.fromarray(overlay)
-  return pictures
-
-
-def _write(
-  out: pathlib.Path, name: str, pictures: Mapping[str, Image.Image]
-) -> None:
-  for kind, picture in pictures.items():
-    ending = "jpg" if kind == "overlays" else "png"
-    visualize.write_picture(out / kind / f"{name}.{ending}", picture)
 
 
 @contextlib.contextmanager

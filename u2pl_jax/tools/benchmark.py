@@ -9,7 +9,8 @@ pipeline of PyTorch (benchmarks/peers/torch_pipeline.py), and measures the time
 to the first batch of a resumed run and the memory after each epoch.
 
 `predict` predicts photographs, in turn with the network alone on batches of
-pixels of one size.
+pixels of one size. With --side=10000 instead of --images it predicts one
+generated picture of 10,000 x 10,000 pixels, in windows.
 """
 
 import argparse

@@ -1,31 +1,57 @@
-"""Speed and memory of `predict`, beside its network alone; see `benchmark`."""
+"""Speed and memory of `predict`; see `benchmark`.
+
+Of photographs, beside its network alone; or of one picture that is predicted in
+windows, by the program in a process of its own.
+"""
 
 import argparse
 import collections
 import pathlib
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 
+import cv2
 import jax
 import numpy as np
+from PIL import Image
 
 from u2pl_jax.evaluation import outputs
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.predict import batch_plan, photographs, stream, trained
-from u2pl_jax.runtime import sharding
+from u2pl_jax.predict import (
+  batch_plan,
+  photographs,
+  results,
+  stream,
+  trained,
+)
+from u2pl_jax.runtime import memory, sharding
 from u2pl_jax.tools import benchmark_pipeline, network_arguments
 
 _SPEEDS = ("images_per_second", "images_per_second_after_first")
 _ROUNDS = 3  # Of which the median counts.
+_POLL_SECONDS = 0.05
+_COLORS = 40  # On a side of the generated picture, blended into each other.
+_NOISE = 32  # Gray values.
 
 
 def add_arguments(parser: argparse.ArgumentParser):
   """Adds what `run` takes."""
   network_arguments.add_arguments(parser)
-  parser.add_argument(
-    "--images", required=True, help="folder, file or pattern; at least 4 images"
+  what = parser.add_mutually_exclusive_group(required=True)
+  what.add_argument(
+    "--images", help="folder, file or pattern; at least 4 images"
+  )
+  what.add_argument(
+    "--side",
+    type=int,
+    metavar="PIXELS",
+    help="predicts one generated JPEG of that many pixels squared by"
+    " --protocol=slide instead, in windows",
   )
   parser.add_argument(
     "--num_images", type=int, help="how many, spread evenly; default: all"
@@ -33,7 +59,74 @@ def add_arguments(parser: argparse.ArgumentParser):
 
 
 def run(
-  *, images: str, num_images: int | None = None, **source: str | None
+  *,
+  images: str | None,
+  side: int | None = None,
+  num_images: int | None = None,
+  **source: str | None,
+) -> dict[str, object]:
+  """What was asked for: `measure_images`, or `measure_large` of a side."""
+  if side is None:
+    return measure_images(images, num_images, **source)
+  return measure_large(side, **source)
+
+
+def measure_large(side: int, **source: str | None) -> dict[str, object]:
+  """Measures one picture that `predict` sees in windows.
+
+  Args:
+    side: height and width of the picture, in pixels.
+    **source: of the network, see `network_arguments`.
+
+  Returns:
+    pixels and windows; seconds, of the program from start to end; told_gb, the
+    memory in 1e9 bytes that it told in advance, and peak_gb, the most that it
+    held.
+
+  Raises:
+    ValueError: the side is out of range, or the program fails; one line.
+  """
+  if not 1 <= side <= results.MAX_JPEG_SIDE:
+    raise ValueError(f"--side={side}: must be in [1, {results.MAX_JPEG_SIDE}]")
+  with tempfile.TemporaryDirectory() as folder:
+    _generate(side).save(f"{folder}/picture.jpg", quality=90)
+    flags = [f"--{k}={v}" for k, v in source.items() if v is not None]
+    flags += [f"--images={folder}/picture.jpg", f"--out={folder}/out"]
+    flags += ["--protocol=slide", f"--max_megapixels={side * side / 2e6}"]
+    with tempfile.TemporaryFile("w+") as stdout:
+      start, peak = time.perf_counter(), None
+      command = [sys.executable, "-m", "u2pl_jax.tools.predict", *flags]
+      with subprocess.Popen(command, stdout=stdout) as program:
+        while program.poll() is None:
+          peak = memory.peak_bytes(program.pid) or peak
+          time.sleep(_POLL_SECONDS)
+      seconds = time.perf_counter() - start
+      stdout.seek(0)
+      printed = stdout.read()
+  told = re.search(r"in (\d+) windows, about ([\d.]+) GB", printed)
+  if program.returncode or not told:
+    raise ValueError("u2pl_jax.tools.predict has failed; it says why above")
+  return {
+    "pixels": side * side,
+    "windows": int(told[1]),
+    "seconds": seconds,
+    "told_gb": float(told[2]),
+    "peak_gb": None if peak is None else peak / 1e9,
+  }
+
+
+def _generate(side: int) -> Image.Image:
+  """Colors blended into each other, with some noise; always the same."""
+  draw = np.random.default_rng(0).integers
+  colors = draw(0, 256, (_COLORS, _COLORS, 3), np.uint8)
+  pixels = cv2.resize(colors, (side, side), interpolation=cv2.INTER_CUBIC)
+  for row in pixels:
+    row[:] = cv2.add(row, draw(0, _NOISE, row.shape, np.uint8))
+  return Image.fromarray(pixels)
+
+
+def measure_images(
+  images: str, num_images: int | None = None, **source: str | None
 ) -> dict[str, object]:
   """Measures whole images at scale 1, as `predict` does them by default.
 
@@ -112,8 +205,8 @@ def _measure_predict(
   rss_mib, seconds = [], []
   with tempfile.TemporaryDirectory() as out:
     start = time.perf_counter()
-    results = stream.run(network, images, pathlib.Path(out), settings)
-    for done, failure in enumerate(results, start=1):
+    done_images = stream.run(network, images, pathlib.Path(out), settings)
+    for done, failure in enumerate(done_images, start=1):
       if failure is not None:
         raise failure
       seconds.append(time.perf_counter() - start)

@@ -15,7 +15,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_dict, config_flags
 
-from u2pl_jax.runtime import command_line, options, workdir
+from u2pl_jax.runtime import command_line, distributed, options, workdir
 
 # Presets over other keys: setting them alone would only change their name.
 _PRESETS = ("method", "recipe")
@@ -26,8 +26,6 @@ _ALL_MISSING = (
   " --config=configs/synthetic.py --workdir=runs/synthetic (--help tells all"
   " flags)"
 )
-# What stands in a config for a value that `complete` is to find.
-_PLACEHOLDERS = (0, (0, 0), "")
 
 
 class _ConfigParser(flags.ArgumentParser):
@@ -158,8 +156,8 @@ def complete(
 
   Such a file defines, beside get_config,
 
-    AUTOMATIC           keys like "data.crop_size" that may be placeholders:
-                        0, (0, 0) or ""
+    AUTOMATIC           {"data.crop_size": (0, 0), ...}: keys that may be left
+                        open, and the value of each that says so
     complete(config)    returns the nested dict with these filled in
 
   A run that has a checkpoint goes on with the values that it began with.
@@ -178,15 +176,22 @@ def complete(
   config, saved = copy.deepcopy(dict(config)), {}
   if workdir_path and workdir.holds_checkpoint(epath.Path(workdir_path)):
     saved = workdir.flatten(workdir.read_config(epath.Path(workdir_path)))
-  for key in module.AUTOMATIC:
-    *sections, name = key.split(".")
-    section = config
-    for each in sections:
-      section = section[each]
-    if section[name] in _PLACEHOLDERS and key in saved:
+  for key, left_open in module.AUTOMATIC.items():
+    section, name = key.split(".")
+    if key in saved and config.get(section, {}).get(name) == left_open:
       value = saved[key]  # JSON has no tuples.
-      section[name] = tuple(value) if isinstance(value, list) else value
-  return module.complete(config)
+      config[section][name] = tuple(value) if isinstance(value, list) else value
+  completed = module.complete(config)
+  before, after = workdir.flatten(config), workdir.flatten(completed)
+  chosen = [
+    f"{key}={after[key]}".replace(" ", "")
+    for key in module.AUTOMATIC
+    if key in after and after[key] != before[key]
+  ]
+  if chosen:
+    file = flag_values["config"].parser.file
+    distributed.show(f"chosen by {file}: {' '.join(chosen)}")
+  return completed
 
 
 def check_together(given: Mapping[str, Any]) -> None:

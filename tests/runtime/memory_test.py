@@ -1,0 +1,53 @@
+"""Memory of the host and of this process."""
+
+import numpy as np
+import pytest
+
+from u2pl_jax.runtime import memory
+
+
+def test_a_process_knows_what_it_holds_and_held():
+  before = memory.resident_bytes()
+  block = np.ones(100_000_000, np.uint8)
+  assert 90e6 < memory.resident_bytes() - before < 110e6
+  del block
+  assert memory.resident_bytes() - before < 20e6
+  assert memory.peak_bytes() - before > 90e6
+
+
+def write(folder, **files):
+  folder.mkdir(parents=True)
+  for name, text in files.items():
+    (folder / name.replace("__", ".")).write_text(text)
+
+
+@pytest.mark.parametrize(
+  "limit, available",
+  [
+    ("max\n", 1024 * 1100),
+    ("500000\n", 500_000 - 300_000 + 40_000),
+    ("100000\n", 0),
+    ("99999999\n", 1024 * 1100),
+  ],
+)
+def test_limits_of_containers_count(limit, available, tmp_path, monkeypatch):
+  write(
+    tmp_path / "proc",
+    meminfo="MemFree: 9 kB\nMemAvailable: 1000 kB\nSwapFree: 100 kB\n\n",
+  )
+  write(
+    tmp_path / "cgroup",
+    memory__max=limit,
+    memory__current="300000\n",
+    memory__stat="anon 1\ninactive_file 40000\n",
+  )
+  monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
+  monkeypatch.setattr(memory, "_CGROUP", tmp_path / "cgroup")
+  assert memory.available_bytes() == available
+
+
+def test_what_is_not_known_is_none(tmp_path, monkeypatch):
+  monkeypatch.setattr(memory, "_PROC", tmp_path / "absent")
+  assert memory.available_bytes() is None
+  assert memory.resident_bytes() is None
+  assert memory.peak_bytes() is None
