@@ -34,6 +34,7 @@ _LONGEST_SECONDS = 600.0
 _CTRL_C_SECONDS = 180.0
 _SECOND_PRESS_SECONDS = 0.5  # It comes within after the first one, ...
 _TWICE = 4  # ... of every so many.
+_LINES_SHOWN = 20  # Of a run that did what it should not.
 # What no run says, whatever ends it.
 _CRASHES = (
   "Traceback", "KeyboardInterrupt", "Fatal", "Segmentation", "Exception ignored"
@@ -130,6 +131,11 @@ class Start:
       self.lines.append(line.rstrip())
 
   @property
+  def tail(self) -> str:
+    """The last lines that it has printed, in one."""
+    return " | ".join(self.lines[-_LINES_SHOWN:])
+
+  @property
   def seconds(self) -> float:
     return time.monotonic() - self.began
 
@@ -169,8 +175,9 @@ class Start:
     try:
       code = self._process.wait(seconds)
     except subprocess.TimeoutExpired:
-      said = " | ".join(self.lines)
-      raise SoakError(f"main.py did not end in {seconds} s: {said}") from None
+      raise SoakError(
+        f"main.py did not end in {seconds} s: {self.tail}"
+      ) from None
     self._reader.join()
     return code
 
@@ -236,7 +243,7 @@ def interrupt(
   while True:
     if start.has_ended:
       start.wait()
-      raise SoakError("main.py ended by itself: " + " | ".join(start.lines))
+      raise SoakError(f"main.py ended by itself: {start.tail}")
     phase, step = start.where(workdir)
     is_up = plan.signal != signal.SIGINT or start.is_up
     if is_up and (phase == plan.phase or plan.phase == "any"):
@@ -255,8 +262,7 @@ def interrupt(
   problem = find_problem(start.lines, code, plan, phase)
   if problem:
     raise SoakError(
-      f"{plan.signal.name} during {phase}: {problem}: "
-      + " | ".join(start.lines)
+      f"{plan.signal.name} during {phase}: {problem}: {start.tail}"
     )
   return {
     "signal": plan.signal.name,

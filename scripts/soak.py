@@ -45,8 +45,12 @@ from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.tools import benchmark
 
 _NUM_VAL = 1600  # An evaluation lasts long enough to be hit.
-# Room for one kill: an evaluation and three checkpoints.
+# Room for one kill: an evaluation and three checkpoints. Many presses of Ctrl-C
+# come before the first step of a start, and those after it save that step.
 _STEPS_PER_KILL = 12
+_STEPS_PER_INT = 8
+# That a step with its share of an evaluation may take on a busy machine.
+_SECONDS_PER_STEP = 3.0
 _CONFIG = "configs/synthetic.py"
 _SETTINGS = {
   "data.name": "soak",
@@ -112,15 +116,18 @@ def scratch_folder() -> Iterator[pathlib.Path]:
 class Soak:
   """Two runs of the same command, in folders of their own."""
 
-  def __init__(self, folder: pathlib.Path, method: str | None, num_kills: int):
+  def __init__(
+    self, folder: pathlib.Path, method: str | None, num_kills: int, ints: int
+  ):
     """Prepares the data.
 
     Args:
       folder: the folder of all that is written.
       method: the method that the runs train by; None for that of the config.
-      num_kills: how many kills the run has room for.
+      num_kills: how many kills the run has room for, ...
+      ints: ... and how many presses of Ctrl-C.
     """
-    steps = _STEPS_PER_KILL * (num_kills + 1)
+    steps = _STEPS_PER_KILL * (num_kills + 1) + _STEPS_PER_INT * ints
     self._epochs = -(-steps // interruptions.STEPS_PER_EPOCH)
     self._folder, self._method = folder, method
     with contextlib.redirect_stdout(None):
@@ -164,10 +171,8 @@ class Soak:
   def finish(self, name: str) -> float:
     """Lets a run go to its end; returns the seconds it took."""
     with self._begin(name) as start:
-      if start.wait():
-        raise interruptions.SoakError(
-          "main.py failed: " + " | ".join(start.lines)
-        )
+      if start.wait(600.0 + self.total_steps * _SECONDS_PER_STEP):
+        raise interruptions.SoakError(f"main.py failed: {start.tail}")
       return round(start.seconds, 1)
 
   def interrupt(self, name: str, plan: interruptions.Plan) -> dict[str, object]:
@@ -203,7 +208,7 @@ def run(
     SoakError: the runs differ, or one did not do what it should.
   """
   began = time.monotonic()
-  soak = Soak(folder, method, kills + terms + ints)
+  soak = Soak(folder, method, kills + terms, ints)
   untouched_seconds = soak.finish("untouched")
   print(f"untouched: {soak.total_steps} steps in {untouched_seconds} s")
   events = []

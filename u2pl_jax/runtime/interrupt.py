@@ -146,11 +146,12 @@ def _watch() -> None:
   global _undo
   receiver, sender = socket.socketpair()
   sender.setblocking(False)
-  watcher = threading.Thread(target=_answer, args=(receiver,), daemon=True)
-  watcher.start()
   old_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
   old_handler = signal.signal(signal.SIGINT, _ignore)
   signal.siginterrupt(signal.SIGINT, False)  # System calls are not cut short.
+  # From here on at the latest, what comes waits in the socket.
+  watcher = threading.Thread(target=_answer, args=(receiver,), daemon=True)
+  watcher.start()
 
   def undo():
     global _undo
