@@ -56,7 +56,7 @@ class Run:
 
 @pytest.fixture
 def start(tmp_path):
-  """start(*flags) starts main.py for one run of 20,000 steps, always the same."""
+  """start(*flags) starts main.py for one run of 20,000 steps."""
   data_dir = tiny_run.make_dataset(tmp_path / "data")
   flags = tiny_run.make_flags(data_dir, "suponly", **CHANGES)
   started = []
