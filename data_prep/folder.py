@@ -39,6 +39,7 @@ import sys
 from collections.abc import Sequence
 
 from data_prep import (
+  class_table,
   command,
   default_splits,
   examples,
@@ -49,7 +50,7 @@ from data_prep import (
   writer,
 )
 from data_prep.layouts import tree, unlabeled
-from u2pl_jax.data import datasets
+from u2pl_jax.data import datasets, image_files
 from u2pl_jax.runtime import command_line
 
 
@@ -170,11 +171,23 @@ def _to_source(
       "root": str(root.resolve()),
       "layout": found.title,
       "mask_values": table.mask_values,
+      "class_map": _describe_map(table),
+      "value_range": settings.value_range,
+      "mask_orientation": settings.mask_orientation,
     },
     problems=problems,
     value_range=settings.value_range,
     mask_orientation=settings.mask_orientation,
   )
+
+
+def _describe_map(table: class_table.ClassTable) -> dict[str, int]:
+  """What values and colors of masks were taken for, for the record."""
+  values = {str(value): i for value, i in table.ids_by_value.items()}
+  colors = {
+    "#%02x%02x%02x" % color: i for color, i in table.ids_by_color.items()
+  }
+  return values | colors | {"threshold": table.threshold}
 
 
 def _describe(
@@ -213,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         classes=folder_arguments.to_classes(args),
         val=args.val,
         seed=args.seed,
-        value_range=folder_arguments.parse_range(args.value_range),
+        value_range=image_files.parse_value_range(args.value_range),
         mask_orientation=args.mask_orientation,
       ),
       overwrite=args.overwrite,

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 
 from data_prep import class_table, command, folder_classes, layouts
@@ -140,21 +139,3 @@ def to_classes(args: argparse.Namespace) -> folder_classes.Options:
     reduce_zero_label=args.reduce_zero_label,
     layout=args.layout,
   )
-
-
-def parse_range(text: str) -> tuple[int, int] | None:
-  """Reads "LOW,HIGH"; None if it is empty.
-
-  Raises:
-    ValueError: it is of another form, or LOW is not below HIGH.
-  """
-  if not text:
-    return None
-  match = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*", text)
-  low, high = map(int, match.groups()) if match else (0, 0)
-  if not low < high:
-    raise ValueError(
-      f"--value_range={text}: must be LOW,HIGH, two whole numbers such as "
-      "0,4095, the smaller first"
-    )
-  return low, high

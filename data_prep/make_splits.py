@@ -32,7 +32,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data_prep import command, split_lists, split_order, writer
-from u2pl_jax.data import datasets
+from u2pl_jax.data import datasets, image_files
 from u2pl_jax.runtime import command_line, progress
 
 _TEMPORARY = ".incomplete_splits"
@@ -163,7 +163,8 @@ def read_presence(dataset: datasets.Dataset) -> np.ndarray:
   bar = progress.Progress(f"reading the masks of {dataset.name}", len(records))
   presence = np.zeros((len(records), dataset.num_classes), bool)
   for i in range(len(records)):
-    label = np.asarray(Image.open(io.BytesIO(records[i]["label"])))
+    with image_files.unlimited:
+      label = np.asarray(Image.open(io.BytesIO(records[i]["label"])))
     counts = np.bincount(label.ravel(), minlength=256)
     presence[i] = counts[: dataset.num_classes] > 0
     bar.advance()

@@ -10,13 +10,13 @@ TensorFlow decodes; the rest is numpy and OpenCV, which resizes whole images in
 Images stay uint8 RGB; they are normalized on the device.
 """
 
-import io
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+
+from u2pl_jax.data import image_files
 
 # Numbers that `random_window` draws from for one example.
 NUM_DRAWS = 5
@@ -76,9 +76,8 @@ def decode_example(
 def read_size(serialized: bytes) -> tuple[int, int]:
   """(height, width) of a stored example's image, which is not decoded."""
   features = tf.train.Example.FromString(serialized).features.feature
-  encoded = io.BytesIO(features["image"].bytes_list.value[0])
-  with Image.open(encoded) as image:
-    return image.height, image.width
+  encoded = features["image"].bytes_list.value[0]
+  return image_files.read_header(encoded).stored_size
 
 
 def random_window(

@@ -181,8 +181,9 @@ def complete(
     if key in saved and config.get(section, {}).get(name) == left_open:
       value = saved[key]  # JSON has no tuples.
       config[section][name] = tuple(value) if isinstance(value, list) else value
+  before = workdir.flatten(config)
   completed = module.complete(config)
-  before, after = workdir.flatten(config), workdir.flatten(completed)
+  after = workdir.flatten(completed)
   chosen = [
     f"{key}={after[key]}".replace(" ", "")
     for key in module.AUTOMATIC

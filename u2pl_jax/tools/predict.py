@@ -146,7 +146,7 @@ def _predict(
   maps, scales = _parse_maps(arguments.maps), _parse_scales(arguments.scales)
   value_range = image_files.parse_value_range(arguments.value_range)
   _check_ranges(arguments)
-  out = pathlib.Path(arguments.out).expanduser()
+  out = pathlib.Path(arguments.out)
   folders = [out / kind for kind in results.KINDS + results.MAPS]
   images = photographs.find(arguments.images, without=folders)
   network = network_arguments.load(arguments)
