@@ -196,10 +196,17 @@ def test_signals_end_a_run_that_the_same_command_goes_on_with(
   said = capfd.readouterr().err
   assert "stopping after this evaluation; Ctrl-C again ends at once\n" in said
   assert signal.getsignal(signal.SIGINT) is handler
-  assert_bit_identical(
-    state_of(make_config(), tmp_path),
-    state_of(make_config(), whole_run, 4),
-  )
+  at_step_4 = state_of(make_config(), tmp_path)
+
+  def interrupt_the_end(line):
+    if line.startswith("step 6:"):
+      os.kill(os.getpid(), signal.SIGINT)
+
+  result, _ = run(make_config(), tmp_path, interrupt_the_end)
+  assert result["step"] == 6  # It was about to end anyway.
+  assert "stopping after this evaluation" in capfd.readouterr().err
+  assert_same_run(tmp_path, whole_run, make_config())
+  assert_bit_identical(at_step_4, state_of(make_config(), whole_run, 4))
 
 
 @pytest.fixture

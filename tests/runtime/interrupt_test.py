@@ -176,6 +176,8 @@ with interrupt.raising():
 
 def test_a_forked_child_is_none_of_the_parents():
   process = start("""
+import warnings
+warnings.simplefilter("ignore")  # Python 3.12 warns of threads at each fork.
 with interrupt.answered_by(lambda: interrupt.say("heard")):
   child = os.fork()
   if not child:
