@@ -148,7 +148,8 @@ def format_table(
     for s in splits
   ]
   lines.append(row("ignored (255)", [f"{x:.3f} %" for x in ignored]))
-  lines.append(row("split", ["labeled", "unlabeled"]))
+  if split_lists:
+    lines.append(row("split", ["labeled", "unlabeled"]))
   sizes = {s: [len(ids) for ids in lists] for s, lists in split_lists.items()}
   lines += [row(s, sizes[s]) for s in sorted(sizes, key=sizes.get)]
   return "\n".join(lines)
