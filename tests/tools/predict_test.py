@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import tiny_network
+from tests import picture_files, tiny_network
 from tests.tools import photos
 from u2pl_jax.data import preprocess
 from u2pl_jax.evaluation import outputs, protocol
@@ -125,21 +125,45 @@ def test_images_of_any_mode_and_size_are_predicted(run, tmp_path):
     assert photos.load(masks, f"{path.stem}.png").shape == size
 
 
-def test_results_are_upright(run, tmp_path):
+def test_a_picture_is_predicted_as_if_it_were_stored_plainly(run, tmp_path):
+  """Turned by any tag, transparent, gray, of a palette, or of 12 bits."""
   image = photos.make_image()
-  (tmp_path / "in").mkdir()
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  turned = Image.fromarray(np.rot90(image).copy())
-  turned.save(tmp_path / "in" / "turned.png", exif=exif)
-  Image.fromarray(image).save(tmp_path / "in" / "upright.png")
-  assert run(tmp_path / "in") == 0
-  for kind in ("masks/{}.png", "overlays/{}.jpg"):
-    np.testing.assert_array_equal(
-      photos.load(tmp_path, "out", kind.format("turned")),
-      photos.load(tmp_path, "out", kind.format("upright")),
+  gray, twelve = image[..., 0], image[..., 0].astype(np.uint16) * 4095 // 255
+  alpha = np.full(photos.SIZE, 255, np.uint8)
+  alpha[:9] = 51  # A fifth of the color, and four of white.
+  over_white = image.copy()
+  over_white[:9] = np.round(image[:9] * 0.2 + 255 * 0.8)
+  palette = Image.fromarray(image).quantize(60)
+  stored = {
+    f"turned {tag}": (
+      picture_files.encode(picture_files.store(image, tag), "PNG", tag),
+      image,
     )
-  assert photos.load(tmp_path, "out/masks/turned.png").shape == photos.SIZE
+    for tag in range(1, 9)
+  } | {
+    "alpha": (picture_files.encode(np.dstack([image, alpha])), over_white),
+    "gray": (picture_files.encode(gray), np.dstack([gray] * 3)),
+    "palette": (
+      picture_files.encode(palette),
+      np.asarray(palette.convert("RGB")),
+    ),
+    "12 bits": (
+      picture_files.encode(twelve),
+      np.dstack([np.rint(twelve * 255 / 4095).astype(np.uint8)] * 3),
+    ),
+  }
+  (tmp_path / "in").mkdir()
+  for name, (content, plain) in stored.items():
+    (tmp_path / f"in/{name}.png").write_bytes(content)
+    Image.fromarray(plain).save(tmp_path / f"in/{name} plain.png")
+  assert run(tmp_path / "in", "--value_range=0,4095", "--max_shapes=1") == 0
+  for name in stored:
+    for kind in ("masks/{}.png", "overlays/{}.jpg"):
+      np.testing.assert_array_equal(
+        photos.load(tmp_path, "out", kind.format(name)),
+        photos.load(tmp_path, "out", kind.format(f"{name} plain")),
+      )
+    assert photos.load(tmp_path, f"out/masks/{name}.png").shape == photos.SIZE
 
 
 def test_the_rest_is_done_where_files_cannot_be_read(run, tmp_path, capsys):
