@@ -228,9 +228,9 @@ def write_labelme(root, num_images=8, size=(24, 32)) -> tree_files.Expected:
     )
     path = root / f"SegmentationClass/n{i}.npy"
     path.parent.mkdir(exist_ok=True)
-    np.save(
-      path, np.where(label == tree_files.IGNORED, -1, label).astype(np.int32)
-    )
+    numbers = label.astype(np.int32)
+    numbers[label == tree_files.IGNORED] = -1
+    np.save(path, numbers)
     tree_files.save_image(
       root / f"SegmentationClassVisualization/n{i}.jpg", size
     )
