@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from u2pl_jax.runtime import devices
+from u2pl_jax.runtime import devices, memory
 
 GIB = 2**30
 MEMINFO = "MemTotal: 99 kB\nMemFree: 1 kB\nMemAvailable: 8388608 kB\n"
@@ -19,14 +19,18 @@ def test_these_tests_run_on_cpus():
    (str(GIB), str(2 * GIB), 0), ("", "", 8 * GIB)],
 )  # fmt: skip
 def test_a_container_may_have_less_than_its_machine(
-  monkeypatch, limit, used, expected
+  monkeypatch, tmp_path, limit, used, expected
 ):
   files = {
-    "/proc/meminfo": MEMINFO,
-    "/sys/fs/cgroup/memory.max": f"{limit}\n",
-    "/sys/fs/cgroup/memory.current": f"{used}\n",
+    "meminfo": MEMINFO,
+    "memory.max": f"{limit}\n",
+    "memory.current": f"{used}\n",
+    "memory.stat": "",
   }
-  monkeypatch.setattr(devices, "_read", files.get)
+  for name, text in files.items():
+    (tmp_path / name).write_text(text)
+  monkeypatch.setattr(memory, "_PROC", tmp_path)
+  monkeypatch.setattr(memory, "_CGROUP", tmp_path)
   assert devices.free_bytes() == expected // jax.local_device_count()
 
 
@@ -39,6 +43,6 @@ def test_an_accelerator_tells_its_own(monkeypatch):
   assert devices.free_bytes() == 70
 
 
-def test_without_linux_files_there_still_is_memory(monkeypatch):
-  monkeypatch.setattr(devices, "_read", lambda path: "")
+def test_without_linux_files_there_still_is_memory(monkeypatch, tmp_path):
+  monkeypatch.setattr(memory, "_PROC", tmp_path / "absent")
   assert devices.free_bytes() > 0

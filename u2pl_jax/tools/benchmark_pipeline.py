@@ -5,7 +5,6 @@ import contextlib
 import functools
 import importlib
 import os
-import pathlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import tensorflow as tf
 from array_record.python import array_record_data_source
 
 from u2pl_jax.data import datasets, input_pipeline, options
+from u2pl_jax.runtime import memory
 
 _SCALE_RANGE = (0.5, 2.0)
 _FLIP_PROB = 0.5
@@ -200,11 +200,8 @@ def _measure_memory(
 
 def resident_mib() -> float | None:
   """Returns the memory this process holds; None where that is not known."""
-  try:
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-  except OSError:  # Linux only.
-    return None
-  return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+  held = memory.resident_bytes()
+  return None if held is None else held / 2**20
 
 
 def _read_examples(
