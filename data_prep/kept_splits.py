@@ -33,7 +33,7 @@ def find(
   """
   kept, notes = {}, []
   with_mask = {i for i, has in zip(ids, has_label, strict=True) if has}
-  for path in sorted(folder.glob("*/")):
+  for path in datasets.find_split_folders(folder):
     split = path.name
     try:
       lists = tuple(datasets.read_id_list(path / name) for name in _LISTS)

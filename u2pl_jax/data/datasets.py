@@ -34,7 +34,7 @@ class Dataset:
     has_label: whether each of those images has a mask, by TFDS split.
     files: the ArrayRecord files in record order, by TFDS split.
     contents: SHA-256 digest of ids, images and masks, by TFDS split; empty
-      for datasets of version 0.1.
+      for datasets of version 0.2.0 and before.
     parameters: what the dataset was made from; see `data_prep`.
   """
 
@@ -120,11 +120,16 @@ def _preparation_command(name: str, data_dir: str | pathlib.Path) -> str:
 
 
 def list_splits(dataset: Dataset) -> list[str]:
-  """Returns the names of the semi-supervised splits of `dataset`.
+  """Returns the names of the semi-supervised splits of `dataset`."""
+  return [path.name for path in find_split_folders(dataset.path / "lists")]
 
-  Hidden folders, such as Jupyter leaves behind, are none.
+
+def find_split_folders(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders of the splits in `folder`, sorted; it may be missing.
+
+  Hidden ones, such as Jupyter leaves behind, are none.
   """
-  return sorted(p.name for p in (dataset.path / "lists").glob("[!.]*/"))
+  return sorted(folder.glob("[!.]*/"))
 
 
 def read_split(dataset: Dataset, split: str) -> Split:
