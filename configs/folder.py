@@ -140,6 +140,9 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     key: dict(value) if isinstance(value, Mapping) else value
     for key, value in config.items()
   }
+  flat = workdir.flatten(filled)
+  if not any(flat.get(key) == value for key, value in AUTOMATIC.items()):
+    return filled  # As of a run that goes on: nothing needs to be read.
 
   def fill(key: str, choose: Callable[[], Any]) -> Any:
     """What the key holds from now on."""
@@ -150,7 +153,10 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
 
   data = filled["data"]
   dataset = datasets.open_dataset(data["name"], data["data_dir"])
-  fill("data.split", lambda: _choose_split(dataset))
+  fill(
+    "data.split",
+    lambda: _choose_split(dataset.name, datasets.list_splits(dataset)),
+  )
   split = datasets.read_split(dataset, data["split"])
   scale = _ACCELERATOR
   if devices.is_cpu():
@@ -172,14 +178,12 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
   return filled
 
 
-def _choose_split(dataset: Any) -> str:
-  from u2pl_jax.data import datasets
-
-  splits = datasets.list_splits(dataset)
+def _choose_split(name: str, splits: Sequence[str]) -> str:
+  """The only split there is."""
   if len(splits) == 1:
     return splits[0]
   raise ValueError(
-    f"config argument split= is missing; dataset {dataset.name!r} has"
+    f"config argument split= is missing; dataset {name!r} has"
     f" {', '.join(splits) or 'no split, see data_prep.make_splits'}; {_EXAMPLE}"
   )
 
@@ -191,7 +195,7 @@ def _read_sizes(dataset: Any, part: str) -> list[shapes.Size]:
   count = len(dataset.ids[part])
   read = reading.record_reader(dataset.files[part])
   step = max(count // _SIZES_READ, 1)
-  return [preprocess.read_size(read([i])[0]) for i in range(0, count, step)]
+  return preprocess.read_sizes(read, range(0, count, step))
 
 
 def _choose_crop(

@@ -119,10 +119,7 @@ def _choose_shapes(
   may_pad: bool,
 ) -> list[shapes.Size]:
   """The shape of each image; reads all their sizes."""
-  sizes = [
-    preprocess.read_size(read(np.array([index]))[0])
-    for index in range(num_images)
-  ]
+  sizes = preprocess.read_sizes(read, range(num_images))
   shape_of = shapes.choose_shapes(sizes, max_shapes)
   if not may_pad and any(size != shape for size, shape in shape_of.items()):
     raise ValueError(

@@ -10,6 +10,7 @@ TensorFlow decodes; the rest is numpy and OpenCV, which resizes whole images in
 Images stay uint8 RGB; they are normalized on the device.
 """
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import cv2
@@ -78,6 +79,18 @@ def read_size(serialized: bytes) -> tuple[int, int]:
   features = tf.train.Example.FromString(serialized).features.feature
   encoded = features["image"].bytes_list.value[0]
   return image_files.read_header(encoded).stored_size
+
+
+def read_sizes(
+  read: Callable[[np.ndarray], np.ndarray], records: Iterable[int]
+) -> list[tuple[int, int]]:
+  """(height, width) of the images of records.
+
+  Args:
+    read: of `reading.record_reader`.
+    records: which ones.
+  """
+  return [read_size(read(np.array([record]))[0]) for record in records]
 
 
 def random_window(
