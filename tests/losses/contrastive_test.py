@@ -9,13 +9,19 @@ from u2pl_jax.losses import contrastive
 
 _means = jax.jit(contrastive.class_means)
 _info_nce = jax.jit(contrastive.info_nce)
+# Of two classes, three anchors, five negatives.
+ROWS = np.random.default_rng(1).integers(0, 6, (2, 3, 5))
 _mean = jax.jit(contrastive.mean_over_classes, static_argnames="divide_by")
 
 
 @jax.jit
 @jax.value_and_grad
 def _total_info_nce(vectors):
-  return jnp.sum(contrastive.info_nce(**vectors, temperature=0.5))
+  return jnp.sum(contrastive.info_nce(**vectors, rows=ROWS, temperature=0.5))
+
+
+def _unit(vectors):
+  return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 class TestClassMeans:
@@ -42,19 +48,21 @@ class TestInfoNce:
     anchors = jnp.asarray([[[3.0, 0.0], [0.5, 0.0]]])
     positives = jnp.asarray([[0.1, 0.0]])
     negatives = jnp.asarray([[0.0, 2.0], [0.0, -9.0], [-4.0, 0.0]])
-    negatives = jnp.broadcast_to(negatives, (1, 2, 3, 2))
-    loss = _info_nce(anchors, positives, negatives, temperature=temperature)
+    rows = jnp.asarray([[[0, 1, 2], [2, 1, 0]]])
+    loss = _info_nce(
+      anchors, positives, negatives, rows, temperature=temperature
+    )
     same, opposite = np.exp(1 / temperature), np.exp(-1 / temperature)
     expected = -np.log(same / (same + 2 + opposite))
     np.testing.assert_allclose(loss, [expected], rtol=1e-6)
 
-  @pytest.mark.parametrize("zero", ["anchors", "positives", "negatives"])
+  @pytest.mark.parametrize("zero", ["anchors", "positives", "keys"])
   def test_of_a_zero_vector_has_finite_value_and_gradient(self, zero):
     rng = np.random.default_rng(0)
     vectors = {
       "anchors": rng.normal(size=(2, 3, 4)),
       "positives": rng.normal(size=(2, 4)),
-      "negatives": rng.normal(size=(2, 3, 5, 4)),
+      "keys": rng.normal(size=(6, 4)),
     }
     vectors = {k: v.astype(np.float32) for k, v in vectors.items()}
     vectors[zero][0] = 0
@@ -63,6 +71,34 @@ class TestInfoNce:
     assert np.isfinite(loss)
     for leaf in jax.tree.leaves(gradient):
       assert np.all(np.isfinite(leaf))
+
+  @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+  def test_value_and_gradient_are_those_of_all_negatives_at_once(self, dtype):
+    rng = np.random.default_rng(2)
+    anchors = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    positives = rng.normal(size=(2, 4)).astype(np.float32)
+    keys = jnp.asarray(rng.normal(size=(6, 4)), dtype)
+
+    def at_once(anchors):
+      negatives = _unit(keys.astype(jnp.float32))[ROWS]
+      a, p = _unit(anchors), _unit(positives)
+      own = jnp.exp(2 * jnp.sum(a * p[:, None], axis=-1))
+      others = jnp.exp(2 * jnp.sum(a[:, :, None] * negatives, axis=-1))
+      return -jnp.mean(jnp.log(own / (own + others.sum(-1))), axis=1)
+
+    def ours(anchors):
+      return contrastive.info_nce(
+        anchors, positives, keys, ROWS, temperature=0.5
+      )
+
+    def value_and_gradient(function):
+      weights = np.float32([2.0, -3.0])
+      gradient = jax.grad(lambda anchors: jnp.sum(weights * function(anchors)))
+      return function(anchors), gradient(anchors)
+
+    pairs = zip(*map(value_and_gradient, (ours, at_once)), strict=True)
+    for actual, expected in pairs:
+      np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 class TestMeanOverClasses:

@@ -183,3 +183,36 @@ def test_layer_strides_keep_the_previous_dilation_first():
   ]
   assert layers.layer_strides(16)[2:] == [(2, 1, 1), (1, 1, 2)]
   assert layers.layer_strides(32)[2:] == [(2, 1, 1), (2, 1, 1)]
+
+
+@pytest.mark.parametrize(
+  "size, rate", [((17, 17), 24), ((17, 17), 12), ((5, 30), 6), ((9, 9), 8)]
+)
+def test_dilated_conv_may_skip_taps_in_the_padding(size, rate):
+  """Value and gradients of the plain convolution, wherever taps meet none."""
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(2, *size, 3)).astype(np.float32)
+  weights = rng.normal(size=(2, *size, 4)).astype(np.float32)
+  conv = layers.conv(4, 3, dilation=rate, dtype=jnp.float32, name="conv")
+  params = conv.init(jax.random.key(0), images)
+
+  def plain(params, images):
+    return jax.lax.conv_general_dilated(
+      images,
+      params["params"]["kernel"],
+      (1, 1),
+      [(rate, rate)] * 2,
+      rhs_dilation=(rate, rate),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+  def of(function):
+    def loss(params, images):
+      outputs = function(params, images)
+      return jnp.sum(outputs * weights), outputs
+
+    gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+    return jax.tree.leaves(gradient(params, images))
+
+  for actual, expected in zip(of(conv.apply), of(plain), strict=True):
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)

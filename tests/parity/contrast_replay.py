@@ -102,7 +102,7 @@ def pair_by_position(plan):
     [K] int32, whose bank each class meets, and the plan.
   """
   # What is read from an empty bank is zero.
-  is_filled = jnp.any(plan.negatives != 0, axis=(1, 2, 3))
+  is_filled = jnp.any(plan.keys[plan.negatives] != 0, axis=(1, 2, 3))
   partner = jnp.argsort(~plan.present, stable=True)  # Those present first.
   contributes = (
     (jnp.arange(len(partner)) < jnp.sum(plan.present))

@@ -19,8 +19,16 @@ def _assert_close(ours, recorded):
 @golden.every_file("paper_info_nce")
 def test_loss_of_each_class_and_their_mean(path):
   arrays = golden.load(path)
-  vectors = (arrays[k] for k in ("anchors", "positives", "negatives"))
-  per_class = _info_nce(*vectors, temperature=arrays["temperature"])
+  negatives = arrays["negatives"]
+  keys = negatives.reshape(-1, negatives.shape[-1])
+  rows = np.arange(len(keys)).reshape(negatives.shape[:-1])
+  per_class = _info_nce(
+    arrays["anchors"],
+    arrays["positives"],
+    keys,
+    rows,
+    temperature=arrays["temperature"],
+  )
   _assert_close(per_class, arrays["per_class"])
   # Recorded is who contributes; all classes count as present.
   valid = arrays["valid"]

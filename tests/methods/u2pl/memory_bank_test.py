@@ -13,7 +13,8 @@ from u2pl_jax.methods.u2pl import memory_bank
 
 _push = jax.jit(memory_bank.push)
 _take_back = jax.jit(memory_bank.take_back)
-_take = jax.jit(memory_bank.take)
+_find = jax.jit(memory_bank.find)
+_draw_rows = jax.jit(memory_bank.draw_rows, static_argnames="shape")
 
 
 class _Deques:
@@ -99,35 +100,33 @@ def test_fill_is_the_share_of_rows_in_use():
   np.testing.assert_allclose(bank.fill, [0.75, 0.3], rtol=1e-6)
 
 
-def test_take_reads_by_age_for_any_shape_of_ranks():
+def test_find_goes_by_age_for_any_shape_of_ranks():
   bank = memory_bank.create_memory_bank([4, 4], 1)
   keys = jnp.stack([jnp.arange(6.0), 10 + jnp.arange(6.0)])[..., None]
   bank = _push(bank, keys, jnp.ones((2, 6), bool))
   ranks = jnp.asarray([[[0, 3], [1, 0]], [[3, 3], [2, 0]]])
-  taken = _take(bank, ranks)
+  taken = bank.keys[_find(bank, ranks)]
   assert taken.shape == (2, 2, 2, 1)
   expected = [[[2, 5], [3, 2]], [[15, 15], [14, 12]]]
   np.testing.assert_array_equal(taken[..., 0], expected)
 
 
-def test_take_past_the_count_stays_within_the_class():
+def test_find_past_the_count_stays_within_the_class():
   bank = memory_bank.create_memory_bank([3, 3], 1)
   keys = jnp.asarray([[[1.0]] * 3, [[2.0]] * 3])
   bank = _push(bank, keys, jnp.ones((2, 3), bool))
   ranks = jnp.asarray([[3, 50], [4, 999]])
-  taken = memory_bank.take(bank, ranks)
+  taken = bank.keys[_find(bank, ranks)]
   np.testing.assert_array_equal(taken[..., 0], [[1, 1], [2, 2]])
 
 
-def test_sample_draws_filled_rows_uniformly_and_with_replacement():
+def test_drawn_are_filled_rows_uniformly_and_with_replacement():
   bank = memory_bank.create_memory_bank([8, 5, 6], 1)
   keys = jnp.arange(1.0, 22.0).reshape(3, 7, 1)
   valid = jnp.arange(7)[None] < jnp.asarray([[4], [7], [0]])
   bank = _push(bank, keys, valid)
   shape = (100, 60)
-  drawn = jax.jit(memory_bank.sample, static_argnames="shape")(
-    bank, jax.random.key(0), shape=shape
-  )
+  drawn = bank.keys[_draw_rows(bank, jax.random.key(0), shape=shape)]
   assert drawn.shape == (3, 100, 60, 1)
   for c, expected in ((0, [1, 2, 3, 4]), (1, [10, 11, 12, 13, 14])):
     values, hits = np.unique(drawn[c], return_counts=True)
@@ -136,19 +135,18 @@ def test_sample_draws_filled_rows_uniformly_and_with_replacement():
     assert np.abs(hits - mean).max() < 5 * np.sqrt(mean)
 
 
-def test_sample_of_an_empty_bank_is_finite():
+def test_drawn_of_an_empty_bank_is_finite():
   bank = memory_bank.create_memory_bank([8, 5], 3)
-  drawn = memory_bank.sample(bank, jax.random.key(0), (4, 2))
+  drawn = bank.keys[_draw_rows(bank, jax.random.key(0), shape=(4, 2))]
   np.testing.assert_array_equal(drawn, np.zeros((2, 4, 2, 3)))
 
 
-def test_keys_are_kept_in_the_dtype_asked_for_and_read_as_float32():
+def test_keys_are_kept_in_the_dtype_asked_for():
   bank = memory_bank.create_memory_bank([3], 1, jnp.bfloat16)
   keys = jnp.asarray([[[1.0], [1.0 + 2.0**-9]]])
   bank = _push(bank, keys, jnp.ones((1, 2), bool))
   assert bank.keys.dtype == jnp.bfloat16
-  taken = memory_bank.take(bank, jnp.asarray([[0, 1]]))
-  assert taken.dtype == jnp.float32
+  taken = bank.keys[_find(bank, jnp.asarray([[0, 1]]))].astype(jnp.float32)
   np.testing.assert_array_equal(taken[0, :, 0], [1, 1])
 
 
@@ -187,7 +185,8 @@ class TestTakeBack:
     @functools.partial(jax.jit, donate_argnums=0)
     def push_and_perhaps_take_back(bank, keys, valid):
       after = memory_bank.push(bank, keys, valid)
-      drawn = memory_bank.sample(after, jax.random.key(0), (3,))
+      rows = memory_bank.draw_rows(after, jax.random.key(0), (3,))
+      drawn = after.keys[rows]
       is_wanted = jnp.any(jnp.isnan(drawn))
       return memory_bank.take_back(bank, after, is_wanted), drawn
 

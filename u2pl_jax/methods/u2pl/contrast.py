@@ -183,7 +183,8 @@ class Plan:
     anchors: [B, P, K] bool, from which pixels anchors are taken.
     anchor_ranks: [K, A] int32, which of them.
     positives: [K, D] float32.
-    negatives: [K, A, N, D] float32.
+    keys: [R, D], those of the bank.
+    negatives: [K, A, N] int32, their rows among the keys.
     contributes: [K] bool, classes with an anchor and a non-empty bank.
     members: [K] int32, reliable pixels of each class.
   """
@@ -191,6 +192,7 @@ class Plan:
   anchors: jax.Array
   anchor_ranks: jax.Array
   positives: jax.Array
+  keys: jax.Array
   negatives: jax.Array
   contributes: jax.Array
   members: jax.Array
@@ -248,7 +250,8 @@ def prepare(
     anchors=anchors,
     anchor_ranks=draw(key_anchors, num_anchors, shape[:1]),
     positives=contrastive.class_means(rep, positive_pixels),
-    negatives=memory_bank.sample(bank, key_negatives, shape, draw),
+    keys=bank.keys,
+    negatives=memory_bank.draw_rows(bank, key_negatives, shape, draw),
     contributes=contributes,
     members=jnp.sum(members, axis=(0, 1), dtype=jnp.int32),
   )
@@ -307,7 +310,11 @@ def compute_loss(
   rep = sharding.keep_split(_flatten(rep))
   anchors = sampling.select_rows(rep, plan.anchors, plan.anchor_ranks)
   per_class = contrastive.info_nce(
-    anchors, plan.positives, plan.negatives, temperature=options.temperature
+    anchors,
+    plan.positives,
+    plan.keys,
+    plan.negatives,
+    temperature=options.temperature,
   )
   loss = contrastive.mean_over_classes(
     per_class, plan.contributes, plan.present, divide_by=options.divide_by

@@ -128,8 +128,8 @@ def take_back(
   )
 
 
-def take(bank: MemoryBank, age_rank: jax.Array) -> jax.Array:
-  """Keys by age.
+def find(bank: MemoryBank, age_rank: jax.Array) -> jax.Array:
+  """Rows of `bank.keys` by age.
 
   Args:
     bank: the bank.
@@ -137,22 +137,21 @@ def take(bank: MemoryBank, age_rank: jax.Array) -> jax.Array:
       else an arbitrary row of the class comes back.
 
   Returns:
-    [K, ..., D] float32.
+    [K, ...] int32.
   """
   per_class = (-1,) + (1,) * (age_rank.ndim - 1)
   oldest = (bank.cursor - bank.count).reshape(per_class)
   slot = (oldest + age_rank) % bank.rows.reshape(per_class)
-  row = _first_rows(bank).reshape(per_class) + slot
-  return jnp.take(bank.keys, row, axis=0).astype(jnp.float32)
+  return _first_rows(bank).reshape(per_class) + slot
 
 
-def sample(
+def draw_rows(
   bank: MemoryBank,
   key: jax.Array,
   shape: tuple[int, ...],
   draw: sampling.Draw = sampling.draw_ranks,
 ) -> jax.Array:
-  """Keys drawn uniformly with replacement from each class.
+  """Rows of keys drawn uniformly with replacement from each class.
 
   Args:
     bank: the bank.
@@ -161,7 +160,7 @@ def sample(
     draw: chooses the ranks.
 
   Returns:
-    [K, *shape, D] float32; zeros or old rows for an empty class, to be masked
-    by `bank.count > 0`.
+    [K, *shape] int32; rows of zeros or of old keys for an empty class, to be
+    masked by `bank.count > 0`.
   """
-  return take(bank, draw(key, bank.count, shape))
+  return find(bank, draw(key, bank.count, shape))
