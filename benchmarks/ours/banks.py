@@ -18,9 +18,13 @@ def fill(bank: memory_bank.MemoryBank, seed: int) -> memory_bank.MemoryBank:
     capacity = jnp.asarray(bank.capacity, count.dtype)
     return rows[index].astype(keys.dtype), capacity
 
-  keys, count = jax.jit(refill, donate_argnums=(0, 1))(
-    bank.keys, bank.count, rows
+  refill = jax.jit(
+    refill,
+    donate_argnums=(0, 1),
+    # Laid out otherwise, the step would be compiled again.
+    out_shardings=(bank.keys.sharding, bank.count.sharding),
   )
+  keys, count = refill(bank.keys, bank.count, rows)
   return bank.replace(keys=keys, count=count)
 
 
