@@ -10,6 +10,7 @@ import importlib.util
 import json
 import pathlib
 import runpy
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,17 +63,44 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def run(
-  *,
+  *, name: str, rounds: int, alone: bool, peer: str, **settings: Any
+) -> dict[str, Any]:
+  """Measures a program, in turn with the peer's.
+
+  Args:
+    name: of the benchmark.
+    rounds: blocks of each side.
+    alone: see `benchmark_turns.measure`.
+    peer: "torch" or "none".
+    **settings: see `make_settings`.
+
+  Returns:
+    `ours`; with a peer `peers`, by their settings, `best_peer`, the fastest,
+    and `ratio`, its seconds by ours; `flops` of a call; `config`, the whole.
+
+  Raises:
+    ImportError: the peer lacks PyTorch, or this is no checkout.
+    ValueError: an argument is out of range.
+  """
+  defaults = _import_settings()
+  if rounds < 1:
+    raise ValueError(f"--rounds={rounds}: must be positive")
+  check_peer(peer)
+  made = make_settings(name, defaults, **settings)
+  results = _measure(name, made, rounds, alone, peer, defaults)
+  return summarize(results) | {"config": made["config"]}
+
+
+def make_settings(
   name: str,
+  defaults: types.ModuleType,
+  *,
   config: str | None,
   changes: Sequence[str],
   recipe: str | None,
   batch_size: int | None,
   crop_size: int | None,
   num_classes: int | None,
-  rounds: int,
-  alone: bool,
-  peer: str,
   seed: int,
   num_present: int | None = None,
   dtype: str | None = None,
@@ -80,51 +108,39 @@ def run(
   phase: str = "semi",
   banks: str = "full",
 ) -> dict[str, Any]:
-  """Measures a program, in turn with the peer's.
+  """What `make` of both sides takes.
 
   Args:
     name: of the benchmark.
+    defaults: the module `benchmarks.settings`.
     config: "FILE:ARG"; None for the benchmark's own.
     changes: "KEY=VALUE" each, of the config.
     recipe: of the benchmark's own config.
     batch_size: images; of a step so many labeled and so many unlabeled ones.
     crop_size: side of crops or windows, pixels.
     num_classes: K.
-    rounds: blocks of each side.
-    alone: see `benchmark_turns.measure`.
-    peer: "torch" or "none".
     seed: of inputs and draws.
     num_present: classes in the labels; None for K.
-    dtype: of the network.
+    dtype, phase: of the network, and of the run.
     image_size: (H, W) of whole images.
-    phase: of the run.
     banks: "full" or "empty".
 
-  Returns:
-    `ours`; with a peer `peers`, by their settings, `best_peer`, the fastest,
-    and `ratio`, its seconds by ours; `flops` of a call.
-
   Raises:
-    ImportError: the peer lacks PyTorch, or this is no checkout.
-    ValueError: an argument is out of range.
+    ValueError, FileNotFoundError: one line that names the flag.
   """
-  defaults = _import_settings()
-  if min(rounds, batch_size or 1) < 1:
-    raise ValueError("--rounds and --batch_size must be positive")
   if banks not in _BANKS:
     raise ValueError(f"--banks={banks}: must be one of {', '.join(_BANKS)}")
   if config and recipe:
     raise ValueError("--recipe: with --config it stands in the argument of it")
-  check_peer(peer)
   made = _load(config) if config else defaults.make_default(name, phase, recipe)
   sizes = {"batch_size": batch_size, "crop_size": crop_size, "dtype": dtype}
   defaults.change(made, _changes(name, sizes, made) | _parse(changes))
   if num_classes is None:
     num_classes = defaults.NUM_CLASSES.get(name, defaults.DEFAULT_NUM_CLASSES)
-  num_present = num_present or num_classes
+  num_present = num_classes if num_present is None else num_present
   if not 1 <= num_present <= num_classes:
     raise ValueError(f"--num_present={num_present}: must be in [1, K]")
-  settings = {
+  return {
     "config": made,
     "num_classes": num_classes,
     "num_present": num_present,
@@ -134,8 +150,6 @@ def run(
     "batch_size": batch_size or 1,
     "seed": seed,
   }
-  results = _measure(name, settings, rounds, alone, peer, defaults)
-  return summarize(results) | {"config": made}
 
 
 def check_peer(peer: str) -> None:
@@ -185,8 +199,10 @@ def _changes(
       )
     section = "eval" if name == "eval" else "data"
     changes[f"{section}.crop_size"] = (sizes["crop_size"],) * 2
-  if sizes["batch_size"] is not None and name != "eval":
-    each = sizes["batch_size"]
+  each = sizes["batch_size"]
+  if each is not None and each < 1:
+    raise ValueError(f"--batch_size={each}: must be positive")
+  if each is not None and name != "eval":
     changes |= {"data.batch_size_l": each, "data.batch_size_u": each}
   if sizes["dtype"] is not None:
     if sizes["dtype"] not in network.DTYPES:
