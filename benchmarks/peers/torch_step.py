@@ -25,6 +25,13 @@ from benchmarks.peers import (
 _MEAN = np.array((123.675, 116.28, 103.53), np.float32)
 _STD = np.array((58.395, 57.12, 57.375), np.float32)
 _STEPS_PER_EPOCH = 1000
+# The only values that the published code has of these.
+_ONLY = {
+  "optim.kind": "sgd",
+  "optim.accumulate_steps": 1,
+  "semi.schedule_by": "epoch",
+  "semi.teacher_batch_stats": "forward",
+}
 
 
 @dataclasses.dataclass
@@ -68,6 +75,7 @@ class Trainer:
     draw: torch_contrast.Draw = torch_contrast.draw_uniform,
     seed: int = 0,
   ):
+    _check(config)
     self._config, self._num_classes = config, num_classes
     self._setting, self._draw = setting, draw
     self._rng = np.random.default_rng(seed)
@@ -82,10 +90,10 @@ class Trainer:
 
   def _create_optimizer(self, options):
     """SGD with a rate for the encoder and one for all the rest."""
-    if options["kind"] != "sgd" or len(options["factors"]) != 2:
+    if set(options["factors"]) != {"encoder", "head"}:
       raise ValueError(
-        "--peer: the peer has SGD alone, with a factor of the encoder and one"
-        " of the head"
+        f"--peer: optim.factors={options['factors']}; the peer has one of the"
+        " encoder and one of the head"
       )
     groups = {"encoder": [], "head": []}
     for name, parameter in self.student.named_parameters():
@@ -257,6 +265,15 @@ class Trainer:
     pairs = zip(self.teacher.parameters(), self.student.parameters())
     for teacher, student in pairs:
       teacher.mul_(decay).add_(student, alpha=1 - decay)
+
+
+def _check(config: Mapping[str, Any]) -> None:
+  """Raises ValueError, one line, if the peer cannot do the same."""
+  for key, only in _ONLY.items():
+    section, name = key.split(".")
+    value = config.get(section, {}).get(name, only)
+    if value != only:
+      raise ValueError(f"--peer: {key}={value}; the peer has {only} alone")
 
 
 def make(settings: dict[str, Any]) -> "_Step":

@@ -63,3 +63,20 @@ def test_tf32_without_a_gpu_is_one_line():
   setting = {"format": "contiguous", "precision": "tf32"}
   with pytest.raises(ValueError, match="^--peer: PyTorch .* sees no GPU.*$"):
     make("augment", setting)
+
+
+@pytest.mark.parametrize(
+  "key, value",
+  [
+    ("optim.kind", "adamw"),
+    ("optim.accumulate_steps", 2),
+    ("optim.factors", {"head": 1.0}),
+    ("semi.teacher_batch_stats", "ema"),
+  ],
+)
+def test_what_the_peer_cannot_do_is_one_line(key, value):
+  given = sizes.make_settings("step") | SETTINGS[0]
+  settings.change(given["config"], {key: value})
+  module = importlib.import_module(settings.MODULES["step"][1])
+  with pytest.raises(ValueError, match=f"^--peer: {key}=.*the peer has .*$"):
+    module.make(given)
