@@ -12,17 +12,14 @@ import jax
 import numpy as np
 import optax
 
-from u2pl_jax import methods
 from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
 from u2pl_jax.data import options as data_options
 from u2pl_jax.evaluation import options as eval_options
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.losses import pixelwise
-from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network, pretrained
 from u2pl_jax.runtime import sharding
-from u2pl_jax.training import optim, programs, train_state
+from u2pl_jax.training import assemble, optim, programs, train_state
 from u2pl_jax.training import options as training_options
 
 
@@ -115,48 +112,13 @@ def create_experiment(
     dataset=dataset,
     split=split,
     timeline=timeline,
-    programs=_create_programs(config, dataset.num_classes, timeline, mesh),
+    programs=assemble.create_programs(
+      config, dataset.num_classes, timeline, mesh
+    ),
     weights_file=network.ModelOptions.read(config).pretrained,
   )
   _check_sizes(experiment, trains)
   return experiment
-
-
-def _create_programs(
-  config: Mapping[str, Any],
-  num_classes: int,
-  timeline: timeline_lib.Timeline,
-  mesh: jax.sharding.Mesh,
-) -> programs.Programs:
-  """The network, the optimizer, and the phases of the method."""
-  run = training_options.RunOptions.read(config)
-  data = data_options.DataOptions.read(config)
-  settings = optim.OptimOptions.read(config)
-  loss = pixelwise.LossOptions.read(config)
-  model = network.create(config, num_classes)
-  optim.group_params(model.variable_shapes()["params"], tuple(settings.factors))
-  parts = method_lib.Parts(
-    model=model,
-    supervised_loss=pixelwise.make_supervised_loss(loss),
-    timeline=timeline,
-    batch_size_l=data.batch_size_l,
-    batch_size_u=data.batch_size_u,
-    accumulate_steps=settings.accumulate_steps,
-  )
-  module = methods.find(run.method)
-  chosen = [section.read(config) for section in module.OPTIONS]
-  return programs.Programs(
-    model=model,
-    tx=optim.create_optimizer(
-      settings,
-      learning_rate=settings.base_rate(data.batch_size_l),
-      total_steps=timeline.total_steps,
-    ),
-    phases=module.create(parts, *chosen),
-    mesh=mesh,
-    seed=run.seed,
-    accumulate_steps=settings.accumulate_steps,
-  )
 
 
 def _check_sizes(experiment: Experiment, trains: bool) -> None:

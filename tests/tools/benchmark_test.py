@@ -15,7 +15,7 @@ from tests import tiny_network, voc_tree
 from u2pl_jax.predict import trained
 from u2pl_jax.tools import benchmark
 
-QUICK = "--crop_size=24 --batch_size=2 --blocks=2 --batches=1 --epochs=2"
+QUICK = "--crop_size=24 --batch_size=2 --rounds=2 --batches=1 --epochs=2"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_table_shows_nested_values_under_dotted_names():
 @pytest.mark.skipif(not has_torch(), reason="needs torch")
 def test_ratio_is_that_of_the_medians(data_dir, tmp_path):
   out = tmp_path / "results.jsonl"
-  assert run(data_dir, "--steps", f"--out={out}") == 0
+  assert run(data_dir, "--peer", "--steps", f"--out={out}") == 0
   record = json.loads(out.read_text())
   for kind, ratio in record["ratio"].items():
     ours, peer = (record[name][kind]["median"] for name in ("ours", "peer"))
@@ -147,9 +147,9 @@ def test_missing_torch_is_one_line(data_dir, monkeypatch):
   monkeypatch.delitem(
     sys.modules, "benchmarks.peers.torch_pipeline", raising=False
   )
-  message = fail(run, data_dir)
+  message = fail(run, data_dir, "--peer")
   assert message.startswith("error: the peer cannot be imported")
-  assert "--peer=none" in message
+  assert "leave --peer out" in message
 
 
 def test_missing_dataset_is_one_line(tmp_path):
@@ -158,7 +158,7 @@ def test_missing_dataset_is_one_line(tmp_path):
 
 
 def test_impossible_sizes_are_refused(data_dir):
-  assert "must be positive" in fail(run, data_dir, "--peer=none", "--blocks=0")
+  assert "must be positive" in fail(run, data_dir, "--peer=none", "--rounds=0")
 
 
 @pytest.mark.skipif(not has_torch(), reason="needs torch")

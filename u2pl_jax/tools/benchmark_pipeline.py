@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser):
   parser.add_argument("--batch_size", type=int, default=8)
   parser.add_argument("--num_workers", type=int, default=1)
   parser.add_argument(
-    "--blocks",
+    "--rounds",
     type=int,
     default=9,
     help="blocks of batches that each pipeline makes",
@@ -51,7 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser):
     help="epochs after which the memory is measured",
   )
   parser.add_argument("--steps", type=int, nargs="*", default=(0, 10**3, 10**6))
-  parser.add_argument("--peer", choices=("torch", "none"), default="torch")
   parser.add_argument("--seed", type=int, default=0)
 
 
@@ -62,7 +61,7 @@ def run(
   crop_size: int,
   batch_size: int,
   num_workers: int,
-  blocks: int,
+  rounds: int,
   batches: int,
   epochs: int,
   steps: Sequence[int],
@@ -79,7 +78,7 @@ def run(
     crop_size: height and width of the crops.
     batch_size: images a batch.
     num_workers: threads that decode and resample; the peer has one.
-    blocks: how many blocks of batches to time of either pipeline.
+    rounds: how many blocks of batches to time of either pipeline.
     batches: how many batches to a block.
     epochs: passes over the images after each of which memory is read.
     steps: where to start for the time to the first batch.
@@ -96,7 +95,7 @@ def run(
     ImportError: the peer lacks PyTorch, or is not where this program runs.
     ValueError: an argument is out of range.
   """
-  if min(crop_size, batch_size, num_workers, blocks, batches, epochs) < 1:
+  if min(crop_size, batch_size, num_workers, rounds, batches, epochs) < 1:
     raise ValueError("sizes and counts must be positive")
   opened = datasets.open_dataset(dataset, data_dir)
   labeled = np.flatnonzero(opened.has_label["train"])
@@ -112,7 +111,7 @@ def run(
     pipelines = {"ours": make_iterator()}
     if make_peer is not None:
       pipelines["peer"] = make_peer()
-    speeds = _measure_speeds(pipelines, blocks, batches, batch_size)
+    speeds = _measure_speeds(pipelines, rounds, batches, batch_size)
   return results | speeds | _compute_ratios(speeds)
 
 
@@ -224,17 +223,17 @@ def _import_peer():
   except ImportError as error:
     raise ImportError(
       f"the peer cannot be imported ({error}): install torch and run in a "
-      "checkout of the repository, or pass --peer=none"
+      "checkout of the repository, or leave --peer out"
     ) from error
 
 
 def _measure_speeds(
-  pipelines: dict[str, Iterator], blocks: int, batches: int, batch_size: int
+  pipelines: dict[str, Iterator], rounds: int, batches: int, batch_size: int
 ) -> dict[str, dict[str, dict[str, float]]]:
   """Times blocks of batches of all pipelines in turn."""
   kinds = ("images_per_second", "images_per_cpu_second")
   speeds = {name: {kind: [] for kind in kinds} for name in pipelines}
-  for _ in range(blocks):
+  for _ in range(rounds):
     for name, iterator in pipelines.items():
       # What lies ready was made in others' time, and is made again after.
       for _ in range(_BATCHES_AHEAD):

@@ -1,0 +1,62 @@
+"""From a config to the programs of a run, for which no data is needed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from u2pl_jax import methods
+from u2pl_jax.data import options as data_options
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import method as method_lib
+from u2pl_jax.methods import timeline as timeline_lib
+from u2pl_jax.models import network
+from u2pl_jax.training import optim, programs
+from u2pl_jax.training import options as training_options
+
+
+def create_programs(
+  config: Mapping[str, Any],
+  num_classes: int,
+  timeline: timeline_lib.Timeline,
+  mesh: jax.sharding.Mesh,
+) -> programs.Programs:
+  """The network, the optimizer, and the phases of the method.
+
+  Args:
+    config: the whole config, nested.
+    num_classes: K.
+    timeline: length of the run.
+    mesh: of the devices.
+
+  Raises:
+    ValueError: one line that names the key.
+  """
+  run = training_options.RunOptions.read(config)
+  data = data_options.DataOptions.read(config)
+  settings = optim.OptimOptions.read(config)
+  loss = pixelwise.LossOptions.read(config)
+  model = network.create(config, num_classes)
+  optim.group_params(model.variable_shapes()["params"], tuple(settings.factors))
+  parts = method_lib.Parts(
+    model=model,
+    supervised_loss=pixelwise.make_supervised_loss(loss),
+    timeline=timeline,
+    batch_size_l=data.batch_size_l,
+    batch_size_u=data.batch_size_u,
+    accumulate_steps=settings.accumulate_steps,
+  )
+  module = methods.find(run.method)
+  chosen = [section.read(config) for section in module.OPTIONS]
+  return programs.Programs(
+    model=model,
+    tx=optim.create_optimizer(
+      settings,
+      learning_rate=settings.base_rate(data.batch_size_l),
+      total_steps=timeline.total_steps,
+    ),
+    phases=module.create(parts, *chosen),
+    mesh=mesh,
+    seed=run.seed,
+    accumulate_steps=settings.accumulate_steps,
+  )
