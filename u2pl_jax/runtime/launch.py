@@ -6,6 +6,14 @@ from jax.experimental import multihost_utils
 from u2pl_jax.runtime import distributed, quiet
 
 
+def leave_accelerators() -> None:
+  """To be called before `start`: JAX shall use no accelerator of this machine.
+
+  Plugins that are installed without one would complain.
+  """
+  jax.config.update("jax_platforms", "cpu")
+
+
 def start(
   coordinator_address: str | None,
   num_processes: int | None,
