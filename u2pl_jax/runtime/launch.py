@@ -3,7 +3,7 @@
 import jax
 from jax.experimental import multihost_utils
 
-from u2pl_jax.runtime import distributed, quiet
+from u2pl_jax.runtime import compile_cache, distributed, quiet
 
 
 def leave_accelerators() -> None:
@@ -21,6 +21,8 @@ def start(
 ) -> None:
   """Joins the other processes, gives JAX all devices and TensorFlow none.
 
+  Compiled programs are kept, see `compile_cache`.
+
   TensorFlow, also as part of `clu.metric_writers`, is not to be imported
   before: it breaks runs on several GPUs (google/flax issue 4942).
 
@@ -32,6 +34,7 @@ def start(
   """
   distributed.start(coordinator_address, num_processes, process_id)
   jax.devices()
+  compile_cache.use_default()
   # Devices connect while their processes are in step: later, one may compile
   # longer than the 30 s that CPUs (gloo) wait for each other the first time.
   if jax.process_count() > 1:
