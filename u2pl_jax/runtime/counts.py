@@ -43,7 +43,7 @@ def flops(jaxpr: core.ClosedJaxpr) -> Flops:
     jaxpr: of the whole, global program, `jitted.trace(...).jaxpr`.
 
   Returns:
-    By the dtype of the operands, "float32", with ", highest" where such
+    By the dtype of the operands, "bfloat16"; "float32, highest" where such
     precision is asked for.
   """
   found, _ = _count(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
@@ -106,7 +106,8 @@ def _kind(eqn: core.JaxprEqn) -> str:
   dtype = str(np.result_type(*(var.aval.dtype for var in eqn.invars)))
   precision = eqn.params["precision"]
   highest = jax.lax.Precision.HIGHEST
-  is_highest = precision in (highest, (highest, highest))
+  # Of smaller types each product is exact anyway.
+  is_highest = dtype == "float32" and precision in (highest, (highest, highest))
   return f"{dtype}, highest" if is_highest else dtype
 
 

@@ -108,7 +108,11 @@ class Forecast:
   def _describe_time(self) -> Iterator[str]:
     chip = self._target.chip
     moved = counts.moved_bytes(self.text, chip.cache)
-    compute = sum(n / chip.peaks[kind] for kind, n in self._flops.items())
+    fastest = max(chip.peaks.values())
+    compute = sum(
+      flops / chip.peaks.get(kind, fastest)
+      for kind, flops in self._flops.items()
+    )
     memory = moved / chip.bandwidth
     yield f"  moves     {megabytes(moved)} or more between chip and memory"
     yield (
