@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests import tiny_run
-from u2pl_jax import dry_run
-from u2pl_jax.runtime import collectives
+from u2pl_jax import dry_run, experiment
+from u2pl_jax.runtime import collectives, forecast, topology
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +164,86 @@ def test_one_device_sends_nothing():
   assert list(dry_run.describe_collectives([], set())) == [
     "  sends     nothing"
   ]
+
+
+@pytest.fixture
+def target():
+  """The CPUs of these tests, as if they were an accelerator with 1 MB."""
+  chip = topology.Chip(
+    name="toy",
+    memory=10**6,
+    bandwidth=1e9,
+    peaks={"float32": 1e12, "float32, highest": 5e11},
+  )
+  return topology.Topology("toy:8", chip, tuple(jax.devices()), "gpu")
+
+
+def test_says_what_accelerators_would_need(make_experiment, target):
+  lines = []
+  exp = make_experiment()
+  with pytest.raises(ValueError, match="^--topology=toy:8: the memory of toy"):
+    lines.extend(dry_run.describe(exp, target))
+  text = "\n".join(lines)
+  for name in ("supervised", "semi"):
+    assert re.search(rf"{name} step, compiled in [\d.]+ s; a device", text)
+  semi = text.partition("semi step")[2]
+  assert "DOES NOT FIT into 1.000 MB of toy" in semi
+  assert "cuDNN" in semi
+  assert "all-reduce" in semi
+  (whole,) = megabytes(semi, r"needs     ([\d.]+) MB")
+  (moved,) = megabytes(semi, r"moves     ([\d.,]+) MB")
+  assert moved > whole
+  # One part of eight, and nothing at default precision in these tests.
+  (total, highest) = re.search(
+    r"computes  ([\d.]+) GFLOP .*: ([\d.]+) of float32, highest", semi
+  ).groups()
+  assert total == highest
+  least, compute, memory = map(
+    float,
+    re.search(
+      r"at least ([\d.]+) ms, a bound: ([\d.]+) ms .*, ([\d.]+) ms at", semi
+    ).groups(),
+  )
+  assert least == max(compute, memory)
+  assert memory == pytest.approx(moved / 1e6, abs=0.1)
+  assert compute == pytest.approx(float(total) / 500 * 1e3, abs=0.1)
+  assert "--config.model.remat=True" in semi
+  assert "--config.mesh=(1, -1)" in semi
+  assert "more devices, smaller data.batch_size_*" in semi
+
+
+def test_the_compiler_of_tpus_may_find_no_room(make_experiment, target):
+  class Traced:
+    """Stands for a step."""
+
+    def __init__(self, traced):
+      self.jaxpr = traced.jaxpr
+
+    def lower(self):
+      return self
+
+    def compile(self):
+      raise jax.errors.JaxRuntimeError(
+        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 18.50G"
+        " of 15.75G hbm. Exceeded hbm capacity by 2.75G."
+      )
+
+  exp = make_experiment()
+  _, traced = next(exp.programs.trace_steps(exp.data.batch_shapes(
+    uses_unlabeled=True)))  # fmt: skip
+  found = forecast.Forecast("semi", Traced(traced), target, 8)
+  assert (found.need, found.limit) == (int(18.5 * 2**30), int(15.75 * 2**30))
+  text = "\n".join(found.describe())
+  assert not found.fits and "DOES NOT FIT into 16,911.434 MB" in text
+
+
+def test_needs_no_dataset_where_it_is_given(make_experiment, tmp_path):
+  exp = make_experiment()
+  config = tiny_run.make_config(tmp_path / "none")
+  with pytest.raises(FileNotFoundError, match="no prepared dataset 'tiny'"):
+    dry_run.report(config)
+  other = experiment.create_experiment(
+    config, devices=jax.devices()[:4], opened=(exp.dataset, exp.split)
+  )
+  assert other.mesh.size == 4
+  assert other.timeline == exp.timeline
