@@ -212,29 +212,56 @@ def test_says_what_accelerators_would_need(make_experiment, target):
   assert "more devices, smaller data.batch_size_*" in semi
 
 
-def test_the_compiler_of_tpus_may_find_no_room(make_experiment, target):
-  class Traced:
-    """Stands for a step."""
+class Traced:
+  """Stands for a step whose compiler says something else the first time."""
 
-    def __init__(self, traced):
-      self.jaxpr = traced.jaxpr
+  def __init__(self, traced, message):
+    self.jaxpr, self._lowered = traced.jaxpr, traced.lower()
+    self._message = message
+    self.options = []
 
-    def lower(self):
-      return self
+  def lower(self):
+    return self
 
-    def compile(self):
-      raise jax.errors.JaxRuntimeError(
-        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 18.50G"
-        " of 15.75G hbm. Exceeded hbm capacity by 2.75G."
-      )
+  def compile(self, compiler_options=None):
+    self.options.append(compiler_options)
+    if not compiler_options:
+      raise jax.errors.JaxRuntimeError(self._message)
+    return self._lowered.compile()
 
-  exp = make_experiment()
-  _, traced = next(exp.programs.trace_steps(exp.data.batch_shapes(
-    uses_unlabeled=True)))  # fmt: skip
-  found = forecast.Forecast("semi", Traced(traced), target, 8)
+
+@pytest.fixture
+def make_forecast(target):
+  traced = jax.jit(lambda x: x @ x).trace(np.ones((8, 8), np.float32))
+
+  def make(message):
+    stand_in = Traced(traced, message)
+    return forecast.Forecast("semi", stand_in, target, 8), stand_in.options
+
+  return make
+
+
+def test_the_compiler_of_tpus_may_find_no_room(make_forecast):
+  found, _ = make_forecast(
+    "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 18.50G of"
+    " 15.75G hbm. Exceeded hbm capacity by 2.75G."
+  )
   assert (found.need, found.limit) == (int(18.5 * 2**30), int(15.75 * 2**30))
   text = "\n".join(found.describe())
   assert not found.fits and "DOES NOT FIT into 16,911.434 MB" in text
+
+
+def test_where_triton_finds_no_tiles_cublas_takes_over(make_forecast):
+  found, options = make_forecast(
+    "INTERNAL: Couldn't find output tile sizes that satisfy hlo: %dot.1"
+  )
+  assert options == [None, {"xla_gpu_enable_triton_gemm": False}]
+  assert found.fits and "cuBLAS alone" in "\n".join(found.describe())
+
+
+def test_other_errors_of_the_compiler_pass_through(make_forecast):
+  with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
+    make_forecast("INTERNAL: a bug")
 
 
 def test_needs_no_dataset_where_it_is_given(make_experiment, tmp_path):

@@ -16,6 +16,10 @@ from u2pl_jax.runtime import counts, topology
 
 # "Ran out of memory in memory space hbm. Used 18.3G of 15.75G hbm."
 _TPU_IS_FULL = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# Which kernels a GPU gets its autotuner finds out by trying; where there is no
+# GPU, XLA takes the first tiles it thinks of, and gives up if they do not fit.
+_NO_TILES = "Couldn't find output tile sizes"
+_WITHOUT_TRITON = {"xla_gpu_enable_triton_gemm": False}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -56,15 +60,20 @@ class Forecast:
 
   def _compile(self, traced: jax.stages.Traced) -> None:
     self.text = self._memory = None
+    self._uses_triton = True
+    lowered = traced.lower()
     try:
-      compiled = traced.lower().compile()
+      compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
       full = _TPU_IS_FULL.search(str(error))
-      if full is None:
+      if full is not None:
+        self.need = int(float(full[1]) * _UNITS[full[2]])
+        self.limit = int(float(full[3]) * _UNITS[full[4]])
+        return
+      if _NO_TILES not in str(error):
         raise
-      self.need = int(float(full[1]) * _UNITS[full[2]])
-      self.limit = int(float(full[3]) * _UNITS[full[4]])
-      return
+      compiled = lowered.compile(compiler_options=_WITHOUT_TRITON)
+      self._uses_triton = False
     self._memory = compiled.memory_analysis()
     self.text = compiled.as_text()
     self.need = whole_memory(self._memory)
@@ -77,6 +86,8 @@ class Forecast:
   def describe(self) -> Iterator[str]:
     """Lines on its work, memory, and least time, each of one device."""
     yield f"{self._name} step, compiled in {self._seconds:.1f} s; a device"
+    if not self._uses_triton:
+      yield "            with cuBLAS alone: products in Triton need an autotuner"
     kinds = ", ".join(
       f"{flops / 1e9:,.3f} of {kind}" for kind, flops in self._flops.items()
     )
