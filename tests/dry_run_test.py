@@ -256,7 +256,7 @@ def test_where_triton_finds_no_tiles_cublas_takes_over(make_forecast):
     "INTERNAL: Couldn't find output tile sizes that satisfy hlo: %dot.1"
   )
   assert options == [None, {"xla_gpu_enable_triton_gemm": False}]
-  assert found.fits and "cuBLAS alone" in "\n".join(found.describe())
+  assert found.fits and "by cuBLAS alone" in "\n".join(found.describe())
 
 
 def test_other_errors_of_the_compiler_pass_through(make_forecast):

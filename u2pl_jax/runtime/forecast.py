@@ -87,7 +87,7 @@ class Forecast:
     """Lines on its work, memory, and least time, each of one device."""
     yield f"{self._name} step, compiled in {self._seconds:.1f} s; a device"
     if not self._uses_triton:
-      yield "            with cuBLAS alone: products in Triton need an autotuner"
+      yield "            by cuBLAS alone: Triton needs an autotuner here"
     kinds = ", ".join(
       f"{flops / 1e9:,.3f} of {kind}" for kind, flops in self._flops.items()
     )
