@@ -2,7 +2,7 @@ r"""Trains and evaluates a network on labeled and unlabeled images.
 
 python main.py --config=configs/synthetic.py --workdir=runs/synthetic
 python main.py --config=configs/voc_1464.py --workdir=DIR --config.seed=1
-python main.py --config=configs/voc_1464.py --dry_run
+python main.py --config=configs/voc_1464.py --dry_run --topology=v5e:4x4
 python main.py --mode=eval --config=... --workdir=DIR --checkpoint=last \
   --config.eval.protocol=slide --save_predictions=color
 """
@@ -50,6 +50,12 @@ _PROFILE = flags.DEFINE_string(
 _DRY_RUN = flags.DEFINE_bool(
   "dry_run", False, "Compile the run, tell what it would take, and end."
 )
+_TOPOLOGY = flags.DEFINE_string(
+  "topology",
+  None,
+  "Accelerators that --dry_run compiles for and that need not be there, such as"
+  " v5e:4x4 or h100:8.",
+)
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
   "coordinator_address",
   None,
@@ -66,16 +72,19 @@ _PROCESS_ID = flags.DEFINE_integer(
 def _run() -> None:
   main_flags.check_together(flags.FLAGS.flag_values_dict())
   profile_steps = main_flags.parse_profile(_PROFILE.value)
+  if _TOPOLOGY.value:
+    launch.leave_accelerators()
   launch.start(
     _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value
   )
-  from data_prep import synthetic
+  from data_prep import published, synthetic
   from u2pl_jax import dry_run, evaluate, train
 
   workdir = _WORKDIR.value
   config = main_flags.complete(_CONFIG.value.to_dict(), workdir)
   if _DRY_RUN.value:
-    return dry_run.report(config)
+    opened = published.stand_in(config["data"]) if _TOPOLOGY.value else None
+    return dry_run.report(config, _TOPOLOGY.value, opened)
   if config["data"]["name"] == "synthetic":
     synthetic.prepare(config["data"]["data_dir"])
   if _MODE.value == "eval":

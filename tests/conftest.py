@@ -21,6 +21,8 @@ _CACHE_VARIABLE = "U2PL_JAX_TEST_CACHE"
 if _CACHE_VARIABLE not in os.environ:
   _CACHE = tempfile.TemporaryDirectory(prefix="u2pl_jax_test_")
   os.environ[_CACHE_VARIABLE] = _CACHE.name
+  # Where programs that tests start keep theirs: not in the user's folder.
+  os.environ["XDG_CACHE_HOME"] = _CACHE.name
 jax.config.update("jax_compilation_cache_dir", os.environ[_CACHE_VARIABLE])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

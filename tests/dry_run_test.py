@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests import tiny_run
-from u2pl_jax import dry_run
-from u2pl_jax.runtime import collectives
+from u2pl_jax import dry_run, experiment
+from u2pl_jax.runtime import collectives, forecast, topology
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +164,113 @@ def test_one_device_sends_nothing():
   assert list(dry_run.describe_collectives([], set())) == [
     "  sends     nothing"
   ]
+
+
+@pytest.fixture
+def target():
+  """The CPUs of these tests, as if they were an accelerator with 1 MB."""
+  chip = topology.Chip(
+    name="toy",
+    memory=10**6,
+    bandwidth=1e9,
+    peaks={"float32": 1e12, "float32, highest": 5e11},
+  )
+  return topology.Topology("toy:8", chip, tuple(jax.devices()), "gpu")
+
+
+def test_says_what_accelerators_would_need(make_experiment, target):
+  lines = []
+  exp = make_experiment()
+  with pytest.raises(ValueError, match="^--topology=toy:8: the memory of toy"):
+    lines.extend(dry_run.describe(exp, target))
+  text = "\n".join(lines)
+  for name in ("supervised", "semi"):
+    assert re.search(rf"{name} step, compiled in [\d.]+ s; a device", text)
+  semi = text.partition("semi step")[2]
+  assert "DOES NOT FIT into 1.000 MB of toy" in semi
+  assert "cuDNN" in semi
+  assert "all-reduce" in semi
+  (whole,) = megabytes(semi, r"needs     ([\d.]+) MB")
+  (moved,) = megabytes(semi, r"moves     ([\d.,]+) MB")
+  assert moved > whole
+  # One part of eight, and nothing at default precision in these tests.
+  (total, highest) = re.search(
+    r"computes  ([\d.]+) GFLOP .*: ([\d.]+) of float32, highest", semi
+  ).groups()
+  assert total == highest
+  least, compute, memory = map(
+    float,
+    re.search(
+      r"at least ([\d.]+) ms, a bound: ([\d.]+) ms .*, ([\d.]+) ms at", semi
+    ).groups(),
+  )
+  assert least == max(compute, memory)
+  assert memory == pytest.approx(moved / 1e6, abs=0.1)
+  assert compute == pytest.approx(float(total) / 500 * 1e3, abs=0.1)
+  assert "--config.model.remat=True" in semi
+  assert "--config.mesh=(1, -1)" in semi
+  assert "more devices, smaller data.batch_size_*" in semi
+
+
+class Traced:
+  """Stands for a step whose compiler says something else the first time."""
+
+  def __init__(self, traced, message):
+    self.jaxpr, self._lowered = traced.jaxpr, traced.lower()
+    self._message = message
+    self.options = []
+
+  def lower(self):
+    return self
+
+  def compile(self, compiler_options=None):
+    self.options.append(compiler_options)
+    if not compiler_options:
+      raise jax.errors.JaxRuntimeError(self._message)
+    return self._lowered.compile()
+
+
+@pytest.fixture
+def make_forecast(target):
+  traced = jax.jit(lambda x: x @ x).trace(np.ones((8, 8), np.float32))
+
+  def make(message):
+    stand_in = Traced(traced, message)
+    return forecast.Forecast("semi", stand_in, target, 8), stand_in.options
+
+  return make
+
+
+def test_the_compiler_of_tpus_may_find_no_room(make_forecast):
+  found, _ = make_forecast(
+    "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 18.50G of"
+    " 15.75G hbm. Exceeded hbm capacity by 2.75G."
+  )
+  assert (found.need, found.limit) == (int(18.5 * 2**30), int(15.75 * 2**30))
+  text = "\n".join(found.describe())
+  assert not found.fits and "DOES NOT FIT into 16,911.434 MB" in text
+
+
+def test_where_triton_finds_no_tiles_cublas_takes_over(make_forecast):
+  found, options = make_forecast(
+    "INTERNAL: Couldn't find output tile sizes that satisfy hlo: %dot.1"
+  )
+  assert options == [None, {"xla_gpu_enable_triton_gemm": False}]
+  assert found.fits and "by cuBLAS alone" in "\n".join(found.describe())
+
+
+def test_other_errors_of_the_compiler_pass_through(make_forecast):
+  with pytest.raises(jax.errors.JaxRuntimeError, match="a bug"):
+    make_forecast("INTERNAL: a bug")
+
+
+def test_needs_no_dataset_where_it_is_given(make_experiment, tmp_path):
+  exp = make_experiment()
+  config = tiny_run.make_config(tmp_path / "none")
+  with pytest.raises(FileNotFoundError, match="no prepared dataset 'tiny'"):
+    dry_run.report(config)
+  other = experiment.create_experiment(
+    config, devices=jax.devices()[:4], opened=(exp.dataset, exp.split)
+  )
+  assert other.mesh.size == 4
+  assert other.timeline == exp.timeline

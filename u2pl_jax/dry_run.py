@@ -13,33 +13,109 @@ from typing import Any
 import jax
 
 from u2pl_jax import experiment
-from u2pl_jax.runtime import collectives
-from u2pl_jax.training import train_state
+from u2pl_jax.data import datasets
+from u2pl_jax.runtime import (
+  collectives,
+  distributed,
+  forecast,
+  sharding,
+  topology,
+)
+from u2pl_jax.training import fit, train_state
 
 PyTree = Any
 _LARGEST = 6  # Arrays shown of each sort.
+_mb = forecast.megabytes
 
 
-def report(config: Mapping[str, Any]) -> None:
+def report(
+  config: Mapping[str, Any],
+  topology_name: str | None = None,
+  opened: tuple[datasets.Dataset, datasets.Split] | None = None,
+) -> None:
   """Prints what a run of this config would be, once for all processes.
 
+  Args:
+    config: the whole config, nested.
+    topology_name: of accelerators that need not be there, see
+      `runtime.topology`; None for the devices at hand.
+    opened: the dataset and its split, where they are not to be opened.
+
   Raises:
-    ValueError, FileNotFoundError: one line that names the key or file.
+    ValueError, OSError, ImportError: one line that names the key, flag or
+      file; at the end, if the run does not fit.
   """
-  for line in describe(experiment.create_experiment(config)):
-    if jax.process_index() == 0:
-      print(line, flush=True)
+  target = topology.create(topology_name) if topology_name else None
+  devices = target and target.devices
+  exp = experiment.create_experiment(config, devices=devices, opened=opened)
+  if opened:
+    distributed.show(f"dataset     {exp.dataset.name} as published, not there")
+  for line in describe(exp, target):
+    distributed.show(line)
 
 
-def describe(exp: experiment.Experiment) -> Iterator[str]:
-  """Lines on the run, its state, and each program as soon as it is compiled."""
+def describe(
+  exp: experiment.Experiment, target: topology.Topology | None = None
+) -> Iterator[str]:
+  """Lines on the run, its state, and each program as soon as it is compiled.
+
+  Args:
+    exp: the run, on a mesh of the target's devices where there is one.
+    target: None for the devices at hand.
+
+  Raises:
+    ValueError: at the end; a step takes more memory than a device has.
+  """
   state = exp.programs.abstract_state(exp.programs.phases[-1])
   yield from describe_run(exp)
   yield from describe_state(state)
   shapes = parameter_dimensions(state.params)
   batch = exp.data.batch_shapes(uses_unlabeled=exp.uses_unlabeled)
-  for name, lowered in exp.programs.lower_steps(batch).items():
-    yield from describe_program(name, lowered, shapes)
+  too_large = []
+  for name, traced in exp.programs.trace_steps(batch):
+    yield ""
+    if target is None:
+      yield from describe_program(name, traced, shapes)
+      continue
+    found = forecast.Forecast(name, traced, target, exp.mesh.size)
+    yield from found.describe()
+    if found.text is not None:
+      yield from describe_collectives(collectives.parse(found.text), shapes)
+    if not found.fits:
+      too_large.append(name)
+      yield from _suggest(exp, name, found)
+  if too_large:
+    raise ValueError(
+      f"--topology={target.name}: the memory of {target.chip.name} is too"
+      f" small for the {' and the '.join(too_large)} step; see above what would"
+      " make it fit"
+    )
+
+
+def _suggest(
+  exp: experiment.Experiment, name: str, found: forecast.Forecast
+) -> Iterator[str]:
+  """Lines on settings that would make a step fit."""
+  (phase,) = (each for each in exp.programs.phases if each.name == name)
+  model, data = exp.config["model"], exp.data
+  sizes = (data.batch_size_l,) + (data.batch_size_u,) * phase.uses_unlabeled
+  parts = exp.optim.accumulate_steps
+  step = fit.Footprint(
+    need=found.need,
+    state=bytes_per_device(exp.programs.abstract_state(phase)),
+    devices=exp.mesh.size,
+    fsdp=exp.mesh.shape[sharding.FSDP_AXIS],
+    dtype=model["dtype"],
+    remat=model["remat"],
+    images=tuple(size // (exp.mesh.size * parts) for size in sizes),
+    parts=parts,
+  )
+  yield "  to make it fit, estimates, each on top of those before"
+  suggested = fit.suggest(step, found.limit)
+  for setting, need in suggested:
+    yield f"    --config.{setting:32}{_mb(need):>18}"
+  if not suggested or suggested[-1][1] > found.limit:
+    yield "    more devices, smaller data.batch_size_* or data.crop_size"
 
 
 def describe_run(exp: experiment.Experiment) -> Iterator[str]:
@@ -48,7 +124,7 @@ def describe_run(exp: experiment.Experiment) -> Iterator[str]:
   axes = ", ".join(f"{axis} {size}" for axis, size in exp.mesh.shape.items())
   yield (
     f"devices     {exp.mesh.size} x {exp.mesh.devices.flat[0].device_kind}"
-    f" ({axes}) of {jax.process_count()} process(es)"
+    f" ({axes}) of {_num_hosts(exp.mesh)} process(es)"
   )
   each = str(data.batch_size_l)
   if exp.uses_unlabeled:
@@ -67,6 +143,10 @@ def describe_run(exp: experiment.Experiment) -> Iterator[str]:
     f"steps       {timeline.steps_per_epoch:,} batches an epoch,"
     f" {timeline.num_epochs:,} epochs: {timeline.total_steps:,}, {phases}"
   )
+
+
+def _num_hosts(mesh: jax.sharding.Mesh) -> int:
+  return len({device.process_index for device in mesh.devices.flat})
 
 
 def describe_state(state: train_state.TrainState) -> Iterator[str]:
@@ -92,36 +172,23 @@ def describe_state(state: train_state.TrainState) -> Iterator[str]:
 
 def describe_program(
   name: str,
-  lowered: jax.stages.Lowered,
+  traced: jax.stages.Traced,
   parameter_dims: Collection[tuple[int, ...]],
 ) -> Iterator[str]:
   """Compiles a step, and yields lines on its work, memory and collectives.
 
   Args:
     name: of the step.
-    lowered: the step.
+    traced: the step.
     parameter_dims: see `parameter_dimensions`.
   """
   started = time.monotonic()
-  compiled = lowered.compile()
-  yield ""
+  compiled = traced.lower().compile()
   yield f"{name} step, compiled in {time.monotonic() - started:.1f} s; a device"
   # The compiler does not multiply by the length of loops.
   flops = compiled.cost_analysis().get("flops", math.nan)
   yield f"  computes  {flops / 1e9:,.3f} GFLOP, the body of a loop counted once"
-  memory = compiled.memory_analysis()
-  whole = (
-    memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-    + memory.temp_size_in_bytes
-    - memory.alias_size_in_bytes
-  )
-  yield (
-    f"  needs     {_mb(whole)}: arguments {_mb(memory.argument_size_in_bytes)},"
-    f" outputs {_mb(memory.output_size_in_bytes)}, of these in the place of"
-    f" arguments {_mb(memory.alias_size_in_bytes)}, temporaries"
-    f" {_mb(memory.temp_size_in_bytes)}"
-  )
+  yield f"  needs     {forecast.format_memory(compiled.memory_analysis())}"
   found = collectives.parse(compiled.as_text())
   yield from describe_collectives(found, parameter_dims)
 
@@ -216,7 +283,3 @@ def bytes_per_device(tree: PyTree) -> int:
 
 def _count(tree: PyTree) -> int:
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-
-
-def _mb(nbytes: int) -> str:
-  return f"{nbytes / 1e6:,.3f} MB"

@@ -5,7 +5,7 @@ module sees the config as a whole.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -78,7 +78,11 @@ class Experiment:
 
 
 def create_experiment(
-  config: Mapping[str, Any], *, trains: bool = True
+  config: Mapping[str, Any],
+  *,
+  trains: bool = True,
+  devices: Sequence[jax.Device] | None = None,
+  opened: tuple[datasets.Dataset, datasets.Split] | None = None,
 ) -> Experiment:
   """Builds and checks the parts; nothing is compiled or written yet.
 
@@ -86,6 +90,8 @@ def create_experiment(
     config: the whole config, nested.
     trains: whether its batches are to be trained on, and must hence divide
       among the devices.
+    devices: of the mesh; by default those of all processes.
+    opened: the dataset and its split, where they are not to be opened.
 
   Raises:
     ValueError, FileNotFoundError: one line that names the key or file.
@@ -93,9 +99,8 @@ def create_experiment(
   run = training_options.RunOptions.read(config)
   data = data_options.DataOptions.read(config)
   train = training_options.TrainOptions.read(config)
-  mesh = sharding.create_mesh(run.mesh)
-  dataset = datasets.open_dataset(data.name, data.data_dir)
-  split = datasets.read_split(dataset, data.split)
+  mesh = sharding.create_mesh(run.mesh, devices)
+  dataset, split = opened or _open(data)
   timeline = timeline_lib.Timeline(
     steps_per_epoch=input_pipeline.steps_per_epoch(split, data.batch_size_u),
     num_epochs=train.epochs,
@@ -119,6 +124,13 @@ def create_experiment(
   )
   _check_sizes(experiment, trains)
   return experiment
+
+
+def _open(
+  data: data_options.DataOptions,
+) -> tuple[datasets.Dataset, datasets.Split]:
+  dataset = datasets.open_dataset(data.name, data.data_dir)
+  return dataset, datasets.read_split(dataset, data.split)
 
 
 def _check_sizes(experiment: Experiment, trains: bool) -> None:

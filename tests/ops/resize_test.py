@@ -1,5 +1,7 @@
 """Resizing by hand, its gradient, refused shapes."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -60,6 +62,30 @@ def test_bilinear_of_equal_size_is_the_identity_in_float32():
   x = np.linspace(-3, 3, 24, dtype=np.float32).reshape(1, 4, 3, 2)
   np.testing.assert_array_equal(bilinear(x, (4, 3)), x)
   assert bilinear(x.astype(jax.numpy.bfloat16), (4, 3)).dtype == np.float32
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_product_on_gpus_is_the_same(axis):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 9, 9, 3)).astype(np.float32)
+  matrix = rng.normal(size=(14, 9)).astype(np.float32)
+  results = []
+  for multiply in (resize.multiply_at_once, resize.multiply_in_place):
+    product = functools.partial(multiply, matrix, axis=axis)
+    y, pull_back = jax.vjp(product, x)
+    results.append((y, *pull_back(y)))
+  for left, right in zip(*results, strict=True):
+    assert left.shape == right.shape
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+
+
+def test_each_platform_gets_its_own_product():
+  x = jax.ShapeDtypeStruct((2, 9, 9, 3), np.float32)
+  traced = bilinear.trace(x, (14, 14))
+  for platform, transposes in (("cpu", True), ("tpu", True), ("cuda", False)):
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.dot_general") == 2
+    assert ("stablehlo.transpose" in text) == transposes
 
 
 @pytest.mark.parametrize(

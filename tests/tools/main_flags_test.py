@@ -223,6 +223,7 @@ def test_refuses_other_steps_in_one_line(text):
 FLAGS = {
   "workdir": "x",
   "dry_run": False,
+  "topology": None,
   "mode": "train",
   "profile": None,
   "state": None,
@@ -235,6 +236,7 @@ FLAGS = {
   [
     {},
     {"workdir": None, "dry_run": True},
+    {"workdir": None, "dry_run": True, "topology": "v5e:4x4"},
     {"profile": "1:2"},
     {"mode": "eval"},
     {"mode": "eval", "state": "student", "save_predictions": "index"},
@@ -252,6 +254,7 @@ def test_accepts_flags_that_go_together(changes):
     ({"profile": "1:2", "mode": "eval"}, "--profile goes with training"),
     ({"profile": "1:2", "dry_run": True}, "--profile goes with training"),
     ({"profile": "1:2", "workdir": "gs://b/run"}, "a local folder, .*gs://b"),
+    ({"topology": "v5e:4x4"}, "--topology goes with --dry_run"),
     ({"mode": "eval", "dry_run": True}, "leave --mode=eval out"),
     ({"state": "student"}, "--state goes with --mode=eval"),
     ({"save_predictions": "index"}, "--save_predictions goes with --mode=eval"),

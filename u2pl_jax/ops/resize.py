@@ -1,6 +1,7 @@
 """Bilinear and nearest resizing that agree with PyTorch's."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def resize_bilinear(
   """Resizes feature maps by bilinear interpolation, without antialiasing.
 
   Two products with small interpolation matrices, so that the gradient is a
-  product as well and not a scatter.
+  product as well and not a scatter; in the form that suits the platform.
 
   Args:
     x: [B, h, w, C], any float or integer dtype.
@@ -73,12 +74,51 @@ def resize_bilinear(
     raise ValueError(f"resize_bilinear needs [B, h, w, C], got {x.shape}")
   _check_size(size)
   x = x.astype(jnp.float32)
-  for axis, spec in ((1, "Hh,bhwc->bHwc"), (2, "Ww,bhwc->bhWc")):
+  for axis in (1, 2):
     if x.shape[axis] == size[axis - 1]:
       continue
     matrix = _bilinear_matrix(x.shape[axis], size[axis - 1], align_corners)
-    x = jnp.einsum(spec, matrix, x, precision=jax.lax.Precision.HIGHEST)
+    # Lowered for one platform, this leaves a single branch in the program.
+    x = jax.lax.platform_dependent(
+      x,
+      cuda=functools.partial(multiply_in_place, matrix, axis=axis),
+      rocm=functools.partial(multiply_in_place, matrix, axis=axis),
+      default=functools.partial(multiply_at_once, matrix, axis=axis),
+    )
   return x
+
+
+def multiply_at_once(
+  matrix: np.ndarray, x: jax.Array, *, axis: int
+) -> jax.Array:
+  """The product of a matrix with one axis of an array, as one large product.
+
+  Args:
+    matrix: float32 [m, n].
+    x: float32 [B, h, w, C], of size n along `axis`.
+    axis: 1 or 2.
+
+  Returns:
+    float32, as `x`, but of size m along `axis`.
+  """
+  spec = {1: "Hh,bhwc->bHwc", 2: "Ww,bhwc->bhWc"}[axis]
+  return jnp.einsum(spec, matrix, x, precision=jax.lax.Precision.HIGHEST)
+
+
+def multiply_in_place(
+  matrix: np.ndarray, x: jax.Array, *, axis: int
+) -> jax.Array:
+  """`multiply_at_once` as many products, none of which moves an axis.
+
+  XLA makes Triton kernels of products on GPUs, with the transposition that one
+  large product needs inside; with an odd number of channels there are no tiles
+  for that, and the compiler fails unless its autotuner finds another way.
+  """
+  before, after = x.shape[:axis], x.shape[axis + 1 :]
+  rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
+  matrices = jnp.broadcast_to(matrix, (len(rows), *matrix.shape))
+  rows = jnp.matmul(matrices, rows, precision=jax.lax.Precision.HIGHEST)
+  return rows.reshape(*before, len(matrix), *after)
 
 
 def resize_nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -14,6 +14,8 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from u2pl_jax.runtime import compiled_text
+
 KINDS = (
   "all-reduce",
   "all-gather",
@@ -22,19 +24,7 @@ KINDS = (
   "collective-permute",
 )
 
-# "  ROOT %name = (f32[8,2]{1,0}, s32[]) all-reduce(%operand), attributes".
-_INSTRUCTION = re.compile(
-  r"\s+(?:ROOT )?%(?P<name>[\w.\-]+) = (?P<type>.*?)"
-  r" (?P<opcode>[a-z][\w\-]*)\((?P<rest>.*)"
-)
-_COMPUTATION = re.compile(r"(?P<entry>ENTRY )?%(?P<name>[\w.\-]+) .*\{$")
-_CALLED = re.compile(
-  r"\b(?:calls|to_apply|body|condition|true_computation|false_computation"
-  r"|branch_computations)=(\{[^}]*\}|%[\w.\-]+)"
-)
 _ARRAY = re.compile(r"\b([a-z]\w*)\[([^\]]*)\]")
-_NAME = re.compile(r"%([\w.\-]+)")
-_TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _OP_NAME = re.compile(r'op_name="([^"]*)"')
 
 
@@ -62,6 +52,14 @@ class Array:
 
   def __str__(self) -> str:
     return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def arrays_of(types: str) -> list[Array]:
+  """The arrays in the compiler's text of types, "(f32[8,2]{1,0}, s32[])"."""
+  return [
+    Array(dtype, tuple(map(int, re.findall(r"\d+", dims))))
+    for dtype, dims in _ARRAY.findall(types)
+  ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,20 +96,12 @@ def parse(text: str) -> list[Collective]:
   Raises:
     ValueError: the text has no entry computation.
   """
-  computations, entry = {}, None
-  for line in text.splitlines():
-    if match := _COMPUTATION.match(line):
-      current = computations[match["name"]] = {}
-      entry = match["name"] if match["entry"] else entry
-    elif match := _INSTRUCTION.match(line):
-      current[match["name"]] = match
-  if entry is None:
-    raise ValueError("not the text of a compiled program: no ENTRY")
-  return list(_walk(computations, entry, 1, True))
+  program = compiled_text.parse(text)
+  return list(_walk(program.computations, program.entry, 1, True))
 
 
 def _walk(
-  computations: Mapping[str, Mapping[str, re.Match]],
+  computations: Mapping[str, compiled_text.Computation],
   name: str,
   count: int,
   count_is_known: bool,
@@ -119,7 +109,7 @@ def _walk(
   """The collectives of a computation that runs `count` times."""
   instructions = computations[name]
   for instruction in instructions.values():
-    opcode, rest = instruction["opcode"], instruction["rest"]
+    opcode = instruction.opcode
     if opcode.removesuffix("-start") in KINDS:
       arrays = _arrays(instruction, instructions)
       yield Collective(
@@ -128,39 +118,33 @@ def _walk(
     elif not opcode.endswith(("-done", "-update")):
       times, known = count, count_is_known
       if opcode == "while":
-        trips = _TRIP_COUNT.search(rest)
-        times *= int(trips[1]) if trips else 1
-        known &= trips is not None
-      for called in _CALLED.findall(rest):
-        for callee in _NAME.findall(called):
-          yield from _walk(computations, callee, times, known)
+        times *= instruction.trip_count or 1
+        known &= instruction.trip_count is not None
+      for callee in instruction.called:
+        yield from _walk(computations, callee, times, known)
 
 
 def _arrays(
-  instruction: re.Match, instructions: Mapping[str, re.Match]
+  instruction: compiled_text.Instruction,
+  instructions: compiled_text.Computation,
 ) -> tuple[Array, ...]:
   """The arrays whose bytes count, with the name of each."""
-  types = [instruction["type"]]
-  if instruction["opcode"].endswith("-start"):
+  types = [instruction.type]
+  if instruction.opcode.endswith("-start"):
     # The start's own type holds operands too; the result is that of the end.
     types = [
-      other["type"]
+      other.type
       for other in instructions.values()
-      if other["opcode"].endswith("-done")
-      and instruction["name"] in _operands(other)
+      if other.opcode.endswith("-done") and instruction.name in other.operands
     ] or types
-  if instruction["opcode"].startswith("reduce-scatter"):
-    types = [instructions[name]["type"] for name in _operands(instruction)]
-  found = _ARRAY.findall(" ".join(types))
-  names = _op_names(instruction["rest"], len(found))
+  if instruction.opcode.startswith("reduce-scatter"):
+    types = [instructions[name].type for name in instruction.operands]
+  found = arrays_of(" ".join(types))
+  names = _op_names(instruction.rest, len(found))
   return tuple(
-    Array(dtype, tuple(map(int, re.findall(r"\d+", dims))), name)
-    for (dtype, dims), name in zip(found, names, strict=True)
+    dataclasses.replace(array, op_name=name)
+    for array, name in zip(found, names, strict=True)
   )
-
-
-def _operands(instruction: re.Match) -> list[str]:
-  return _NAME.findall(instruction["rest"].partition("), ")[0])
 
 
 def _op_names(rest: str, count: int) -> Sequence[str]:

@@ -214,6 +214,8 @@ def check_together(given: Mapping[str, Any]) -> None:
     raise ValueError(
       "--profile goes with training, not --mode=eval or a dry run"
     )
+  if given["topology"] and not given["dry_run"]:
+    raise ValueError("--topology goes with --dry_run")
   if given["dry_run"] and evaluates:
     raise ValueError("--dry_run compiles training; leave --mode=eval out")
   if given["profile"] and "://" in given["workdir"]:

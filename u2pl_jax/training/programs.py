@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -92,12 +92,12 @@ class Programs:
 
     return step
 
-  def lower_steps(
+  def trace_steps(
     self, batch_shapes: Mapping[str, tuple[int, ...]]
-  ) -> dict[str, jax.stages.Lowered]:
-    """The step of each phase, by its name, to be compiled ahead of time.
+  ) -> Iterator[tuple[str, jax.stages.Traced]]:
+    """The step of each phase with its name, to be compiled ahead of time.
 
-    Nothing is computed.
+    Nothing is computed; the mesh may be of devices that are not there.
 
     Args:
       batch_shapes: of a global batch of uint8 arrays, by their names.
@@ -107,14 +107,12 @@ class Programs:
       name: jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
       for name, shape in batch_shapes.items()
     }
-    rng = jax.eval_shape(self._base_rng)
-    with jax.set_mesh(self.mesh):
-      return {
-        phase.name: self._jit_step(phase).lower(
-          self.abstract_state(phase), batch, rng
-        )
-        for phase in self.phases
-      }
+    # Both make a key, which devices that are not there cannot.
+    rng, states = jax.eval_shape(self._base_rng), self._abstract_states
+    for phase in self.phases:
+      with jax.set_mesh(self.mesh):
+        step = self._jit_step(phase).trace(states[phase.name], batch, rng)
+      yield phase.name, step
 
   def _state_key(self) -> jax.Array:
     return jax.random.key(self.seed)

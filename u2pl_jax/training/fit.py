@@ -1,0 +1,79 @@
+"""Which settings make a step fit into the memory of a device.
+
+Estimates: what a setting saves is only known once the step is compiled with it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+# Share of a step's temporaries that is left. Of bfloat16 by the compiler's
+# figures for ResNet-101 with 513 px on an H100, see docs/scaling.md.
+_BFLOAT16 = 0.56
+_REMAT = 0.5  # Assumed.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Footprint:
+  """What a step takes of each device, and the settings that it depends on.
+
+  Attributes:
+    need: bytes in all.
+    state: bytes of the state, a part of `need`.
+    devices: number of them.
+    fsdp: how many parts the state is in.
+    dtype, remat: of the network.
+    images: labeled and unlabeled images of each device.
+    parts: that a batch is computed in.
+  """
+
+  need: int
+  state: int
+  devices: int
+  fsdp: int
+  dtype: str
+  remat: bool
+  images: tuple[int, ...]
+  parts: int
+
+
+def suggest(step: Footprint, limit: int) -> list[tuple[str, int]]:
+  """Settings, each on top of those before, until a step fits or none is left.
+
+  The first ones change nothing but rounding, the last ones what is trained.
+
+  Args:
+    step: that takes too much.
+    limit: bytes that a device has.
+
+  Returns:
+    Each setting with about how many bytes a device needs then.
+  """
+  found = []
+  for setting, need in _shrink(step):
+    found.append((setting, need))
+    if need <= limit:
+      break
+  return found
+
+
+def _shrink(step: Footprint) -> Iterator[tuple[str, int]]:
+  state, temporaries = step.state, step.need - step.state
+  if step.dtype != "bfloat16":
+    temporaries *= _BFLOAT16
+    yield "model.dtype=bfloat16", int(state + temporaries)
+  if not step.remat:
+    temporaries *= _REMAT
+    yield "model.remat=True", int(state + temporaries)
+  if step.fsdp < step.devices:
+    state *= step.fsdp / step.devices
+    yield "mesh=(1, -1)", int(state + temporaries)
+  each = math.gcd(*step.images)
+  # Batch normalization needs two images.
+  for more in (n for n in range(2, each + 1) if not each % n):
+    if step.devices * min(step.images) // more < 2:
+      break
+    yield (
+      f"optim.accumulate_steps={step.parts * more}",
+      int(state + temporaries / more),
+    )
