@@ -123,23 +123,6 @@ def test_dropout_off_is_the_identity_and_needs_no_rng():
   np.testing.assert_array_equal(_Dropout().apply({}, x, False), x)
 
 
-@pytest.mark.parametrize("side,expected", [(40, 21), (41, 21), (7, 4), (2, 2)])
-def test_max_pool_takes_ceil_mode_windows(side, expected):
-  x = np.random.default_rng(side).normal(size=(1, side, 6, 2))
-  y = jax.jit(layers.max_pool_ceil)(x.astype(np.float32))
-  assert y.shape == (1, expected, 4, 2)
-  oracle = [
-    [
-      x[0, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2].max(
-        (0, 1)
-      )
-      for j in range(4)
-    ]
-    for i in range(expected)
-  ]
-  np.testing.assert_allclose(y[0], np.float32(oracle))
-
-
 def test_initialisers_have_pytorchs_ranges():
   key = jax.random.key(0)
   shape = (3, 3, 16, 64)
@@ -183,36 +166,3 @@ def test_layer_strides_keep_the_previous_dilation_first():
   ]
   assert layers.layer_strides(16)[2:] == [(2, 1, 1), (1, 1, 2)]
   assert layers.layer_strides(32)[2:] == [(2, 1, 1), (2, 1, 1)]
-
-
-@pytest.mark.parametrize(
-  "size, rate", [((17, 17), 24), ((17, 17), 12), ((5, 30), 6), ((9, 9), 8)]
-)
-def test_dilated_conv_may_skip_taps_in_the_padding(size, rate):
-  """Value and gradients of the plain convolution, wherever taps meet none."""
-  rng = np.random.default_rng(0)
-  images = rng.normal(size=(2, *size, 3)).astype(np.float32)
-  weights = rng.normal(size=(2, *size, 4)).astype(np.float32)
-  conv = layers.conv(4, 3, dilation=rate, dtype=jnp.float32, name="conv")
-  params = conv.init(jax.random.key(0), images)
-
-  def plain(params, images):
-    return jax.lax.conv_general_dilated(
-      images,
-      params["params"]["kernel"],
-      (1, 1),
-      [(rate, rate)] * 2,
-      rhs_dilation=(rate, rate),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-  def of(function):
-    def loss(params, images):
-      outputs = function(params, images)
-      return jnp.sum(outputs * weights), outputs
-
-    gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
-    return jax.tree.leaves(gradient(params, images))
-
-  for actual, expected in zip(of(conv.apply), of(plain), strict=True):
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from u2pl_jax.ops import conv as conv_ops
+
 # Input pixels per pixel of an encoder's last feature.
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -76,7 +78,7 @@ def conv(
   compute = None
   if kernel_size == 1 and stride == 1:
     compute = _multiply_channels
-  elif dilation > 1 and padding is None:
+  elif dilation > 1 and stride == 1 and padding is None:
     compute = _skip_padding
   return nn.Conv(
     features,
@@ -96,58 +98,20 @@ def conv(
 def _multiply_channels(
   x: jax.Array, kernel: jax.Array, *_, precision: Any = None, **__
 ) -> jax.Array:
-  """A 1x1 conv as one matrix product, in place of `conv_general_dilated`.
-
-  On a CPU two to four times as fast as XLA's convolution, backward above all.
-
-  Args:
-    x: [B, H, W, I].
-    kernel: [1, 1, I, O].
-    precision: of the product.
-  """
-  return jnp.einsum("bhwi,io->bhwo", x, kernel[0, 0], precision=precision)
+  """`ops.conv.multiply_channels`, called as `conv_general_dilated` is."""
+  return conv_ops.multiply_channels(x, kernel[0, 0], precision)
 
 
 def _skip_padding(
   x: jax.Array,
   kernel: jax.Array,
-  strides: Sequence[int],
-  padding: Sequence[tuple[int, int]],
-  *,
+  *_,
   rhs_dilation: Sequence[int],
   precision: Any = None,
-  **options: Any,
+  **__,
 ) -> jax.Array:
-  """A dilated conv without the taps that meet nothing but padding.
-
-  A rate of 24 on a map of 17 x 17 leaves the center tap of nine; what it skips
-  is zero, exactly.
-
-  Args:
-    x: [B, H, W, I].
-    kernel: [kh, kw, I, O], odd sides.
-    strides, rhs_dilation, precision, options: of
-      `jax.lax.conv_general_dilated`.
-    padding: half of the dilated kernel, on all sides.
-  """
-  kept, padding = [], list(padding)
-  for axis, rate in enumerate(rhs_dilation):
-    half = kernel.shape[axis] // 2
-    reached = min(half, (x.shape[1 + axis] - 1) // rate)
-    kept.append(slice(half - reached, half + reached + 1))
-    padding[axis] = (rate * reached, rate * reached)
-  kernel = kernel[tuple(kept)]
-  if kernel.shape[:2] == (1, 1) and tuple(strides) == (1, 1):
-    return _multiply_channels(x, kernel, precision=precision)
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    strides,
-    padding,
-    rhs_dilation=rhs_dilation,
-    precision=precision,
-    **options,
-  )
+  """`ops.conv.dilated`, called as `conv_general_dilated` is."""
+  return conv_ops.dilated(x, kernel, tuple(rhs_dilation), precision=precision)
 
 
 def run_block(
@@ -278,15 +242,3 @@ def dropout_channels(
   """
   layer = nn.Dropout(rate, broadcast_dims=(1, 2), name=name)
   return layer(x, deterministic=not dropout)
-
-
-def max_pool_ceil(x: jax.Array) -> jax.Array:
-  """3x3 max-pool with stride 2, padding 1 and ceil mode, [B, H, W, C].
-
-  Even sides get one more output than without ceil mode: 40 -> 21, 41 -> 21.
-
-  Reference: torch.nn.MaxPool2d(3, 2, 1, ceil_mode=True).
-  """
-  # The last window starts at 2 * (H // 2) - 1 and is padded to its end.
-  padding = [(1, 1 + (side % 2 == 0)) for side in x.shape[1:3]]
-  return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from u2pl_jax.models import layers
-from u2pl_jax.ops import normalize
+from u2pl_jax.ops import normalize, pool
 from u2pl_jax.runtime import options as options_lib
 
 # depth: (blocks of layers 1-4, has bottlenecks)
@@ -197,7 +197,7 @@ class ResNet(nn.Module):
       Features of layers 1-4 in `dtype`, [B, h_i, w_i, C_i].
     """
     x = self._stem(images.astype(self.dtype), train)
-    x = layers.max_pool_ceil(x)
+    x = pool.max_pool_ceil(x)
     blocks, has_bottlenecks = DEPTHS[self.depth]
     features = []
     for layer, plan in enumerate(layers.layer_strides(self.output_stride)):

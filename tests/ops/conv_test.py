@@ -1,0 +1,105 @@
+"""Convolutions in their own forms against XLA's plain one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from u2pl_jax.ops import conv
+
+
+def plain(images, kernel, rate):
+  reach = [step * (side // 2) for step, side in zip(rate, kernel.shape)]
+  return jax.lax.conv_general_dilated(
+    images,
+    kernel,
+    (1, 1),
+    [(pixels, pixels) for pixels in reach],
+    rhs_dilation=rate,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    precision="highest",
+  )
+
+
+def value_and_gradients(function, images, kernel, weights):
+  def loss(images, kernel):
+    outputs = function(images, kernel)
+    return jnp.sum(outputs * weights), outputs
+
+  gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+  return jax.tree.leaves(jax.jit(gradient)(images, kernel))
+
+
+def compare(function, rate, kernel_size, size):
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(2, *size, 3)).astype(np.float32)
+  kernel = rng.normal(size=(*kernel_size, 3, 4)).astype(np.float32)
+  weights = rng.normal(size=(2, *size, 4)).astype(np.float32)
+  expected = value_and_gradients(
+    lambda images, kernel: plain(images, kernel, rate), images, kernel, weights
+  )
+  actual = value_and_gradients(function, images, kernel, weights)
+  for one, other in zip(actual, expected, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_multiplies_channels():
+  compare(
+    lambda images, kernel: conv.multiply_channels(
+      images, kernel[0, 0], "highest"
+    ),
+    (1, 1),
+    (1, 1),
+    (5, 7),
+  )
+
+
+# The shares of taps that meet the map: one of nine, less and more than what
+# is worth a form of its own, and all but the border.
+@pytest.mark.parametrize(
+  "size, rate, kernel_size",
+  [
+    ((17, 17), (24, 24), (3, 3)),
+    ((17, 17), (12, 12), (3, 3)),
+    ((5, 30), (6, 6), (3, 3)),
+    ((9, 9), (8, 2), (3, 3)),
+    ((9, 12), (3, 5), (5, 3)),
+    ((33, 33), (2, 2), (3, 3)),
+  ],
+)
+def test_dilated_equals_the_plain_convolution(size, rate, kernel_size):
+  compare(
+    lambda images, kernel: conv.dilated(
+      images, kernel, rate, precision="highest"
+    ),
+    rate,
+    kernel_size,
+    size,
+  )
+
+
+@pytest.mark.parametrize("rate", [24, 12, 2])
+def test_leaves_out_what_meets_padding_on_cpus(rate):
+  """Counted by hand: 1, (1 + 2 5/17)^2, or all 9 of 9 taps at 17 x 17."""
+  images = jax.ShapeDtypeStruct((1, 17, 17, 8), jnp.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, 8, 16), jnp.float32)
+  compiled = (
+    jax.jit(lambda images, kernel: conv.dilated(images, kernel, (rate, rate)))
+    .lower(images, kernel)
+    .compile()
+  )
+  taps = {24: 1, 12: (1 + 10 / 17) ** 2, 2: 9}[rate]
+  expected = 2 * taps * 17 * 17 * 8 * 16
+  flops = compiled.cost_analysis()["flops"]
+  # Sums of taps and, of the plain form, the padding of the border.
+  assert expected * 0.8 < flops < expected * 1.2
+
+
+def test_sums_taps_of_bfloat16_in_float32():
+  images = jnp.ones((1, 9, 9, 256), jnp.bfloat16)
+  kernel = jnp.full((3, 3, 256, 1), 1 / 256, jnp.bfloat16)
+  kernel = kernel.at[1, 1].set(1.0)
+  # 256 from the center and 1/256 of 256 from each of the three other taps.
+  outputs = conv.dilated(images, kernel, (6, 6))
+  assert outputs.dtype == jnp.bfloat16
+  assert float(outputs[0, 0, 0, 0]) == float(jnp.bfloat16(259))
