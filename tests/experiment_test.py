@@ -53,7 +53,7 @@ def test_batches_that_are_not_trained_on_need_not_divide(make_config):
 
 def test_a_batch_of_one_image_is_refused(make_config, monkeypatch):
   mesh = sharding.create_mesh(devices=jax.devices()[:1])
-  monkeypatch.setattr(sharding, "create_mesh", lambda shape: mesh)
+  monkeypatch.setattr(sharding, "create_mesh", lambda *_: mesh)
   settings = {"data.batch_size_l": 1, "data.batch_size_u": 1}
   with pytest.raises(
     ValueError, match="data.batch_size_l=1: .* set it to 2 or"

@@ -34,7 +34,7 @@ def one_device(monkeypatch):
   monkeypatch.setattr(
     sharding,
     "create_mesh",
-    lambda shape: _create_mesh(shape, jax.devices()[:1]),
+    lambda shape, *_: _create_mesh(shape, jax.devices()[:1]),
   )
 
 

@@ -282,7 +282,7 @@ def test_two_processes_train_like_one(
   processes = start_two("steps", data_dir, path)
   make = sharding.create_mesh
   monkeypatch.setattr(
-    sharding, "create_mesh", lambda shape: make((1, 1), jax.devices()[:1])
+    sharding, "create_mesh", lambda *_: make((1, 1), jax.devices()[:1])
   )
   losses, params = tiny_run.make_steps(data_dir)
   assert [process.finish(400) for process in processes] == [0, 0]

@@ -15,6 +15,16 @@ def test_a_process_knows_what_it_holds_and_held():
   assert memory.peak_bytes() - before > 90e6
 
 
+def test_small_pieces_that_are_free_go_back_to_the_system():
+  pieces = [bytes(50_000) for _ in range(4_000)]
+  last = bytes(50_000)  # Above all others, so that the heap cannot shrink.
+  del pieces
+  before = memory.resident_bytes()
+  memory.release_free()
+  assert memory.resident_bytes() - before < -100e6
+  del last
+
+
 def write(folder, **files):
   folder.mkdir(parents=True)
   for name, text in files.items():

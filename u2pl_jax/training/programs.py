@@ -10,7 +10,7 @@ import optax
 from flax import linen as nn
 
 from u2pl_jax.methods import method as method_lib
-from u2pl_jax.runtime import sharding
+from u2pl_jax.runtime import memory, sharding
 from u2pl_jax.training import train_state, train_step
 
 
@@ -79,7 +79,7 @@ class Programs:
     method's memory made for it. (A `lax.cond` around both would run its
     branches on a single core on CPUs.)
     """
-    steps = {phase.name: self._jit_step(phase) for phase in self.phases}
+    compiled = {}
     whole = sharding.replicate(self.mesh)
     base_rng = jax.jit(self._base_rng, out_shardings=whole)()
 
@@ -88,7 +88,13 @@ class Programs:
       with jax.set_mesh(self.mesh):
         if index == phase.first_step > 0:
           state = self._begin(phase, state)
-        return steps[phase.name](state, batch, base_rng)
+        arguments = state, batch, base_rng
+        if phase.name not in compiled:
+          lowered = self._jit_step(phase).lower(*arguments)
+          compiled[phase.name] = lowered.compile()
+          # Before the step takes memory of its own.
+          memory.release_free()
+        return compiled[phase.name](*arguments)
 
     return step
 
