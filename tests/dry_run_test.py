@@ -168,10 +168,10 @@ def test_one_device_sends_nothing():
 
 @pytest.fixture
 def target():
-  """The CPUs of these tests, as if they were an accelerator with 1 MB."""
+  """The CPUs of these tests, as if they were an accelerator with 0.5 MB."""
   chip = topology.Chip(
     name="toy",
-    memory=10**6,
+    memory=500_000,
     bandwidth=1e9,
     peaks={"float32": 1e12, "float32, highest": 5e11},
   )
@@ -187,7 +187,7 @@ def test_says_what_accelerators_would_need(make_experiment, target):
   for name in ("supervised", "semi"):
     assert re.search(rf"{name} step, compiled in [\d.]+ s; a device", text)
   semi = text.partition("semi step")[2]
-  assert "DOES NOT FIT into 1.000 MB of toy" in semi
+  assert "DOES NOT FIT into 0.500 MB of toy" in semi
   assert "cuDNN" in semi
   assert "all-reduce" in semi
   (whole,) = megabytes(semi, r"needs     ([\d.]+) MB")
@@ -207,7 +207,7 @@ def test_says_what_accelerators_would_need(make_experiment, target):
   assert least == max(compute, memory)
   assert memory == pytest.approx(moved / 1e6, abs=0.1)
   assert compute == pytest.approx(float(total) / 500 * 1e3, abs=0.1)
-  assert "--config.model.remat=True" in semi
+  assert "--config.model.remat=blocks" in semi
   assert "--config.mesh=(1, -1)" in semi
   assert "more devices, smaller data.batch_size_*" in semi
 

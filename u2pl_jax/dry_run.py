@@ -266,6 +266,8 @@ def parameter_dimensions(params: PyTree) -> set[tuple[int, ...]]:
   for leaf in jax.tree.leaves(params):
     for shape in (leaf.shape, leaf.sharding.shard_shape(leaf.shape)):
       found.add(collectives.dimensions(shape))
+      # CPUs sum the gradients of dilated kernels tap by tap.
+      found.add(collectives.dimensions(shape[-2:]))
   return found
 
 

@@ -160,7 +160,7 @@ def _lower_gradient(remat, options):
 
 def test_remat_changes_no_result():
   results = []
-  for remat in (False, True):
+  for remat in network.REMATS:
     lowered, params = _lower_gradient(remat, TINY | dict(multi_grid=False))
     results.append(lowered.compile()(params))
   # Of the rounding of the largest number: some gradients are sums that cancel.
@@ -177,7 +177,7 @@ def test_remat_changes_no_result():
 def test_remat_computes_blocks_again(options):
   """Before optimization: XLA's CPU backend computes nothing twice."""
   counts = []
-  for remat in (False, True):
+  for remat in network.REMATS:
     text = _lower_gradient(remat, options)[0].as_text()
     counts.append(text.count("stablehlo.convolution") + text.count("dot_gen"))
   assert counts[1] > 1.1 * counts[0]
@@ -190,7 +190,7 @@ def test_sections_are_the_published_defaults():
       "decoder": "deeplab",
       "pretrained": "",
       "dtype": "float32",
-      "remat": False,
+      "remat": "none",
     },
     "encoder": {
       "stem": "deep",

@@ -11,7 +11,7 @@ STEP = fit.Footprint(
   devices=4,
   fsdp=1,
   dtype="float32",
-  remat=False,
+  remat="none",
   images=(4, 4),
   parts=1,
 )
@@ -23,20 +23,20 @@ def names(step, limit):
 
 def test_ends_with_the_first_that_fits():
   assert names(STEP, 60 * GB) == ["model.dtype=bfloat16"]
-  assert names(STEP, 30 * GB) == ["model.dtype=bfloat16", "model.remat=True"]
+  assert names(STEP, 30 * GB) == ["model.dtype=bfloat16", "model.remat=blocks"]
 
 
 def test_names_all_that_there_are_and_none_that_is_set():
   everything = [
     "model.dtype=bfloat16",
-    "model.remat=True",
+    "model.remat=blocks",
     "mesh=(1, -1)",
     "optim.accumulate_steps=2",
     "optim.accumulate_steps=4",
   ]
   assert names(STEP, GB) == everything
   step = dataclasses.replace(
-    STEP, dtype="bfloat16", remat=True, fsdp=4, parts=3
+    STEP, dtype="bfloat16", remat="blocks", fsdp=4, parts=3
   )
   assert names(step, GB) == [
     "optim.accumulate_steps=6",

@@ -15,6 +15,7 @@ from u2pl_jax.runtime import options as options_lib
 Sections = Mapping[str, Mapping[str, Any]]
 
 DTYPES = ("float32", "bfloat16")
+REMATS = ("none", "blocks")
 # Sides of the images that variables are made with, rounded up to a multiple;
 # they enter no variable.
 _MIN_SIDE = 32
@@ -32,8 +33,9 @@ class ModelOptions(options_lib.Options):
   pretrained: str = ""
   # Of the computation; parameters, statistics and outputs are float32 always.
   dtype: str = options_lib.setting("float32", choices=DTYPES)
-  # Compute the encoder's blocks again in the backward pass: less memory.
-  remat: bool = False
+  # What is computed again in the backward pass, to save memory: the encoder's
+  # blocks, of which only the input is kept.
+  remat: str = options_lib.setting("none", choices=REMATS)
 
 
 class Network(nn.Module):
@@ -155,7 +157,7 @@ def create(config: Sections, num_classes: int) -> Network:
     model.encoder,
     _read("encoder", model.encoder, encoder_module, config),
     dtype=dtype,
-    remat=model.remat,
+    remat=model.remat == "blocks",
   )
   decoder, auxor = decoder_module.create(
     model.decoder,

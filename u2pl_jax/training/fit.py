@@ -32,7 +32,7 @@ class Footprint:
   devices: int
   fsdp: int
   dtype: str
-  remat: bool
+  remat: str
   images: tuple[int, ...]
   parts: int
 
@@ -62,9 +62,9 @@ def _shrink(step: Footprint) -> Iterator[tuple[str, int]]:
   if step.dtype != "bfloat16":
     temporaries *= _BFLOAT16
     yield "model.dtype=bfloat16", int(state + temporaries)
-  if not step.remat:
+  if step.remat == "none":
     temporaries *= _REMAT
-    yield "model.remat=True", int(state + temporaries)
+    yield "model.remat=blocks", int(state + temporaries)
   if step.fsdp < step.devices:
     state *= step.fsdp / step.devices
     yield "mesh=(1, -1)", int(state + temporaries)
