@@ -1,94 +1,152 @@
-"""Floating-point operations of a function, counted from its jaxpr.
+"""FLOPs of a program, counted from its jaxpr.
 
-Convolutions and matrix products alone, a multiplication and an addition being
-two; zeros that a strided convolution's gradient inserts are not counted, zeros
-of the padding are. The count knows no compiler and no device.
+Compilers do not count them for all platforms, and none multiplies by the length
+of loops.
 """
 
+import collections
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.extend import core
+
+Flops = collections.Counter  # FLOPs by kind, see `count_jaxpr`.
+
+# JAX's operations that run a program once, with these parameters.
+_BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 def count(function: Any, *arguments: Any) -> int:
-  """Of one call.
-
-  What no result needs is left out. A loop of unknown length counts once, of
-  the branches of a condition the costliest.
+  """FLOPs of one call, of all kinds together; see `count_jaxpr`.
 
   Args:
     function: to be traced.
     *arguments: arrays or `jax.ShapeDtypeStruct`s, nested.
   """
-  jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-  return _count(jaxpr, [True] * len(jaxpr.outvars))[0]
+  return count_jaxpr(jax.make_jaxpr(function)(*arguments)).total()
 
 
-def _count(jaxpr: Any, wanted: list[bool]) -> tuple[int, list[bool]]:
-  """Operations for the wanted results, and which arguments these need."""
-  needed = {
-    var
-    for var, is_wanted in zip(jaxpr.outvars, wanted, strict=True)
-    if is_wanted and _is_variable(var)
-  }
-  total = 0
+def count_jaxpr(jaxpr: core.ClosedJaxpr) -> Flops:
+  """FLOPs of the matrix products and convolutions that results depend on.
+
+  A product and its sum are two. Only taps of a convolution count that meet its
+  input, not those in the padding or between its pixels. A loop counts as often
+  as it runs, one of unknown length once; of branches the cheapest one counts.
+
+  Args:
+    jaxpr: of the whole, global program, `jitted.trace(...).jaxpr`.
+
+  Returns:
+    By the dtype of the operands, "bfloat16"; "float32, highest" where such
+    precision is asked for.
+  """
+  found, _ = _count(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+  return found
+
+
+def _count(jaxpr: core.Jaxpr, used: Sequence[bool]) -> tuple[Flops, list[bool]]:
+  """FLOPs for the used results, and which arguments these depend on."""
+  live = {var for var, use in zip(jaxpr.outvars, used) if use and _is_var(var)}
+  total = Flops()
   for eqn in reversed(jaxpr.eqns):
-    of_results = [var in needed for var in eqn.outvars]
-    if not any(of_results) and not eqn.effects:
+    outs = [var in live for var in eqn.outvars]
+    if not (any(outs) or eqn.effects):
       continue
-    flops, of_arguments = _count_equation(eqn, of_results)
-    total += flops
-    needed.update(
-      var
-      for var, is_needed in zip(eqn.invars, of_arguments, strict=True)
-      if is_needed and _is_variable(var)
-    )
-  return total, [var in needed for var in jaxpr.invars]
+    found, ins = _count_equation(eqn, outs)
+    total += found
+    live |= {v for v, use in zip(eqn.invars, ins) if use and _is_var(v)}
+  return total, [var in live for var in jaxpr.invars]
 
 
-def _is_variable(var: Any) -> bool:
-  return not hasattr(var, "val")  # Literals have a value.
+def _is_var(atom: Any) -> bool:
+  return not isinstance(atom, core.Literal)
 
 
-def _count_equation(eqn: Any, wanted: list[bool]) -> tuple[int, list[bool]]:
-  """As `_count`, of one equation."""
+def _count_equation(
+  eqn: core.JaxprEqn, used: Sequence[bool]
+) -> tuple[Flops, list[bool]]:
+  """As `_count`, of one operation."""
+  name, params = eqn.primitive.name, eqn.params
   everything = [True] * len(eqn.invars)
-  name = eqn.primitive.name
   if name == "dot_general":
-    return _count_product(eqn), everything
+    return Flops({_kind(eqn): _product_flops(eqn)}), everything
   if name == "conv_general_dilated":
-    return _count_convolution(eqn), everything
-  inner = list(_jaxprs(eqn.params))
-  if name in ("jit", "pjit", "remat2", "checkpoint") and len(inner) == 1:
-    if len(inner[0].invars) == len(eqn.invars):
-      return _count(inner[0], wanted)
-  counts = [_count(each, [True] * len(each.outvars))[0] for each in inner]
+    return Flops({_kind(eqn): _convolution_flops(eqn)}), everything
   if name == "cond":
-    return max(counts), everything
-  return sum(counts) * eqn.params.get("length", 1), everything
+    branches = [_count_all(branch) for branch in params["branches"]]
+    return min(branches, key=Flops.total), everything
+  if name == "scan":
+    body, length = _count_all(params["jaxpr"]), params["length"]
+    return Flops({k: v * length for k, v in body.items()}), everything
+  if name == "while":
+    parts = params["cond_jaxpr"], params["body_jaxpr"]
+    return sum(map(_count_all, parts), Flops()), everything
+  bodies = [_open(params[key]) for key in _BODIES if key in params]
+  if len(bodies) == 1 and len(bodies[0].invars) == len(eqn.invars):
+    return _count(bodies[0], used)
+  return sum(map(_count_all, bodies), Flops()), everything
 
 
-def _jaxprs(params: dict[str, Any]) -> Iterator[Any]:
-  """All jaxprs among an equation's parameters, without their constants."""
-  for value in params.values():
-    for each in value if isinstance(value, tuple | list) else (value,):
-      each = getattr(each, "jaxpr", each)
-      if hasattr(each, "eqns"):
-        yield each
+def _open(jaxpr: Any) -> core.Jaxpr:
+  return jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
 
 
-def _count_product(eqn: Any) -> int:
+def _count_all(jaxpr: Any) -> Flops:
+  body = _open(jaxpr)
+  return _count(body, [True] * len(body.outvars))[0]
+
+
+def _kind(eqn: core.JaxprEqn) -> str:
+  dtype = str(np.result_type(*(var.aval.dtype for var in eqn.invars)))
+  precision = eqn.params["precision"]
+  highest = jax.lax.Precision.HIGHEST
+  # Of smaller types each product is exact anyway.
+  is_highest = dtype == "float32" and precision in (highest, (highest, highest))
+  return f"{dtype}, highest" if is_highest else dtype
+
+
+def _product_flops(eqn: core.JaxprEqn) -> int:
   (contracted, _), _ = eqn.params["dimension_numbers"]
-  left = eqn.invars[0].aval.shape
-  summed = math.prod(left[axis] for axis in contracted)
-  return 2 * math.prod(eqn.outvars[0].aval.shape) * summed
+  shape = eqn.invars[0].aval.shape
+  depth = math.prod(shape[axis] for axis in contracted)
+  return 2 * math.prod(eqn.outvars[0].aval.shape) * depth
 
 
-def _count_convolution(eqn: Any) -> int:
-  kernel = eqn.invars[1].aval.shape
-  features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-  each = math.prod(kernel) // features
-  inserted = math.prod(eqn.params["lhs_dilation"])
-  return 2 * math.prod(eqn.outvars[0].aval.shape) * each // inserted
+def _convolution_flops(eqn: core.JaxprEqn) -> int:
+  params = eqn.params
+  lhs, rhs = (var.aval.shape for var in eqn.invars)
+  out = eqn.outvars[0].aval.shape
+  lhs_axes, rhs_axes, out_axes = params["dimension_numbers"]
+  # Of output images and channels, and of input channels of a kernel.
+  total = 2 * out[out_axes[0]] * out[out_axes[1]] * rhs[rhs_axes[1]]
+  for axis in range(len(lhs) - 2):
+    total *= _taps(
+      lhs[lhs_axes[2 + axis]],
+      rhs[rhs_axes[2 + axis]],
+      out[out_axes[2 + axis]],
+      stride=params["window_strides"][axis],
+      before=params["padding"][axis][0],
+      lhs_dilation=params["lhs_dilation"][axis],
+      rhs_dilation=params["rhs_dilation"][axis],
+    )
+  return total
+
+
+def _taps(
+  size: int,
+  taps: int,
+  out: int,
+  *,
+  stride: int,
+  before: int,
+  lhs_dilation: int,
+  rhs_dilation: int,
+) -> int:
+  """How many pairs of output pixel and tap meet an input pixel, on one axis."""
+  place = stride * np.arange(out)[:, None] - before
+  place = place + rhs_dilation * np.arange(taps)
+  inside = (place >= 0) & (place <= (size - 1) * lhs_dilation)
+  return int(np.sum(inside & (place % lhs_dilation == 0)))

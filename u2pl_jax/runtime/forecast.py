@@ -12,7 +12,8 @@ from typing import Any
 
 import jax
 
-from u2pl_jax.runtime import counts, topology
+from u2pl_jax.runtime import flops as flops_lib
+from u2pl_jax.runtime import topology, traffic
 
 # "Ran out of memory in memory space hbm. Used 18.3G of 15.75G hbm."
 _TPU_IS_FULL = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
@@ -51,7 +52,7 @@ class Forecast:
       JaxRuntimeError: it does not compile, for another reason than memory.
     """
     self._name, self._target = name, target
-    flops = counts.flops(traced.jaxpr)
+    flops = flops_lib.count_jaxpr(traced.jaxpr)
     self._flops = {kind: n / num_devices for kind, n in flops.items()}
     self.limit = int(target.chip.memory * target.chip.usable)
     started = time.monotonic()
@@ -118,7 +119,7 @@ class Forecast:
 
   def _describe_time(self) -> Iterator[str]:
     chip = self._target.chip
-    moved = counts.moved_bytes(self.text, chip.cache)
+    moved = traffic.moved_bytes(self.text, chip.cache)
     fastest = max(chip.peaks.values())
     compute = sum(
       flops / chip.peaks.get(kind, fastest)

@@ -34,7 +34,7 @@ class Chip:
     name: what its maker calls it.
     memory: bytes.
     bandwidth: of the memory, bytes/s.
-    peaks: FLOP/s of matrix products by what `counts.flops` calls them.
+    peaks: FLOP/s of matrix products by what `flops.count_jaxpr` calls them.
     cache: bytes that may be read again without the memory.
     usable: share of the memory that JAX takes by default.
   """

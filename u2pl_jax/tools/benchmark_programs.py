@@ -261,7 +261,8 @@ def summarize(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     "flops": flops,
     "flops_counted": (
       "convolutions and matrix products of our program's jaxpr, forward and"
-      " backward, a multiplication and an addition being two"
+      " backward, a multiplication and an addition being two; taps in the"
+      " padding not counted"
     ),
     "ours": ours,
   }
