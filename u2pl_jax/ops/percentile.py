@@ -54,8 +54,17 @@ def kth_smallest(values: jax.Array, mask: jax.Array, k: jax.Array) -> jax.Array:
   Returns:
     [R] float32, elements of `values`.
   """
+  return _from_ordered_bits(_find_ranks(_order(values, mask), k))
+
+
+def _order(values: jax.Array, mask: jax.Array) -> jax.Array:
+  """Masked values as uint32 in their order, all others behind them, [N]."""
   ordered = jnp.where(mask, _ordered_bits(values), jnp.uint32(0xFFFFFFFF))
-  ordered = ordered.reshape(-1)
+  return ordered.reshape(-1)
+
+
+def _find_ranks(ordered: jax.Array, k: jax.Array) -> jax.Array:
+  """The elements of ranks `k`, uint32 [R]."""
 
   def fix_one_bit(i, found):
     candidate = found | (_SIGN_BIT >> i.astype(jnp.uint32))
@@ -64,8 +73,15 @@ def kth_smallest(values: jax.Array, mask: jax.Array, k: jax.Array) -> jax.Array:
     )
     return jnp.where(smaller <= k, candidate, found)
 
-  found = jnp.zeros(k.shape, jnp.uint32)
-  return _from_ordered_bits(jax.lax.fori_loop(0, 32, fix_one_bit, found))
+  return jax.lax.fori_loop(0, 32, fix_one_bit, jnp.zeros(k.shape, jnp.uint32))
+
+
+def _find_next(ordered: jax.Array, found: jax.Array, k: jax.Array) -> jax.Array:
+  """The elements of ranks `k`, of which `found` has those of `k` - 1 or `k`."""
+  here = ordered[None, :] <= found[:, None]
+  count = jnp.sum(here, axis=1, dtype=jnp.int32)
+  above = jnp.min(jnp.where(here, jnp.uint32(0xFFFFFFFF), ordered), axis=1)
+  return jnp.where(k < count, found, above)
 
 
 def masked_percentiles(
@@ -96,8 +112,10 @@ def masked_percentiles(
   rank = rank + jnp.floor(rest).astype(jnp.int32)
   fraction = rest - jnp.floor(rest)
 
-  ranks = jnp.concatenate([rank, rank + 1])
-  found = kth_smallest(values, mask, jnp.clip(ranks, 0, last))
-  lower, upper = jnp.split(found, 2)
+  # A second search for the rank above would take as long as the first one.
+  ordered = _order(values, mask)
+  found = _find_ranks(ordered, jnp.clip(rank, 0, last))
+  above = _find_next(ordered, found, jnp.clip(rank + 1, 0, last))
+  lower, upper = _from_ordered_bits(found), _from_ordered_bits(above)
   result = lower + (upper - lower) * fraction
   return jnp.where(count > 0, result, 0.0)
