@@ -103,3 +103,20 @@ def test_sums_taps_of_bfloat16_in_float32():
   outputs = conv.dilated(images, kernel, (6, 6))
   assert outputs.dtype == jnp.bfloat16
   assert float(outputs[0, 0, 0, 0]) == float(jnp.bfloat16(259))
+
+
+def test_is_exported_for_maps_of_any_size():
+  height, width = jax.export.symbolic_shape("h, w")
+  images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+  kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4))
+  kernel = kernel.astype(np.float32)
+
+  def function(images):
+    return conv.dilated(images, kernel, (12, 12), precision="highest")
+
+  exported = jax.export.export(jax.jit(function))(images)
+  for size in ((17, 17), (5, 30)):
+    some = np.ones((1, *size, 3), np.float32)
+    np.testing.assert_allclose(
+      exported.call(some), function(some), rtol=1e-5, atol=1e-5
+    )

@@ -86,6 +86,9 @@ def dilated(
   Returns:
     [B, H, W, O]; the map is padded with half of the dilated kernel.
   """
+  if not all(isinstance(side, int) for side in x.shape[1:3]):
+    # Exported for maps of any size, which decide nothing here.
+    return _convolve(x, kernel, rate, precision)
   kept = []
   for axis, step in enumerate(rate):
     half = kernel.shape[axis] // 2

@@ -116,7 +116,7 @@ def multiply_in_place(
   """
   before, after = x.shape[:axis], x.shape[axis + 1 :]
   rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
-  matrices = jnp.broadcast_to(matrix, (len(rows), *matrix.shape))
+  matrices = jnp.broadcast_to(matrix, (rows.shape[0], *matrix.shape))
   rows = jnp.matmul(matrices, rows, precision=jax.lax.Precision.HIGHEST)
   return rows.reshape(*before, len(matrix), *after)
 
