@@ -8,22 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from u2pl_jax import methods
-from u2pl_jax.data import options as data_options
-from u2pl_jax.evaluation import options as eval_options
-from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import network
-from u2pl_jax.training import optim
+from u2pl_jax.training import assemble
 from u2pl_jax.training import options as training_options
 
-_SECTIONS = (
-  data_options.DataOptions,
-  pixelwise.LossOptions,
-  optim.OptimOptions,
-  training_options.TrainOptions,
-  eval_options.EvalOptions,
-  training_options.CheckpointOptions,
-)
 _SMALL = {
   "model.encoder": "resnet50",
   "data.crop_size": (129, 129),
@@ -70,7 +59,7 @@ def make_config(
     if f"model.{part}" in settings
   }
   config |= network.sections(**chosen)
-  for section in (*_SECTIONS, *module.OPTIONS):
+  for section in (*assemble.SECTIONS, *module.OPTIONS):
     config[section.SECTION] = section.defaults()
   change(config, settings)
   published = method_lib.Published(batch_size_l=config["data"]["batch_size_l"])

@@ -27,24 +27,12 @@ from typing import Any
 from ml_collections import config_dict
 
 from u2pl_jax import methods
-from u2pl_jax.data import options as data_options
-from u2pl_jax.evaluation import options as eval_options
-from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import network
-from u2pl_jax.training import optim
+from u2pl_jax.training import assemble
 from u2pl_jax.training import options as training_options
 
 DEFAULT_METHOD = "u2pl"
-
-SECTIONS = (
-  data_options.DataOptions,
-  pixelwise.LossOptions,
-  optim.OptimOptions,
-  training_options.TrainOptions,
-  eval_options.EvalOptions,
-  training_options.CheckpointOptions,
-)
 
 # A network and batches that train from scratch on a few CPU cores: a ResNet-18
 # of a quarter of the width at output stride 16. All its parts learn at one
@@ -118,7 +106,7 @@ def make_config(
   }
   for name, section in network.sections(**chosen).items():
     config[name] = config_dict.ConfigDict(section)
-  for section in (*SECTIONS, *module.OPTIONS):
+  for section in (*assemble.SECTIONS, *module.OPTIONS):
     config[section.SECTION] = config_dict.ConfigDict(section.defaults())
   config.lock()
   changes = dict(settings) | dict((of_method or {}).get(words["method"], {}))

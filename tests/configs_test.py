@@ -3,11 +3,11 @@ import runpy
 
 import pytest
 
-from configs import common
 from u2pl_jax import methods
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import network
 from u2pl_jax.runtime import workdir
+from u2pl_jax.training import assemble
 from u2pl_jax.training import options as training_options
 
 # `folder` is of any dataset; see configs_folder_test.
@@ -64,7 +64,7 @@ def test_takes_each_split(name, split):
 @pytest.mark.parametrize("name", SPLITS)
 def test_every_section_is_that_of_its_options_class(name, method):
   config = load(name, f"method={method}").to_dict()
-  classes = (*common.SECTIONS, *methods.find(method).OPTIONS)
+  classes = (*assemble.SECTIONS, *methods.find(method).OPTIONS)
   sections = {"model", "encoder", "decoder"} | {c.SECTION for c in classes}
   assert {k for k, v in config.items() if isinstance(v, dict)} == sections
   for section in (*classes, network.ModelOptions):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from array_record.python import array_record_data_source
 
 from u2pl_jax.data import datasets, input_pipeline, options
-from u2pl_jax.runtime import memory
+from u2pl_jax.tools import benchmark_worker
 
 _SCALE_RANGE = (0.5, 2.0)
 _FLIP_PROB = 0.5
@@ -177,7 +177,7 @@ def _time_first_batches(
   next(make_iterator())  # The first ever includes TensorFlow's own start.
   seconds = {step: [] for step in steps}
   for step in (*steps,) * _STARTS:
-    _wait_until_idle()
+    benchmark_worker.wait_until_idle()
     start = time.perf_counter()
     next(make_iterator(start_step=step))
     seconds[step].append(time.perf_counter() - start)
@@ -189,18 +189,12 @@ def _measure_memory(
 ) -> list[float]:
   """Returns the resident MiB after the first batch and after each epoch."""
   next(iterator)
-  sizes = [resident_mib()]
+  sizes = [benchmark_worker.resident_mib()]
   for _ in range(epochs):
     for _ in range(epoch_steps):
       next(iterator)
-    sizes.append(resident_mib())
+    sizes.append(benchmark_worker.resident_mib())
   return sizes
-
-
-def resident_mib() -> float | None:
-  """Returns the memory this process holds; None where that is not known."""
-  held = memory.resident_bytes()
-  return None if held is None else held / 2**20
 
 
 def _read_examples(
@@ -244,20 +238,11 @@ def _measure_speeds(
       seconds = time.perf_counter() - wall, time.process_time() - cpu
       for kind, spent in zip(kinds, seconds):
         speeds[name][kind].append(batches * batch_size / spent)
-      _wait_until_idle()
+      benchmark_worker.wait_until_idle()
   return {
     name: {kind: summarize(values) for kind, values in by_kind.items()}
     for name, by_kind in speeds.items()
   }
-
-
-def _wait_until_idle():
-  """Waits until no thread of this process works, for 10 s at the most."""
-  for _ in range(100):
-    before = time.process_time()
-    time.sleep(0.1)
-    if time.process_time() - before < 0.005:
-      return
 
 
 def summarize(values: list[float]) -> dict[str, float]:

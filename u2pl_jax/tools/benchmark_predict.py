@@ -30,7 +30,11 @@ from u2pl_jax.predict import (
   trained,
 )
 from u2pl_jax.runtime import memory, sharding
-from u2pl_jax.tools import benchmark_pipeline, network_arguments
+from u2pl_jax.tools import (
+  benchmark_pipeline,
+  benchmark_worker,
+  network_arguments,
+)
 
 _SPEEDS = ("images_per_second", "images_per_second_after_first")
 _ROUNDS = 3  # Of which the median counts.
@@ -210,7 +214,7 @@ def _measure_predict(
       if failure is not None:
         raise failure
       seconds.append(time.perf_counter() - start)
-      rss_mib += [benchmark_pipeline.resident_mib()] * marks.count(done)
+      rss_mib += [benchmark_worker.resident_mib()] * marks.count(done)
   # Results come by the batch.
   first, last = seconds[0], seconds[-1]
   rest = sum(time > first + 1e-3 for time in seconds)

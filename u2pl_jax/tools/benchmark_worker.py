@@ -8,8 +8,8 @@ MODULE has `make(settings)`, which returns what is measured, an object with
   run(calls)        makes so many calls and waits until all is done
   describe()        hardware, shapes and the like, as JSON
 
-SETTINGS is JSON. This module imports nothing that could count as a part of
-either side. Commands come as lines of JSON, and so do the answers:
+SETTINGS is JSON. This module imports nothing of weight that could count
+as a part of either side. Commands come as lines of JSON, and so do the answers:
 
   (begin)             {"seconds": of three first calls each, "images"}
   {"calls": N}        {"seconds": of N calls together}
@@ -22,11 +22,12 @@ process ends and leaves a traceback. It also ends with its input.
 import importlib
 import json
 import os
-import pathlib
 import resource
 import sys
 import time
 from collections.abc import Sequence
+
+from u2pl_jax.runtime import memory
 
 # The first one compiles, the second may still make memory or choose kernels.
 _FIRST_CALLS = 3
@@ -53,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
         wait_until_idle()
         answer(seconds=seconds)
       else:
-        memory = {"peak_mib": peak_mib(), "resident_mib": _status_mib("VmRSS")}
-        answer(**memory | work.describe())
+        held = {"peak_mib": peak_mib(), "resident_mib": resident_mib()}
+        answer(**held | work.describe())
   except (ValueError, OSError, ImportError) as error:
     if "\n" in str(error).strip():
       raise
@@ -79,20 +80,17 @@ def wait_until_idle() -> None:
 
 def peak_mib() -> float:
   """The most memory that this process held at once, on the host."""
-  peak = _status_mib("VmHWM")
+  peak = memory.peak_bytes()
   if peak is None:  # Not Linux; there it would begin with the parent's peak.
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-  return peak
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+  return peak / 2**20
 
 
-def _status_mib(name: str) -> float | None:
-  try:
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-  except OSError:  # Linux only.
-    return None
-  values = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
-  return int(values[0]) / 1024 if values else None
+def resident_mib() -> float | None:
+  """What this process holds; None where that is not known."""
+  held = memory.resident_bytes()
+  return None if held is None else held / 2**20
 
 
 if __name__ == "__main__":

@@ -7,12 +7,23 @@ import jax
 
 from u2pl_jax import methods
 from u2pl_jax.data import options as data_options
+from u2pl_jax.evaluation import options as eval_options
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network
 from u2pl_jax.training import optim, programs
 from u2pl_jax.training import options as training_options
+
+# Of every config, beside those of its network and its method.
+SECTIONS = (
+  data_options.DataOptions,
+  pixelwise.LossOptions,
+  optim.OptimOptions,
+  training_options.TrainOptions,
+  eval_options.EvalOptions,
+  training_options.CheckpointOptions,
+)
 
 
 def create_programs(
