@@ -23,6 +23,8 @@ class Linear(nn.Module):
   rep_channels: int
   dtype: Any
 
+  reads = (-1,)
+
   @nn.compact
   def __call__(self, features, *, train, dropout):
     del train, dropout

@@ -6,6 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from u2pl_jax.data import supply
 from u2pl_jax.methods import method, teacher
 from u2pl_jax.models import forward
 from u2pl_jax.runtime import options
@@ -63,4 +64,5 @@ def create(parts, toy):
     teach, losses, lambda key, student: Memory(dict(student)), follow=follow,
     taught=lambda entropy, step: entropy < 1.0,
   )  # fmt: skip
-  return (method.Phase("toy", 0, toy_method, True, network="teacher"),)
+  taught_from = supply.Supply(unlabeled=True)
+  return (method.Phase("toy", 0, toy_method, taught_from, network="teacher"),)

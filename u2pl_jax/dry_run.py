@@ -70,7 +70,7 @@ def describe(
   yield from describe_run(exp)
   yield from describe_state(state)
   shapes = parameter_dimensions(state.params)
-  batch = exp.data.batch_shapes(uses_unlabeled=exp.uses_unlabeled)
+  batch = exp.data.batch_shapes(exp.programs.supply)
   too_large = []
   for name, traced in exp.programs.trace_steps(batch):
     yield ""

@@ -5,11 +5,10 @@ module sees the config as a whole.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
@@ -65,7 +64,7 @@ class Experiment:
   @property
   def uses_unlabeled(self) -> bool:
     """Whether any step trains on unlabeled images."""
-    return any(phase.uses_unlabeled for phase in self.programs.phases)
+    return self.programs.supply.unlabeled
 
   def unlabeled_at_step(self, index: int) -> int:
     """Unlabeled images of the global batch that this update trains on."""
@@ -118,7 +117,7 @@ def create_experiment(
     split=split,
     timeline=timeline,
     programs=assemble.create_programs(
-      config, dataset.num_classes, timeline, mesh
+      config, dataset.num_classes, len(split.unlabeled), timeline, mesh
     ),
     weights_file=network.ModelOptions.read(config).pretrained,
   )
@@ -212,13 +211,13 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
 
 def train_batches(
   experiment: Experiment, start_step: int
-) -> Iterator[dict[str, np.ndarray]]:
+) -> input_pipeline.TrainBatches:
   """This process's part of every batch from `start_step` on."""
   return input_pipeline.make_train_iterator(
     experiment.dataset,
     experiment.split,
     experiment.data,
-    uses_unlabeled=experiment.uses_unlabeled,
+    supply=experiment.programs.supply,
     seed=experiment.run.seed,
     start_step=start_step,
     process_index=jax.process_index(),

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from clu import asynclib, metric_writers
 from etils import epath
@@ -21,20 +20,9 @@ from u2pl_jax.runtime import (
   distributed,
   preemption,
   profiling,
-  sharding,
 )
 from u2pl_jax.runtime import workdir as workdir_lib
-from u2pl_jax.training import bad_steps, step_log, train_state
-
-
-def _prefetch(
-  batches: Iterator[dict[str, np.ndarray]], mesh: jax.sharding.Mesh
-) -> Iterator[dict[str, jax.Array]]:
-  """Puts a batch on the devices while the one before it is used."""
-  ahead = sharding.to_global(next(batches), mesh)
-  for batch in batches:
-    current, ahead = ahead, sharding.to_global(batch, mesh)
-    yield current
+from u2pl_jax.training import bad_steps, feed, step_log, train_state
 
 
 def train_and_evaluate(
@@ -266,12 +254,15 @@ class _Run:
     save_every = exp.checkpoint.every_steps
     self._announce(start_step)
     step_fn = exp.programs.create_train_step()
-    batches = _prefetch(experiment.train_batches(exp, start_step), exp.mesh)
+    batches = feed.Feed(
+      experiment.train_batches(exp, start_step), exp.programs, start_step, state
+    )
     for step in range(start_step + 1, total_steps + 1):
       if self._stop():
         return step - 1, state, None
       trace.before(step)
-      state, step_metrics = step_fn(step - 1, state, next(batches))
+      state, step_metrics = step_fn(step - 1, state, batches.take())
+      batches.follow(state)
       trace.after(step, step_metrics)
       self._stop.has_news = True
       self._log.add(step, step_metrics, exp.images_at_step(step - 1))

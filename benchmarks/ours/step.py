@@ -39,6 +39,7 @@ class _Step:
     self._programs = assemble.create_programs(
       config,
       settings["num_classes"],
+      settings["config"]["data"]["batch_size_u"],
       timeline_lib.Timeline(_STEPS_PER_EPOCH, train.epochs),
       self._mesh,
     )

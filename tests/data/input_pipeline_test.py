@@ -18,7 +18,7 @@ import pytest
 from array_record.python import array_record_module
 
 from tests import toy_dataset, voc_tree
-from u2pl_jax.data import datasets, input_pipeline, streams
+from u2pl_jax.data import datasets, input_pipeline, streams, supply
 from u2pl_jax.data import options as data_options
 
 WHOLE = {"crop_size": (32, 32), "scale_range": (1.0, 1.0), "flip_prob": 0.0}
@@ -265,7 +265,7 @@ def test_an_image_is_cropped_anew_each_time(batches):
 
 
 def test_without_unlabeled_images_image_u_is_left_out(batches):
-  alone = batches(2, uses_unlabeled=False)
+  alone = batches(2, supply=supply.Supply())
   assert alone[0].keys() == {"image_l", "label_l"}
   labeled = alone[1]["image_l"]
   np.testing.assert_array_equal(labeled, batches(2)[1]["image_l"])

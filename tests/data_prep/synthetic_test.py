@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from u2pl_jax.data import datasets, input_pipeline, options
+from u2pl_jax.data import datasets, input_pipeline, options, supply
 
 SMALL = {"num_labeled": 8, "num_unlabeled": 12, "num_val": 3, "image_size": 32}
 
@@ -64,7 +64,7 @@ def test_prepare_makes_a_dataset_to_train_on(tmp_path):
   assert len(split.labeled) == 8 and len(split.unlabeled) == 12
   settings = options.DataOptions(batch_size_l=8, crop_size=(32, 32))
   batches = input_pipeline.make_train_iterator(
-    dataset, split, settings, uses_unlabeled=False, seed=0
+    dataset, split, settings, supply=supply.Supply(), seed=0
   )
   assert set(np.unique(next(batches)["label_l"])) >= {0, 4}
 

@@ -359,3 +359,63 @@ def test_a_missing_section_is_named(missing):
 def test_classes_out_of_range_are_refused(num_classes):
   with pytest.raises(ValueError, match=f"num_classes={num_classes}: must be"):
     network.create(network.sections(), num_classes)
+
+
+class TestScaledFeatures:
+  """Methods may drop channels of the features that the decoder reads."""
+
+  MODEL = networks.make(**TINY)
+
+  def run(self, train=False, **scales):
+    outputs, updates = self.MODEL.apply(
+      _random_variables(self.MODEL),
+      IMAGES,
+      train=train,
+      dropout=False,
+      mutable=["batch_stats"],
+      **scales,
+    )
+    return outputs, updates
+
+  def test_widths_are_those_of_the_features_that_the_decoder_reads(self):
+    found = self.MODEL.feature_widths()
+    assert len(found) > 2 and found[1] is None
+    features = jax.eval_shape(
+      lambda v: self.MODEL.apply(v, IMAGES, train=False, method="encode"),
+      self.MODEL.variable_shapes(),
+    )
+    assert (found[0], found[-1]) == tuple(
+      features[index].shape[-1] for index in (0, -1)
+    )
+
+  def scales(self, value):
+    return tuple(
+      None if width is None else np.full((2, width), value, np.float32)
+      for width in self.MODEL.feature_widths()
+    )
+
+  def test_ones_change_nothing_and_zeros_leave_no_image(self):
+    plain, _ = self.run()
+    same, _ = self.run(feature_scales=self.scales(1.0))
+    np.testing.assert_array_equal(same["logits"], plain["logits"])
+    blank, _ = self.run(feature_scales=self.scales(0.0))
+    np.testing.assert_allclose(
+      blank["logits"][0], blank["logits"][1], rtol=1e-5, atol=1e-5
+    )
+
+  def test_copies_are_decoded_beside_the_features(self):
+    outputs, _ = self.run(perturbed_scales=self.scales(1.0))
+    plain, _ = self.run()
+    for name in ("logits", "rep", "aux"):
+      np.testing.assert_allclose(
+        outputs[name], plain[name], rtol=1e-4, atol=1e-4
+      )
+    np.testing.assert_allclose(
+      outputs["perturbed"], plain["logits"], rtol=1e-4, atol=1e-4
+    )
+
+  def test_copies_and_features_share_the_statistics_of_the_decoder(self):
+    zeros = self.scales(0.0)
+    plain, _ = self.run(train=True)
+    shared, _ = self.run(train=True, perturbed_scales=zeros)
+    assert np.abs(plain["logits"] - shared["logits"]).max() > 0.01

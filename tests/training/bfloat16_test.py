@@ -42,7 +42,7 @@ def takes_bfloat16(eqn):
 
 def test_losses_norms_and_statistics_are_computed_in_float32(data_dir):
   exp = tiny_run.create(data_dir, **{"model.dtype": "bfloat16"})
-  batch = exp.data.batch_shapes(uses_unlabeled=True)
+  batch = exp.data.batch_shapes(exp.programs.supply)
   for _, traced in exp.programs.trace_steps(batch):
     rounded = [e for e in equations(traced.jaxpr.jaxpr) if takes_bfloat16(e)]
     names = {eqn.primitive.name for eqn in rounded}
@@ -56,7 +56,7 @@ def test_losses_norms_and_statistics_are_computed_in_float32(data_dir):
 
 def test_state_and_metrics_are_float32(data_dir):
   exp = tiny_run.create(data_dir, **{"model.dtype": "bfloat16"})
-  batch = exp.data.batch_shapes(uses_unlabeled=True)
+  batch = exp.data.batch_shapes(exp.programs.supply)
   for _, traced in exp.programs.trace_steps(batch):
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(traced.out_info)}
     assert dtypes <= {"float32", "int32", "bool"}

@@ -83,7 +83,7 @@ def test_the_memory_is_made_anew_or_carried_on():
     init=lambda key, student: student["params"]["decoder"]["kernel"],
     start=lambda memory, student: memory + 1,
   )
-  phase = method.Phase("made", 1, made, uses_unlabeled=False)
+  phase = method.Phase("made", 1, made)
   state = _make_state(has_teacher=False)
   begun = train_state.begin_phase(state, phase, jax.random.key(0))
   np.testing.assert_array_equal(begun.memory, [2, 2, 2, 2])

@@ -186,7 +186,7 @@ class TestViews:
     return method.Method(teach, losses)._replace(**changes)
 
   def run(self, chosen):
-    phase = method.Phase("views", 0, chosen, uses_unlabeled=False)
+    phase = method.Phase("views", 0, chosen)
     state = tiny.make_state(MODEL, TX, (phase,))
     return state, *tiny.make_step(MODEL, TX, phase)(state, make_batch(), KEY)
 
@@ -233,3 +233,47 @@ class TestViews:
       plain.batch_stats,
       before.batch_stats,
     )
+
+
+class TestObserve:
+  """A method may look at what the student made before it is judged."""
+
+  def run(self, observe):
+    def teach(memory, student, batch, keys, step):
+      del student, keys, step
+      view = method.View(MODEL.normalize(batch["image_l"]))
+      return method.Lesson((view,), jnp.zeros(())), memory, {}
+
+    def losses(outputs, lesson):
+      return {"only": jnp.mean(outputs[0]["logits"] ** 2) * lesson.targets}
+
+    chosen = method.Method(
+      teach, losses, observe, init=lambda key, student: jnp.zeros(())
+    )
+    phase = method.Phase("observing", 0, chosen)
+    state = tiny.make_state(MODEL, TX, (phase,))
+    return tiny.make_step(MODEL, TX, phase)(state, make_batch(), KEY)
+
+  def test_targets_and_memory_can_be_the_students_own(self):
+    def observe(memory, outputs, lesson):
+      size = jnp.mean(outputs[0]["logits"] ** 2)
+      lesson = lesson.replace(targets=1 / size)
+      return lesson, memory + size, {"size": size}
+
+    after, metrics = self.run(observe)
+    assert metrics["loss/only"] == pytest.approx(1.0)
+    assert metrics["size"] == after.memory > 0
+    # d(x * stop(1 / x)) = dx / x: without the stop there would be none.
+    assert metrics["grad/norm"] > 0
+
+  def test_no_gradient_goes_through_it(self):
+    def observe(memory, outputs, lesson):
+      square = jnp.mean(outputs[0]["logits"] ** 2)
+      return lesson.replace(targets=square), memory, {}
+
+    def constant(memory, outputs, lesson):
+      square = jax.lax.stop_gradient(jnp.mean(outputs[0]["logits"] ** 2))
+      return lesson.replace(targets=square), memory, {}
+
+    first, second = (self.run(each)[1] for each in (observe, constant))
+    assert first["grad/norm"] == second["grad/norm"]

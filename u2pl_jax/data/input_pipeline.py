@@ -3,19 +3,68 @@
 The stream is a function of the step alone: which images a batch holds,
 and each image's random numbers, follow from (seed, stream, position in the
 stream). Nothing is replayed on resume, and the global batch is the same for
-whatever number of processes, of which each reads its own part only.
+whatever number of processes, of which each reads its own part only. Images
+that a method asks for while it trains are the one exception: they are a
+function of what was asked for, too.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from u2pl_jax.data import datasets, options, preprocess, reading, streams
-from u2pl_jax.ops import normalize
+from u2pl_jax.data import (
+  crops,
+  datasets,
+  options,
+  reading,
+  requested,
+  streams,
+)
+from u2pl_jax.data import supply as supply_lib
 
 Batch = dict[str, np.ndarray]
+
+
+class TrainBatches(Iterator[Batch]):
+  """The endless stream of this process's part of each training batch."""
+
+  def __init__(
+    self,
+    read_ahead: Iterator[Batch],
+    numbers: Callable[[int], Batch],
+    asked_for: requested.Images | None,
+    start_step: int,
+  ):
+    """Joins what comes from several places.
+
+    Args:
+      read_ahead: what depends on seed and step alone.
+      numbers: int32 arrays at a step.
+      asked_for: second images; None where the method asks for none.
+      start_step: of the first batch.
+    """
+    self._read_ahead = read_ahead
+    self._numbers = numbers
+    self._asked_for = asked_for
+    self._step = start_step
+
+  def __next__(self) -> Batch:
+    step, self._step = self._step, self._step + 1
+    batch = next(self._read_ahead) | self._numbers(step)
+    if self._asked_for is not None:
+      batch |= self._asked_for.take(step)
+    return batch
+
+  def ask(self, step: int, requests: Mapping[str, np.ndarray]) -> None:
+    """Says what the second images of a step shall be, before it is drawn.
+
+    Args:
+      step: of the batch.
+      requests: int32 [B_u] each, of the global batch; `position_u2` among them.
+    """
+    self._asked_for.ask(step, requests)
 
 
 def make_train_iterator(
@@ -23,12 +72,12 @@ def make_train_iterator(
   split: datasets.Split,
   settings: options.DataOptions,
   *,
-  uses_unlabeled: bool = True,
+  supply: supply_lib.Supply = supply_lib.Supply(unlabeled=True),
   seed: int,
   start_step: int = 0,
   process_index: int = 0,
   process_count: int = 1,
-) -> Iterator[Batch]:
+) -> TrainBatches:
   """Makes the endless stream of training batches, from `start_step` on.
 
   The labeled stream repeats its list, reshuffled each time. The unlabeled one
@@ -39,43 +88,47 @@ def make_train_iterator(
     dataset: where the images are.
     split: which of them are labeled and unlabeled.
     settings: sizes of batches and crops, and how these are drawn.
-    uses_unlabeled: whether batches hold unlabeled images.
+    supply: what batches hold.
     seed: non-negative; the stream depends on nothing else that is random.
     start_step: step of the first batch.
     process_index: which part of each batch to make.
     process_count: number of processes that share a batch.
 
   Returns:
-    Iterator of dicts of uint8 arrays, as `settings.batch_shapes` names them,
-    of which the first axis counts this process's part.
+    Iterator of dicts of arrays, as `settings.batch_shapes` names them, of which
+    the first axis counts this process's part.
 
   Raises:
     ValueError: process_count does not divide a batch; a number is negative.
   """
-  batch_size_l = settings.batch_size_l
-  batch_size_u = settings.batch_size_u if uses_unlabeled else 0
-  for kind, size in (("labeled", batch_size_l), ("unlabeled", batch_size_u)):
-    reading.check_divides(f"the {kind} batch", size, process_count)
   if seed < 0 or start_step < 0:
     raise ValueError(f"{seed=} and {start_step=} must not be negative")
   reading.hide_gpus()
-  num_workers = settings.num_workers or reading.count_cpus()
+  threads = settings.num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["train"])
-
-  def batches(stream, batch_size, *names):
-    rows = reading.process_rows(batch_size, process_index, process_count)
-    examples = _read_stream(stream, read, batch_size, rows, start_step)
-    crop = functools.partial(_crop_example, names=names, settings=settings)
-    examples = examples.map(crop, num_parallel_calls=num_workers)
-    return examples.batch(len(rows), drop_remainder=True)
-
-  labeled, unlabeled = streams.of_training(split, batch_size_u, seed)
-  parts = [batches(labeled, batch_size_l, "image_l", "label_l")]
-  if unlabeled:
-    parts.append(batches(unlabeled, batch_size_u, "image_u"))
-  merged = tf.data.Dataset.zip(*parts).map(_merge)
-  merged = merged.prefetch(2).with_options(reading.make_options(num_workers))
-  return merged.as_numpy_iterator()
+  batch_size_u = settings.batch_size_u if supply.unlabeled else 0
+  labeled, unlabeled = (
+    requested.take_share(kind, stream, size, process_index, process_count)
+    for kind, stream, size in zip(
+      ("labeled", "unlabeled"),
+      streams.of_training(split, batch_size_u, seed),
+      (settings.batch_size_l, batch_size_u),
+      strict=True,
+    )
+  )
+  parts = [
+    _read_crops(
+      crop, labeled if crop.has_label else unlabeled, read, start_step, threads
+    )
+    for crop in crops.read_ahead(settings, supply)
+  ]
+  crop = crops.asked_for(settings, supply)
+  return TrainBatches(
+    _join(parts, threads),
+    functools.partial(_numbers, supply, unlabeled),
+    crop and requested.Images(crop, unlabeled, read, threads),
+    start_step,
+  )
 
 
 def steps_per_epoch(split: datasets.Split, batch_size_u: int) -> int:
@@ -83,67 +136,60 @@ def steps_per_epoch(split: datasets.Split, batch_size_u: int) -> int:
   return max(len(split.unlabeled) // batch_size_u, 1)
 
 
-def _read_stream(
-  stream: streams.Stream,
+def _read_crops(
+  crop: crops.Crop,
+  share: requested.Share,
   read: Callable[[np.ndarray], np.ndarray],
-  batch_size: int,
-  rows: np.ndarray,
   start_step: int,
+  num_workers: int,
 ) -> tf.data.Dataset:
-  """Returns the examples of `stream` with their random numbers, one by one."""
+  """Returns this process's part of one kind of images, batch by batch.
+
+  Args:
+    crop: which images, and how they are cropped.
+    share: of their stream.
+    read: serialized records by their indices.
+    start_step: of the first batch.
+    num_workers: threads.
+  """
+  count = len(share.rows)
 
   def read_batch(step):
-    positions = step * batch_size + rows
-    draws = stream.draws_at(positions, preprocess.NUM_DRAWS)
-    return read(stream.records_at(positions)), draws
+    records, draws = crop.find(share.stream, share.positions(step))
+    serialized = np.full(count, b"", object)
+    serialized[records >= 0] = read(records[records >= 0])
+    return serialized, draws
 
   steps = range(start_step, np.iinfo(np.int64).max)
-  shape = (len(rows), preprocess.NUM_DRAWS)
-  return reading.read_steps(steps, read_batch, tf.float64, shape)
-
-
-def _crop_example(
-  serialized: tf.Tensor,
-  draws: tf.Tensor,
-  *,
-  names: tuple[str, ...],
-  settings: options.DataOptions,
-) -> dict[str, tf.Tensor]:
-  """Crops of an example by name: its image and, if two are named, its mask."""
-  with_label = len(names) == 2
-  pixels = preprocess.decode_example(serialized, with_label=with_label)
-  crops = reading.map_crops(
-    functools.partial(_crop_randomly, settings=settings),
-    [draws, *pixels],
-    settings.crop_size,
-    with_label=with_label,
+  examples = reading.read_steps(
+    steps, read_batch, tf.float64, (count, crops.NUM_DRAWS)
   )
-  return dict(zip(names, crops, strict=True))
+  examples = examples.map(crop.make, num_parallel_calls=num_workers)
+  return examples.batch(count, drop_remainder=True)
 
 
-def _crop_randomly(
-  draws: np.ndarray,
-  image: np.ndarray,
-  label: np.ndarray | None = None,
-  *,
-  settings: options.DataOptions,
-) -> list[np.ndarray]:
-  """Returns a random crop of an image and of its mask, where there is one."""
-  window = preprocess.random_window(
-    image.shape[:2],
-    draws,
-    crop_size=settings.crop_size,
-    scale_range=settings.scale_range,
-    flip_prob=settings.flip_prob,
-  )
-  image = preprocess.resize_image(image, window)
-  size = settings.crop_size
-  crops = [preprocess.pad_to_crop(image, size, normalize.MEAN_COLOR)]
-  if label is not None:
-    label = preprocess.resize_label(label, window)
-    crops.append(preprocess.pad_to_crop(label, size, settings.pad_label))
-  return crops
+def _numbers(
+  supply: supply_lib.Supply, unlabeled: requested.Share, step: int
+) -> Batch:
+  """Where the unlabeled images of a step stand in their list."""
+  if not supply.positions:
+    return {}
+  places = unlabeled.stream.places_at(unlabeled.positions(step))
+  numbers = {"position_u": places.astype(np.int32)}
+  if supply.second == "same":
+    numbers["position_u2"] = numbers["position_u"]
+  return numbers
 
 
-def _merge(*parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-  return {name: value for part in parts for name, value in part.items()}
+def _join(
+  parts: Sequence[tf.data.Dataset], num_workers: int
+) -> Iterator[Batch]:
+  """Batches of all the arrays, read ahead."""
+
+  def merge(*arrays):
+    return {name: value for part in arrays for name, value in part.items()}
+
+  merged = tf.data.Dataset.zip(*parts).map(merge).prefetch(2)
+  return merged.with_options(
+    reading.make_options(num_workers)
+  ).as_numpy_iterator()

@@ -3,6 +3,10 @@
 import dataclasses
 from typing import ClassVar
 
+import jax
+import numpy as np
+
+from u2pl_jax.data import supply as supply_lib
 from u2pl_jax.runtime import options
 
 # Sides smaller than this leave nothing of an image at the encoder's stride.
@@ -41,18 +45,30 @@ class DataOptions(options.Options):
     if not 0 < low <= 1 <= high:
       raise ValueError(f"data.scale_range={low, high}: must hold 1, and be > 0")
 
-  def batch_shapes(self, *, uses_unlabeled: bool) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the uint8 arrays of a global batch.
+  def batch_shapes(
+    self, supply: supply_lib.Supply
+  ) -> dict[str, jax.ShapeDtypeStruct]:
+    """Name -> shape and dtype of the arrays of a global batch.
 
     Pipeline, training step and dry run all go by it.
 
     Args:
-      uses_unlabeled: whether the run trains on unlabeled images.
+      supply: of the run.
     """
-    shapes = {
-      "image_l": (self.batch_size_l, *self.crop_size, 3),
-      "label_l": (self.batch_size_l, *self.crop_size),
+    sizes = {"l": self.batch_size_l, "u": self.batch_size_u}
+    labeled = ("l",) + ("p",) * (supply.partner is not None)
+    shapes = {}
+    for suffix in (*labeled, *supply.suffixes):
+      size = sizes["u" if suffix in supply.suffixes else "l"]
+      shapes[f"image_{suffix}"] = (size, *self.crop_size, 3)
+      if suffix in labeled:
+        shapes[f"label_{suffix}"] = (size, *self.crop_size)
+      elif supply.padding:
+        shapes[f"padding_{suffix}"] = (size, *self.crop_size)
+    arrays = {
+      name: jax.ShapeDtypeStruct(shape, np.uint8)
+      for name, shape in shapes.items()
     }
-    if uses_unlabeled:
-      shapes["image_u"] = (self.batch_size_u, *self.crop_size, 3)
-    return shapes
+    for name in supply.numbers:
+      arrays[name] = jax.ShapeDtypeStruct((self.batch_size_u,), np.int32)
+    return arrays

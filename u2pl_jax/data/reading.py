@@ -83,14 +83,15 @@ def map_crops(
   inputs: Sequence[tf.Tensor],
   crop_size: tuple[int | None, int | None],
   *,
-  with_label: bool = True,
+  num_maps: int = 1,
 ) -> list[tf.Tensor]:
-  """Calls numpy code that returns a crop of an image and perhaps its mask."""
-  shapes = [(*crop_size, 3), crop_size] if with_label else [(*crop_size, 3)]
+  """Calls numpy code that returns a crop of an image and maps of its pixels."""
+  shapes = [(*crop_size, 3)] + [crop_size] * num_maps
   crops = tf.numpy_function(
     make_crops, inputs, [tf.uint8] * len(shapes), stateful=False
   )
-  return list(map(tf.ensure_shape, crops, shapes))
+  # Outside of a graph a single array comes without a list.
+  return list(map(tf.ensure_shape, tf.nest.flatten(crops), shapes))
 
 
 def make_options(num_workers: int) -> tf.data.Options:

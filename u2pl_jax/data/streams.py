@@ -12,7 +12,10 @@ import numpy as np
 from u2pl_jax.data import datasets
 
 _LABELED, _UNLABELED = 0, 1
-_PERMUTATION, _AUGMENTATION = 0, 1
+_PERMUTATION = 0
+# What random numbers of a position are for: an image itself, its second crop or
+# second image, the choice of its partner, and the partner.
+AUGMENTATION, SECOND, PARTNER_CHOICE, PARTNER = 1, 2, 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,19 +34,38 @@ class Stream:
   seed: int
   key: int
 
-  def records_at(self, positions: np.ndarray) -> np.ndarray:
-    """Returns the records [B] at the int64 positions [B]."""
+  def places_at(self, positions: np.ndarray) -> np.ndarray:
+    """Returns where in the list the images of int64 positions [B] are, [B]."""
     epochs, places = np.divmod(positions, self.epoch_length)
     n = len(self.records)
     shuffled = [
       _permutation(self.seed, self.key, int(epoch), n)[place]
       for epoch, place in zip(epochs, places)
     ]
-    return self.records[shuffled]
+    return np.array(shuffled, np.int64)
 
-  def draws_at(self, positions: np.ndarray, count: int) -> np.ndarray:
+  def records_at(self, positions: np.ndarray) -> np.ndarray:
+    """Returns the records [B] at the int64 positions [B]."""
+    return self.records[self.places_at(positions)]
+
+  def partners_at(
+    self, positions: np.ndarray, probability: float
+  ) -> np.ndarray:
+    """Returns records [B] of the whole list, each as likely; -1 for none.
+
+    Args:
+      positions: int64 [B].
+      probability: that there is one.
+    """
+    has, which = self.draws_at(positions, 2, PARTNER_CHOICE).T
+    records = self.records[(which * len(self.records)).astype(np.int64)]
+    return np.where(has < probability, records, -1)
+
+  def draws_at(
+    self, positions: np.ndarray, count: int, purpose: int = AUGMENTATION
+  ) -> np.ndarray:
     """Returns `count` random numbers a position: [B, count] in [0, 1)."""
-    draw = functools.partial(_random_bits, self.seed, self.key, _AUGMENTATION)
+    draw = functools.partial(_random_bits, self.seed, self.key, purpose)
     bits = [draw(int(position), count) for position in positions]
     return (np.stack(bits) >> np.uint64(11)) * 2.0**-53
 

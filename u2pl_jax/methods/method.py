@@ -16,6 +16,7 @@ keeps. `training.train_step` calls them in this order, once for all methods:
   init    where there is no memory yet, as a phase begins   (host)
   start   as a phase begins                                 (host)
   teach   what the student shall see and be measured by     (each step)
+  observe what the student made of it, before it is judged  (each step)
   losses  of what the student made of it                    (each step)
   follow  once the student is updated                       (each step)
   restore where the step turned out bad                     (each step)
@@ -35,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from u2pl_jax.data import supply as supply_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.runtime import sharding
 
@@ -91,6 +93,18 @@ def _keep(memory: Memory, student: Variables) -> Memory:
   return memory
 
 
+def _look_on(
+  memory: Memory, outputs: tuple[Outputs, ...], lesson: Lesson
+) -> tuple[Lesson, Memory, Metrics]:
+  del outputs
+  return lesson, memory, {}
+
+
+def _ask_nothing(memory: Memory) -> dict[str, jax.Array]:
+  del memory
+  return {}
+
+
 def _stay(
   memory: Memory, student: Variables, step: jax.Array
 ) -> tuple[Memory, Metrics]:
@@ -109,8 +123,12 @@ class Method(NamedTuple):
   Attributes:
     teach: (memory, student, batch, keys, step) -> lesson, memory, metrics.
       `student` are its variables, `batch` holds uint8 `image_l` and `label_l`
-      and, where the phase says so, `image_u`; `keys` has one key for each of
+      and what the phase's `supply` says; `keys` has one key for each of
       `STREAMS`; `step` is [] int32, updates made before.
+    observe: (memory, outputs, lesson) -> lesson, memory, metrics. Without
+      gradient, between the student's passes and `losses`: for targets that the
+      student itself makes in train mode, and for a memory that must move
+      before the student is judged.
     losses: (outputs, lesson) -> {name: weighted loss, []}; `outputs` are those
       of each view. Their sum is what the student descends.
     init: (key, student) -> memory.
@@ -121,6 +139,10 @@ class Method(NamedTuple):
       The default keeps both until the end of the step, which costs memory.
     lay_out: (memory, mesh) -> how its arrays, given by their shapes, lie on
       the devices.
+    requests: (memory) -> {name: int32 [lag + 1, B_u]}; what the batches of the
+      next steps shall hold, the next one first, `position_u2` among them. Each
+      `follow` drops the first row and adds that of the step `lag` + 1 later,
+      so that a batch is asked for while `lag` steps are still to be made.
     taught: (entropy, step) -> bool; which pixels of a prediction, by its
       entropy (numpy [B, H, W], nats), would be taught now. For pictures; None
       where nothing is to be shown.
@@ -128,11 +150,13 @@ class Method(NamedTuple):
 
   teach: Callable[..., tuple[Lesson, Memory, Metrics]]
   losses: Callable[[tuple[Outputs, ...], Lesson], Metrics]
+  observe: Callable[..., tuple[Lesson, Memory, Metrics]] = _look_on
   init: Callable[[jax.Array, Variables], Memory] = _nothing
   start: Callable[[Memory, Variables], Memory] = _keep
   follow: Callable[..., tuple[Memory, Metrics]] = _stay
   restore: Callable[[Memory, Memory, jax.Array], Memory] = choose
   lay_out: Callable[[Memory, jax.sharding.Mesh], Memory] = sharding.split_tree
+  requests: Callable[[Memory], dict[str, jax.Array]] = _ask_nothing
   taught: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
@@ -144,15 +168,21 @@ class Phase:
     name: for people, and in checkpoints.
     first_step: updates made before it begins.
     method: what it runs.
-    uses_unlabeled: whether its steps train on unlabeled images.
+    supply: what its batches hold beside labeled images. Only the first phase
+      can ask for images that depend on the memory.
     network: the one that counts in it, "student" or "teacher".
   """
 
   name: str
   first_step: int
   method: Method
-  uses_unlabeled: bool
+  supply: supply_lib.Supply = supply_lib.Supply()
   network: str = "student"
+
+  @property
+  def uses_unlabeled(self) -> bool:
+    """Whether its steps train on unlabeled images."""
+    return self.supply.unlabeled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +194,7 @@ class Parts:
     supervised_loss: (outputs, labels [B, H, W] int32) -> [] float32, of the
       main prediction and, where there is one, the auxiliary one.
     timeline: the length of the run.
+    num_unlabeled: N_u, length of the unlabeled list.
     batch_size_l, batch_size_u: images of one forward pass, all devices.
     accumulate_steps: parts that a batch is computed in.
   """
@@ -171,6 +202,7 @@ class Parts:
   model: nn.Module
   supervised_loss: Callable[[Outputs, jax.Array], jax.Array]
   timeline: timeline_lib.Timeline
+  num_unlabeled: int
   batch_size_l: int
   batch_size_u: int
   accumulate_steps: int

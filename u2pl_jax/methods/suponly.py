@@ -48,6 +48,4 @@ def make_method(parts: method.Parts) -> method.Method:
 
 def create(parts: method.Parts) -> tuple[method.Phase, ...]:
   """One phase, in which nothing is remembered."""
-  return (
-    method.Phase("supervised", 0, make_method(parts), uses_unlabeled=False),
-  )
+  return (method.Phase("supervised", 0, make_method(parts)),)

@@ -1,7 +1,8 @@
 """The network of student and teacher: an encoder and a decoder, by name."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -13,6 +14,8 @@ from u2pl_jax.ops import normalize
 from u2pl_jax.runtime import options as options_lib
 
 Sections = Mapping[str, Mapping[str, Any]]
+# Factors [B, C_i] of the channels of each feature; None for 1.
+Scales = tuple[jax.Array | None, ...]
 
 DTYPES = ("float32", "bfloat16")
 REMATS = ("none", "blocks")
@@ -36,6 +39,20 @@ class ModelOptions(options_lib.Options):
   # What is computed again in the backward pass, to save memory: the encoder's
   # blocks, of which only the input is kept.
   remat: str = options_lib.setting("none", choices=REMATS)
+
+
+def _scale(
+  features: Sequence[jax.Array], scales: Scales | None
+) -> list[jax.Array]:
+  """Features [B, h, w, C_i], each channel of an image times its factor."""
+  return [
+    feature
+    if scale is None
+    else feature * scale[:, None, None].astype(feature.dtype)
+    for feature, scale in zip(
+      features, scales or [None] * len(features), strict=True
+    )
+  ]
 
 
 class Network(nn.Module):
@@ -66,7 +83,13 @@ class Network(nn.Module):
     return self.decoder.rep_channels
 
   def __call__(
-    self, images: jax.Array, *, train: bool, dropout: bool
+    self,
+    images: jax.Array,
+    *,
+    train: bool,
+    dropout: bool,
+    feature_scales: Scales | None = None,
+    perturbed_scales: Scales | None = None,
   ) -> dict[str, jax.Array]:
     """Runs the network.
 
@@ -75,28 +98,53 @@ class Network(nn.Module):
       train: use batch statistics, and record them in the collection
         "batch_stats", which must then be mutable.
       dropout: drop channels with the rng stream "dropout".
+      feature_scales: float32 [B, C_i] or None for each feature, by which its
+        channels are multiplied before the decoder.
+      perturbed_scales: as `feature_scales`, for copies that the decoder sees in
+        one batch with the features, whose statistics they share.
 
     Returns:
       float32 arrays: `logits` [B, h, w, K] (raw), at the size of the first
       feature; `rep` [B, h, w, D], unless `rep_channels` is 0; `aux`
       [B, h3, w3, K] (raw) at the size of the last feature but one, where there
-      is an auxiliary head.
+      is an auxiliary head; `perturbed` [B, h, w, K], the logits of the copies,
+      where there are any.
 
     Raises:
       ValueError: if `images` are not [B, H, W, 3].
     """
     if images.ndim != 4 or images.shape[-1] != 3:
       raise ValueError(f"images must be [B, H, W, 3], got {images.shape}")
-    features = self.encoder(images, train=train)
-    outputs = self.decoder(features, train=train, dropout=dropout)
+    features = self.encode(images, train=train)
+    read = _scale(features, feature_scales)
+    if perturbed_scales is not None:
+      copies = _scale(features, perturbed_scales)
+      read = [jnp.concatenate(pair) for pair in zip(read, copies, strict=True)]
+    outputs = self.decoder(read, train=train, dropout=dropout)
+    if perturbed_scales is not None:
+      outputs, copies = (
+        {name: array[half] for name, array in outputs.items()}
+        for half in (slice(len(images)), slice(len(images), None))
+      )
+      outputs["perturbed"] = copies["logits"]
     if self.auxor is not None:
       outputs["aux"] = self.auxor(features[-2], train=train, dropout=dropout)
     return outputs
+
+  def encode(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
+    """The encoder's features alone, [B, h, w, C_i], see `models.encoders`."""
+    return self.encoder(images, train=train)
 
   @nn.nowrap
   def normalize(self, images: jax.Array) -> jax.Array:
     """uint8 RGB [..., 3] to float32, as the encoder wants it."""
     return normalize.normalize(images, self.mean_rgb, self.std_rgb)
+
+  @nn.nowrap
+  def _blank(self) -> jax.Array:
+    """One small image, to make variables with."""
+    side = -(-_MIN_SIDE // self.multiple) * self.multiple
+    return jnp.zeros((1, side, side, 3))
 
   @nn.nowrap
   def init_variables(self, key: jax.Array) -> dict[str, Any]:
@@ -109,10 +157,19 @@ class Network(nn.Module):
       {"params", "batch_stats"}, nested dicts of float32 arrays; `batch_stats`
       is {} where no part has statistics.
     """
-    side = -(-_MIN_SIDE // self.multiple) * self.multiple
-    images = jnp.zeros((1, side, side, 3))
-    variables = self.init(key, images, train=False, dropout=False)
+    variables = self.init(key, self._blank(), train=False, dropout=False)
     return {"batch_stats": {}} | dict(variables)
+
+  @nn.nowrap
+  def feature_widths(self) -> tuple[int | None, ...]:
+    """Channels of each feature; None for those that the decoder never reads."""
+    encode = functools.partial(self.apply, train=False, method=Network.encode)
+    features = jax.eval_shape(encode, self.variable_shapes(), self._blank())
+    reads = {range(len(features))[index] for index in self.decoder.reads}
+    return tuple(
+      feature.shape[-1] if index in reads else None
+      for index, feature in enumerate(features)
+    )
 
   @nn.nowrap
   def variable_shapes(self) -> dict[str, Any]:

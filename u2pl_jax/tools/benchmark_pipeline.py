@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from array_record.python import array_record_data_source
 
-from u2pl_jax.data import datasets, input_pipeline, options
+from u2pl_jax.data import datasets, input_pipeline, options, supply
 from u2pl_jax.tools import benchmark_worker
 
 _SCALE_RANGE = (0.5, 2.0)
@@ -143,7 +143,7 @@ def _make_pipelines(
     dataset,
     datasets.Split("all", labeled, labeled[:0]),
     settings,
-    uses_unlabeled=False,
+    supply=supply.Supply(),
     seed=seed,
   )
   if peer == "none":

@@ -29,6 +29,7 @@ SECTIONS = (
 def create_programs(
   config: Mapping[str, Any],
   num_classes: int,
+  num_unlabeled: int,
   timeline: timeline_lib.Timeline,
   mesh: jax.sharding.Mesh,
 ) -> programs.Programs:
@@ -37,6 +38,7 @@ def create_programs(
   Args:
     config: the whole config, nested.
     num_classes: K.
+    num_unlabeled: length of the unlabeled list.
     timeline: length of the run.
     mesh: of the devices.
 
@@ -53,6 +55,7 @@ def create_programs(
     model=model,
     supervised_loss=pixelwise.make_supervised_loss(loss),
     timeline=timeline,
+    num_unlabeled=num_unlabeled,
     batch_size_l=data.batch_size_l,
     batch_size_u=data.batch_size_u,
     accumulate_steps=settings.accumulate_steps,

@@ -5,10 +5,10 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from u2pl_jax.data import supply as supply_lib
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.runtime import memory, sharding
 from u2pl_jax.training import train_state, train_step
@@ -33,6 +33,11 @@ class Programs:
   mesh: jax.sharding.Mesh
   seed: int
   accumulate_steps: int
+
+  @property
+  def supply(self) -> supply_lib.Supply:
+    """What the batches of all phases hold."""
+    return supply_lib.of_run(phase.supply for phase in self.phases)
 
   def phase_at(self, index: int) -> method_lib.Phase:
     """The phase of the update after `index` others."""
@@ -99,19 +104,19 @@ class Programs:
     return step
 
   def trace_steps(
-    self, batch_shapes: Mapping[str, tuple[int, ...]]
+    self, batch_shapes: Mapping[str, jax.ShapeDtypeStruct]
   ) -> Iterator[tuple[str, jax.stages.Traced]]:
     """The step of each phase with its name, to be compiled ahead of time.
 
     Nothing is computed; the mesh may be of devices that are not there.
 
     Args:
-      batch_shapes: of a global batch of uint8 arrays, by their names.
+      batch_shapes: of a global batch, by the names of its arrays.
     """
     split = sharding.split_batch(self.mesh)
     batch = {
-      name: jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split)
-      for name, shape in batch_shapes.items()
+      name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=split)
+      for name, array in batch_shapes.items()
     }
     # Both make a key, which devices that are not there cannot.
     rng, states = jax.eval_shape(self._base_rng), self._abstract_states

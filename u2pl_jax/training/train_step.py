@@ -55,10 +55,10 @@ def make_step(
       )
       if lesson.batch_stats is not None:
         student["batch_stats"] = lesson.batch_stats
-      batch_stats, grads, losses = _learn(
-        model, method, student, lesson, keys["student"]
+      running, grads, learned = _learn(
+        model, method, student, memory, lesson, keys["student"]
       )
-      return (batch_stats, memory), (grads, losses | metrics)
+      return running, (grads, learned | metrics)
 
     running, grads, metrics = accumulate.accumulate(
       compute,
@@ -89,10 +89,11 @@ def _learn(
   model: nn.Module,
   method: method_lib.Method,
   student: Mapping[str, PyTree],
+  memory: method_lib.Memory,
   lesson: method_lib.Lesson,
   key: jax.Array,
-) -> tuple[PyTree, PyTree, method_lib.Metrics]:
-  """The student's passes: its statistics, gradient and losses."""
+) -> tuple[tuple[PyTree, method_lib.Memory], PyTree, method_lib.Metrics]:
+  """The student's passes: its statistics, the memory, gradient, and losses."""
 
   def compute_loss(params):
     outputs, batch_stats = [], student["batch_stats"]
@@ -107,14 +108,18 @@ def _learn(
         **view.arguments,
       )
       outputs.append(output)
-    losses = method.losses(tuple(outputs), lesson)
-    return sum(losses.values()), (losses, batch_stats)
+    seen, after, metrics = method.observe(
+      memory, jax.lax.stop_gradient(tuple(outputs)), lesson
+    )
+    losses = method.losses(tuple(outputs), seen)
+    metrics |= {f"loss/{name}": value for name, value in losses.items()}
+    total = sum(losses.values())
+    return total, ((batch_stats, after), metrics | {"loss/total": total})
 
-  (total, (losses, batch_stats)), grads = jax.value_and_grad(
+  (_, (running, metrics)), grads = jax.value_and_grad(
     compute_loss, has_aux=True
   )(student["params"])
-  metrics = {f"loss/{name}": value for name, value in losses.items()}
-  return batch_stats, grads, metrics | {"loss/total": total}
+  return running, grads, metrics
 
 
 def _descend(

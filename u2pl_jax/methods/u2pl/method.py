@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from u2pl_jax import IGNORE_LABEL
+from u2pl_jax.data import supply
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method, suponly
 from u2pl_jax.methods import teacher as teacher_lib
@@ -83,12 +84,12 @@ def create(
   if semi.teacher_init != "at_start":
     supervised = u2pl.accompany(supervised)
   phases = (
-    method.Phase("supervised", 0, supervised, uses_unlabeled=False),
+    method.Phase("supervised", 0, supervised),
     method.Phase(
       "semi",
       u2pl.first_step,
       u2pl.as_method(),
-      uses_unlabeled=True,
+      supply=supply.Supply(unlabeled=True),
       network="teacher",
     ),
   )

@@ -10,8 +10,9 @@ A module is a family of decoders if it has these:
 
 The `nn.Module` is called with the encoder's features, `train` and `dropout`.
 It returns float32 arrays, `logits` [B, h, w, K] and, unless its attribute
-`rep_channels` is 0, `rep` [B, h, w, D]. The auxiliary head is an `nn.Module`
-too: it maps the last feature but one to logits.
+`rep_channels` is 0, `rep` [B, h, w, D]. Its attribute `reads` are the indices
+of the features that it reads, such as (0, -1). The auxiliary head is an
+`nn.Module` too: it maps the last feature but one to logits.
 
 Where there are weights of it in PyTorch's format, also these:
 

@@ -193,6 +193,8 @@ class Decoder(nn.Module):
   dropout_rate: float
   dtype: Any
 
+  reads = (0, -1)
+
   @nn.compact
   def __call__(
     self, features: Sequence[jax.Array], *, train: bool, dropout: bool
