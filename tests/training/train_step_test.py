@@ -248,7 +248,10 @@ class TestObserve:
       return {"only": jnp.mean(outputs[0]["logits"] ** 2) * lesson.targets}
 
     chosen = method.Method(
-      teach, losses, observe, init=lambda key, student: jnp.zeros(())
+      teach,
+      losses,
+      observe=observe,
+      init=lambda key, student: jnp.zeros(()),
     )
     phase = method.Phase("observing", 0, chosen)
     state = tiny.make_state(MODEL, TX, (phase,))

@@ -106,15 +106,11 @@ def make_train_iterator(
   reading.hide_gpus()
   threads = settings.num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["train"])
-  batch_size_u = settings.batch_size_u if supply.unlabeled else 0
+  sizes = settings.batch_size_l, settings.batch_size_u * supply.unlabeled
+  both = streams.of_training(split, sizes[1], seed)
   labeled, unlabeled = (
     requested.take_share(kind, stream, size, process_index, process_count)
-    for kind, stream, size in zip(
-      ("labeled", "unlabeled"),
-      streams.of_training(split, batch_size_u, seed),
-      (settings.batch_size_l, batch_size_u),
-      strict=True,
-    )
+    for kind, stream, size in zip(("labeled", "unlabeled"), both, sizes)
   )
   parts = [
     _read_crops(

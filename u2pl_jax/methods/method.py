@@ -125,10 +125,6 @@ class Method(NamedTuple):
       `student` are its variables, `batch` holds uint8 `image_l` and `label_l`
       and what the phase's `supply` says; `keys` has one key for each of
       `STREAMS`; `step` is [] int32, updates made before.
-    observe: (memory, outputs, lesson) -> lesson, memory, metrics. Without
-      gradient, between the student's passes and `losses`: for targets that the
-      student itself makes in train mode, and for a memory that must move
-      before the student is judged.
     losses: (outputs, lesson) -> {name: weighted loss, []}; `outputs` are those
       of each view. Their sum is what the student descends.
     init: (key, student) -> memory.
@@ -139,25 +135,29 @@ class Method(NamedTuple):
       The default keeps both until the end of the step, which costs memory.
     lay_out: (memory, mesh) -> how its arrays, given by their shapes, lie on
       the devices.
+    taught: (entropy, step) -> bool; which pixels of a prediction, by its
+      entropy (numpy [B, H, W], nats), would be taught now. For pictures; None
+      where nothing is to be shown.
+    observe: (memory, outputs, lesson) -> lesson, memory, metrics. Without
+      gradient, between the student's passes and `losses`: for targets that the
+      student itself makes in train mode, and for a memory that must move
+      before the student is judged.
     requests: (memory) -> {name: int32 [lag + 1, B_u]}; what the batches of the
       next steps shall hold, the next one first, `position_u2` among them. Each
       `follow` drops the first row and adds that of the step `lag` + 1 later,
       so that a batch is asked for while `lag` steps are still to be made.
-    taught: (entropy, step) -> bool; which pixels of a prediction, by its
-      entropy (numpy [B, H, W], nats), would be taught now. For pictures; None
-      where nothing is to be shown.
   """
 
   teach: Callable[..., tuple[Lesson, Memory, Metrics]]
   losses: Callable[[tuple[Outputs, ...], Lesson], Metrics]
-  observe: Callable[..., tuple[Lesson, Memory, Metrics]] = _look_on
   init: Callable[[jax.Array, Variables], Memory] = _nothing
   start: Callable[[Memory, Variables], Memory] = _keep
   follow: Callable[..., tuple[Memory, Metrics]] = _stay
   restore: Callable[[Memory, Memory, jax.Array], Memory] = choose
   lay_out: Callable[[Memory, jax.sharding.Mesh], Memory] = sharding.split_tree
-  requests: Callable[[Memory], dict[str, jax.Array]] = _ask_nothing
   taught: Callable[[np.ndarray, int], np.ndarray] | None = None
+  observe: Callable[..., tuple[Lesson, Memory, Metrics]] = _look_on
+  requests: Callable[[Memory], dict[str, jax.Array]] = _ask_nothing
 
 
 @dataclasses.dataclass(frozen=True)
