@@ -45,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.command == "measure":
     measure(args.out, args.rounds)
   else:
-    records = [json.loads(line) for line in args.records.open()]
-    plotly.io.write_html(draw(records), args.out, include_plotlyjs=True)
+    plotly.io.write_html(
+      draw(read(args.records)), args.out, include_plotlyjs=True
+    )
   return 0
 
 
@@ -64,9 +65,14 @@ def _read_arguments(argv):
   return parser.parse_args(argv)
 
 
+def read(path: pathlib.Path) -> list[dict]:
+  """The lines of a file that `measure` wrote."""
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def measure(out: pathlib.Path, rounds: int) -> None:
   """Appends a line of JSON for each point that the file does not hold yet."""
-  known = [json.loads(line) for line in out.open()] if out.exists() else []
+  known = read(out) if out.exists() else []
   done = {(record["size"], record["value"]) for record in known}
   points = [(size, v) for size, values in SIZES.items() for v in values]
   points = [point for point in points if point not in done]

@@ -31,7 +31,7 @@ def test_a_stopped_measurement_goes_on(tmp_path, monkeypatch, capsys):
   out = tmp_path / "points.jsonl"
   out.write_text(json.dumps(make_record("batch", 1)) + "\n")
   assert step_exponents.main(["measure", f"--out={out}", "--rounds=2"]) == 0
-  points = [(r["size"], r["value"]) for r in map(json.loads, out.open())]
+  points = [(r["size"], r["value"]) for r in step_exponents.read(out)]
   expected = [
     (s, v) for s, values in step_exponents.SIZES.items() for v in values
   ]
