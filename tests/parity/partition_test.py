@@ -151,7 +151,7 @@ def _pixels_of_feature_size(arrays, recorded):
   num_classes, *size = arrays["teacher_train_logits_small"].shape[1:]
   split = _partition(arrays, recorded)
   pixels = _label_pixels(
-    *labels, split, tuple(size), num_classes=num_classes, label_stack=1
+    *labels, split, tuple(size), num_classes=num_classes, label_stacks=(1, 1)
   )
 
   def gap(name):
