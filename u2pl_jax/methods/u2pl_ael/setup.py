@@ -6,7 +6,8 @@ import jax
 
 from u2pl_jax.methods import method
 from u2pl_jax.methods.u2pl import contrast, schedule
-from u2pl_jax.methods.u2pl_ael import chance, settings
+from u2pl_jax.methods.u2pl_ael import chance as chance_lib
+from u2pl_jax.methods.u2pl_ael import settings
 from u2pl_jax.ops import interleave
 
 
@@ -25,7 +26,7 @@ class Setup:
   semi: settings.SemiOptions
   contrast: contrast.ContrastOptions
   ael: settings.AelOptions
-  chance: chance.Chance = chance.Chance()
+  chance: chance_lib.Chance = chance_lib.Chance()
   halves: contrast.Halves = interleave
 
   @property
