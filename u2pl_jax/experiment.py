@@ -117,7 +117,7 @@ def create_experiment(
     split=split,
     timeline=timeline,
     programs=assemble.create_programs(
-      config, dataset.num_classes, len(split.unlabeled), timeline, mesh
+      config, dataset.class_names, len(split.unlabeled), timeline, mesh
     ),
     weights_file=network.ModelOptions.read(config).pretrained,
   )

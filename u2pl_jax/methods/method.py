@@ -194,6 +194,7 @@ class Parts:
     supervised_loss: (outputs, labels [B, H, W] int32) -> [] float32, of the
       main prediction and, where there is one, the auxiliary one.
     timeline: the length of the run.
+    class_names: of all K classes, in their order.
     num_unlabeled: N_u, length of the unlabeled list.
     batch_size_l, batch_size_u: images of one forward pass, all devices.
     accumulate_steps: parts that a batch is computed in.
@@ -202,6 +203,7 @@ class Parts:
   model: nn.Module
   supervised_loss: Callable[[Outputs, jax.Array], jax.Array]
   timeline: timeline_lib.Timeline
+  class_names: tuple[str, ...]
   num_unlabeled: int
   batch_size_l: int
   batch_size_u: int

@@ -19,7 +19,7 @@ TEMPERATURE = 0.5
 
 _label_pixels = jax.jit(
   contrast.label_pixels,
-  static_argnames=("size", "num_classes", "label_stack"),
+  static_argnames=("size", "num_classes", "label_stacks"),
 )
 
 

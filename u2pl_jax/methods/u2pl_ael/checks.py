@@ -1,5 +1,6 @@
 """What must hold between AEL and the other parts of a run."""
 
+from u2pl_jax.data import supply
 from u2pl_jax.methods import method
 from u2pl_jax.methods.u2pl_ael import copy_paste, settings
 
@@ -8,6 +9,7 @@ def check_run(parts: method.Parts, ael: settings.AelOptions) -> None:
   """Raises ValueError, one line that names a key, if AEL cannot be run."""
   if ael.copy_paste_probability:
     copy_paste.find_allowed(ael.excluded, parts.class_names)
+  supply.check_lag(ael.key("draw_lag"), ael.draw_lag)
   if parts.num_unlabeled < 2:
     raise ValueError(
       f"data.split has {parts.num_unlabeled} unlabeled image(s), but a mixed"

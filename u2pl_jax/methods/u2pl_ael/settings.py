@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from u2pl_jax.data import supply
 from u2pl_jax.methods import method, u2pl
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.methods.u2pl import settings
@@ -52,7 +53,7 @@ class AelOptions(options.Options):
   # Second images are drawn from the state of so many steps before the step
   # that precedes theirs, so that they are loaded while the devices compute; 0
   # for that step itself, for which the devices then wait.
-  draw_lag: int = options.setting(2, minimum=0)
+  draw_lag: int = options.setting(supply.MIN_LAG, minimum=0)
 
   # Pixels that the teacher is less sure of are not taught; 0 for none.
   confidence_threshold: float = options.setting(0.0, minimum=0, maximum=1)
