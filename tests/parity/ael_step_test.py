@@ -16,6 +16,8 @@ from u2pl_jax.methods.u2pl import contrast
 from u2pl_jax.methods.u2pl_ael import boxes, confidence, copy_paste, partition
 from u2pl_jax.ops import components, percentile, resize
 
+pytestmark = golden.SLOW
+
 _OUTPUTS = {"pred": "logits", "rep": "rep", "aux": "aux"}
 _SCALES = {"pred": "logit_scale", "rep": "rep_scale", "aux": "logit_scale"}
 
@@ -41,6 +43,7 @@ def _script(config):
     rep_channels=config["D"],
     multiple=1,
     normalize=lambda images: images,
+    init_variables=lambda key: {"params": {}, "batch_stats": {}},
     variable_shapes=lambda: {"params": {}, "batch_stats": {}},
   )
 

@@ -17,6 +17,9 @@ from u2pl_jax.methods.u2pl_ael import (
   presence,
 )
 
+# Other recordings compare the same functions at once.
+pytestmark = golden.SLOW
+
 _COLUMNS = ("mean", "std", "min", "max", "q05", "q25", "q50", "q75", "q95")
 _RECORDED_BOXES = 2000
 _BOX_DRAWS = 500

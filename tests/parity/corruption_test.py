@@ -18,7 +18,7 @@ def test_every_file_is_claimed_by_one_kind(name):
 
 
 # Kinds whose comparison takes too long to be made for every spoilt array.
-_REPLAYS = ("trajectory", "ael_trajectory", "ael_step")
+_SLOW = ("trajectory", "ael", "ael_trajectory", "ael_step")
 
 
 def _spoil(array: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def _checks(kind: str):
 @pytest.mark.parametrize(
   ("kind", "pattern"),
   [
-    pytest.param(name, p, marks=golden.SLOW if name in _REPLAYS else [])
+    pytest.param(name, p, marks=golden.SLOW if name in _SLOW else [])
     for name, kind in golden.KINDS.items()
     for p in kind.corrupt
   ],

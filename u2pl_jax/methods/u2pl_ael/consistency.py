@@ -34,7 +34,7 @@ def pixel_weights(
     [B, H, W] float32, without gradient.
   """
   predicted = jnp.argmax(logits, axis=-1)
-  is_kept = uniform > 1.0 - rate[predicted]
+  is_kept = uniform > 1.0 - jnp.take(rate, predicted)
   return jax.lax.stop_gradient(jnp.where(is_kept, confidence**gamma, 0.0))
 
 

@@ -104,7 +104,8 @@ def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
   """Every difference between the papers and the published code, one key each.
 
   `paper` is U2PL's paper with the equations of AEL's, `reference` the branch
-  with_AEL; algorithm section 5.7.
+  with_AEL. The classes that the branch excludes from copy-paste are those of
+  one dataset: its config says them; algorithm section 5.7.
   """
   inherited = {
     name: {
@@ -122,7 +123,6 @@ def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
       "ael.confidence_mean": "image",
       "ael.absent_class": "keep",
       "ael.copy_paste_power": 1.0,
-      "ael.excluded": (),
       "ael.present_area": 0.005,
       "ael.dropped": "unsure",
       "ael.thresholds": "scheduled",
@@ -140,7 +140,6 @@ def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
       "ael.confidence_mean": "pixel",
       "ael.absent_class": "zero",
       "ael.copy_paste_power": 0.5,
-      # ael.excluded is that of the config, which knows the classes.
       "ael.present_area": 0.01,
       "ael.dropped": "sure",
       "ael.thresholds": "fixed",
