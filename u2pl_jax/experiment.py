@@ -206,6 +206,8 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
   weights = load_pretrained(experiment)
   if weights is not None:
     state = train_state.start_from(state, weights.variables)
+    if weights.remembered:
+      state = experiment.programs.adopt(state, weights.remembered)
   return state
 
 

@@ -79,6 +79,25 @@ def _kinds(protocol: str) -> tuple[_Kind, ...]:
       value_format=".1%",
     ),
     _Kind(
+      "confidence",
+      "Confidence by class",
+      "Moving average of the probability that the student gives a class where"
+      " it is the label. Classes of little confidence are seen more often.",
+      prefix="classes/confidence/",
+      by_class=True,
+      tick_format=".0%",
+      value_format=".1%",
+    ),
+    _Kind(
+      "present",
+      "Images known to show a class",
+      "Share of the unlabeled images that showed it when they were last seen.",
+      prefix="classes/present/",
+      by_class=True,
+      tick_format=".0%",
+      value_format=".1%",
+    ),
+    _Kind(
       "bank",
       "Memory banks",
       "How full the bank of each class's negatives is.",

@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from u2pl_jax.ops import components
 
@@ -95,3 +96,28 @@ def paste(inside: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     first, second: [B, H, W, C].
   """
   return jnp.where(inside[..., None], second, first)
+
+
+_FRAME = (255, 255, 255), (0, 0, 0)  # Outside in, visible on any picture.
+
+
+def draw(first: np.ndarray, second: np.ndarray, box: np.ndarray) -> np.ndarray:
+  """A mixed image with the frame of its box, for people.
+
+  Args:
+    first, second: uint8 [H, W, 3].
+    box: [4] int32.
+
+  Returns:
+    uint8 [H, W, 3].
+  """
+  top, left, bottom, right = map(int, box)
+  mixed = np.array(first)
+  for inset, color in enumerate(_FRAME):
+    mixed[top + inset : bottom - inset, left + inset : right - inset] = color
+  inner = tuple(
+    slice(start + len(_FRAME), stop - len(_FRAME))
+    for start, stop in ((top, bottom), (left, right))
+  )
+  mixed[inner] = second[inner]
+  return mixed

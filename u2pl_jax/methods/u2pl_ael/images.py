@@ -77,7 +77,7 @@ class Mixed:
     """Metrics: share of the images known to show each class, and of boxes."""
     inside = boxes.is_inside(self.boxes, self.images.shape[1:3])
     return {
-      "ael/present": jnp.mean(self.present, axis=1),
+      "classes/present": jnp.mean(self.present, axis=1),
       "ael/box": jnp.mean(inside),
     }
 

@@ -47,7 +47,7 @@ def observe(
     mixed=weigh(before.mixed, logits_u),
   )
   metrics = {
-    "ael/confidence": confidences,
+    "classes/confidence": confidences,
     "ael/counted_l": jnp.mean(after.labeled.weights > 0),
     "ael/counted_u": jnp.mean(after.mixed.weights > 0),
   }

@@ -1,8 +1,11 @@
 """What U2PL with AEL remembers, beside what U2PL does."""
 
+from collections.abc import Mapping
+
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from u2pl_jax.methods import method
 from u2pl_jax.methods.u2pl import memory as u2pl_memory
@@ -62,9 +65,48 @@ def make(
       (parts.batch_size_u // parts.accumulate_steps, 4), jnp.int32
     ),
   )
-  rows = [_draw(memory, step, parts.batch_size_u) for step in range(lag + 1)]
-  queue = jax.tree.map(lambda *drawn: jnp.stack(drawn), *rows)
+  queue = _fill_queue(memory, lag + 1, parts.batch_size_u)
   return memory.replace(queue=queue)
+
+
+def _fill_queue(memory: Memory, length: int, batch_size: int) -> Queue:
+  """The draws for the first steps, [length, B_u] each."""
+  rows = [_draw(memory, step, batch_size) for step in range(length)]
+  return jax.tree.map(lambda *drawn: jnp.stack(drawn), *rows)
+
+
+def adopt(memory: Memory, remembered: Mapping[str, np.ndarray]) -> Memory:
+  """The memory with the classes' state of a published checkpoint.
+
+  Args:
+    memory: at the start.
+    remembered: maybe `confidence` [K], and `present` [K, N_u] in the order of
+      the unlabeled list; anything else is of another method.
+
+  Raises:
+    ValueError: they are of other classes or of another list; one line.
+  """
+  given = {
+    name: remembered[name]
+    for name in ("confidence", "present")
+    if name in remembered
+  }
+  for name, array in given.items():
+    wanted = getattr(memory, name).shape
+    if array.shape != wanted:
+      raise ValueError(
+        f"model.pretrained holds {name} {array.shape}, but this run has"
+        f" {wanted} (classes, unlabeled images): it is of other classes or of"
+        " another split; convert its file with the list of this split"
+      )
+  memory = memory.replace(
+    **{
+      name: jnp.asarray(array, getattr(memory, name).dtype)
+      for name, array in given.items()
+    }
+  )
+  length, batch_size = memory.queue["position_u2"].shape
+  return memory.replace(queue=_fill_queue(memory, length, batch_size))
 
 
 def advance(memory: Memory, step: jax.Array) -> Memory:

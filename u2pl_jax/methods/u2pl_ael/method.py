@@ -20,6 +20,7 @@ from u2pl_jax.methods import teacher as teacher_lib
 from u2pl_jax.methods.u2pl import contrast
 from u2pl_jax.methods.u2pl import memory as u2pl_memory
 from u2pl_jax.methods.u2pl_ael import (
+  boxes,
   checks,
   judge,
   settings,
@@ -91,7 +92,10 @@ def _supervised_phase(given: setup.Setup, ael: method.Method) -> method.Phase:
     return memory_lib.advance(memory, step), {}
 
   supervised = supervised._replace(
-    follow=follow, requests=ael.requests, taught=ael.taught
+    follow=follow,
+    requests=ael.requests,
+    adopt=ael.adopt,
+    taught=ael.taught,
   )
   return method.Phase("supervised", 0, supervised)
 
@@ -143,6 +147,8 @@ class _Ael:
       restore=memory_lib.restore,
       lay_out=memory_lib.lay_out,
       requests=lambda memory: memory.queue,
+      adopt=memory_lib.adopt,
+      show=self.show,
       taught=self.taught,
     )
 
@@ -187,6 +193,22 @@ class _Ael:
     decay = teacher_lib.ema_decay(nth, semi.ema_decay)
     memory, metrics = u2pl_memory.follow(memory, student, decay, semi=semi)
     return memory_lib.advance(memory, step), metrics
+
+  def show(
+    self, memory: memory_lib.Memory, batch: method.Batch
+  ) -> list[np.ndarray]:
+    """Mixed images, uint8 [H, W, 3], each with the frame of its box.
+
+    Of a batch that is computed in parts, those of the last part.
+    """
+    parts = self.given.parts.accumulate_steps
+    shown = (
+      batch[name][parts - 1 :: parts] for name in ("image_u", "image_u2")
+    )
+    return [
+      boxes.draw(*images)
+      for images in zip(*shown, np.asarray(memory.boxes), strict=False)
+    ]
 
   def taught(self, entropy: np.ndarray, step: int) -> np.ndarray:
     """[B, H, W] bool, pixels that would keep their pseudo-label."""
