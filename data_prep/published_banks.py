@@ -58,8 +58,8 @@ def _in_order(
   """The bank [K, N_u] with its columns in the order of the list."""
   if present.shape[1] != len(images):
     raise ValueError(
-      f"--unlabeled={unlabeled} names {len(images)} images, but the checkpoint's"
-      f" {_PRESENT} is of {present.shape[1]}: it was trained with another list"
+      f"--unlabeled={unlabeled} names {len(images)} images, but {_PRESENT} is"
+      f" of {present.shape[1]}: the checkpoint was trained with another list"
     )
   # In Python's own generator, as there; the places of the columns in the list.
   places = random.Random(seed).sample(range(len(images)), len(images))
