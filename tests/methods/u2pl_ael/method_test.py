@@ -196,18 +196,9 @@ def test_a_bad_step_learns_nothing_but_asks_for_more():
     assert np.isfinite(leaf).all()
 
 
-def test_a_later_phase_only_adds_the_bank():
-  changes = {"ael.contrast_start": 0.25}
-  states, metrics = run("paper", 3, **changes)
-  assert states[2].memory.bank is None
-  assert "loss/contrastive" not in metrics[1]
-  assert metrics[2]["loss/contrastive"] > 0
-  # The teacher went on.
-  assert metrics[2]["semi/ema_decay"] == pytest.approx(2 / 3)
-
-
-def test_supervised_epochs_leave_the_state_of_the_classes_alone():
-  changes = {"semi.supervised_epochs": 1, "contrast.weight": 0.0}
+@pytest.mark.slow
+def test_phases_hand_on_what_they_remember():
+  changes = {"semi.supervised_epochs": 1, "ael.contrast_start": 0.5}
 
   def batches(state, index):
     if index < 2:
@@ -215,7 +206,8 @@ def test_supervised_epochs_leave_the_state_of_the_classes_alone():
       return {name: batch[name] for name in ("image_l", "label_l")}
     return make_batch(state, index)
 
-  states, metrics = run("paper", 3, batches, **changes)
+  states, metrics = run("paper", 5, batches, **changes)
+  # Supervised epochs leave the state of the classes alone, but ask for images.
   first, third = states[0].memory, states[2].memory
   np.testing.assert_array_equal(first.confidence, third.confidence)
   assert not np.array_equal(
@@ -223,6 +215,11 @@ def test_supervised_epochs_leave_the_state_of_the_classes_alone():
   )
   assert set(metrics[0]) == {"loss/supervised", "loss/total", "grad/norm"}
   assert metrics[2]["semi/ema_decay"] == 0
+  # A later phase only adds the bank; the teacher goes on.
+  assert states[4].memory.bank is None
+  assert "loss/contrastive" not in metrics[3]
+  assert metrics[4]["loss/contrastive"] > 0
+  assert metrics[4]["semi/ema_decay"] == pytest.approx(2 / 3)
 
 
 def test_taught_pixels_for_pictures():

@@ -10,6 +10,8 @@ from tests import finished_run, tiny_run
 from u2pl_jax import train
 from u2pl_jax.runtime import checkpoint, distributed, sharding
 
+pytestmark = pytest.mark.slow
+
 ARG = "method=u2pl_ael"
 _create_mesh = sharding.create_mesh
 
@@ -41,7 +43,6 @@ def make_config(data_dir, lag):
   )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lag", [0, 2])
 @pytest.mark.parametrize("killed_at", [3, 5])
 def test_a_killed_run_ends_bit_for_bit_the_same(
@@ -84,7 +85,6 @@ def test_what_a_run_shows(data_dir, use_devices, tmp_path):
   assert json.loads((tmp_path / "result.json").read_text())["miou"] >= 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["paper", "reference"])
 def test_one_device_and_eight_have_the_same_losses(
   recipe, data_dir, use_devices
