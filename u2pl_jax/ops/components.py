@@ -8,7 +8,7 @@ for blobs and noise and 10 for a snake through the whole image, where sweeps
 along rows and columns take up to 149.
 
 `scipy.ndimage.label` and OpenCV on the host are faster by themselves: 3 to 7 ms
-against 39 to 56 ms for an image of 769 x 769 pixels on one core of an AMD EPYC
+against 39 to 56 ms for an image of 769 x 769 pixels on 2 cores of an AMD EPYC
 (2026-11-27). But they are of no use before the prediction has come to the host,
 with everything before it computed, and nothing after them starts before the
 box has gone back; a program that goes on without the host has no such stall,
