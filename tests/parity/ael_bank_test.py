@@ -46,7 +46,7 @@ def test_draws(path):
   arrays = golden.load(path)
   expected = arrays["draw/probability"]
   count, draws = _draw(arrays["draw/class_confidence"], arrays["draw/present"])
-  error = np.sqrt(expected * (1 - expected) / draws)
+  error = np.sqrt(np.maximum(expected * (1 - expected), 0) / draws)
   assert np.all(abs(count / draws - expected) <= _STANDARD_ERRORS * error)
   assert not np.any(count[expected == 0])
 
@@ -57,7 +57,7 @@ def test_recorded_draws_are_of_the_recorded_probability(path):
   draws = json.loads(str(arrays["config_json"]))["draws"]
   expected, count = arrays["draw/probability"], arrays["draw/count"]
   assert count.sum() == draws
-  error = np.sqrt(expected * (1 - expected) / draws)
+  error = np.sqrt(np.maximum(expected * (1 - expected), 0) / draws)
   assert np.all(abs(count / draws - expected) <= _STANDARD_ERRORS * error)
 
 

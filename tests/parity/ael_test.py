@@ -150,7 +150,7 @@ def test_draws_from_the_bank(path):
     )
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
     shares = arrays[f"bank/frequency_4000_smooth{smooth}"]
-    error = np.sqrt(expected * (1 - expected) / 4000)
+    error = np.sqrt(np.maximum(expected * (1 - expected), 0) / 4000)
     assert np.all(abs(shares - expected) <= 4 * error)
   content = arrays["bank/content"] > 0
   classes, images = presence.draw(
