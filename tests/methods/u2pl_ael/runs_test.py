@@ -43,8 +43,7 @@ def make_config(data_dir, lag):
   )
 
 
-@pytest.mark.parametrize("lag", [0, 2])
-@pytest.mark.parametrize("killed_at", [3, 5])
+@pytest.mark.parametrize("lag, killed_at", [(0, 5), (2, 5), (2, 3)])
 def test_a_killed_run_ends_bit_for_bit_the_same(
   lag, killed_at, data_dir, use_devices, tmp_path, monkeypatch
 ):
