@@ -46,7 +46,6 @@ def _cases(arrays):
   """(recorded arrays of a case, ours) for each predicted map and class."""
   config = json.loads(str(arrays["config_json"]))
   assert config["cases"]
-  # A side of the scene is enough for the many cases that are alike.
   for index, class_id in config["cases"]:
     name = f"pred{index}_class{class_id}/"
     recorded = {
@@ -70,9 +69,11 @@ def test_components(path):
 @golden.every_file("ael_cutmix")
 def test_component_maps(path):
   arrays = golden.load(path)
-  labels = arrays["pred"][5].astype(np.int32)
   label = jax.jit(components.label_components)
-  for class_id, recorded in enumerate(arrays["component_map_pred5"]):
+  prefix = "component_map_pred"
+  (name,) = [name for name in arrays if name.startswith(prefix)]
+  labels = arrays["pred"][int(name.removeprefix(prefix))].astype(np.int32)
+  for class_id, recorded in enumerate(arrays[name]):
     found = np.asarray(label(labels == class_id))
     np.testing.assert_array_equal(found < labels.size, recorded > 0)
     pairs = np.unique(

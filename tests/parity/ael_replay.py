@@ -87,11 +87,16 @@ def settings_of(
     "ael.confidence_threshold": config.get("confidence_threshold", 0.0),
     "ael.consistency_weight_l": config["cons_weight"],
     "ael.consistency_weight_u": config["cons_weight"],
-    "ael.excluded": tuple(config["copy_paste_excluded"]),
+    "ael.excluded": excluded_of(config),
     "ael.copy_paste_draws": config.get("copy_paste_draws", 3),
     "ael.contrast_start": start_epoch / config["epochs"],
     "ael.draw_lag": 0,
   }
+
+
+def excluded_of(config: dict[str, Any]) -> tuple[int, ...]:
+  """The published ids, as far as there are so many classes."""
+  return tuple(c for c in config["copy_paste_excluded"] if c < config["K"])
 
 
 def options_of(settings: dict[str, Any]) -> list[Any]:
@@ -123,7 +128,7 @@ def parts_of(config: dict[str, Any], model: Any) -> method_lib.Parts:
     timeline=timeline_lib.Timeline(config["steps_per_epoch"], config["epochs"]),
     class_names=tuple(map(str, range(config["K"]))),
     num_unlabeled=config["n_unlabeled"],
-    batch_size_l=2,
+    batch_size_l=config["label_stack"],
     # One as recorded; two, as batch norm over one is refused in a run.
     batch_size_u=2,
     accumulate_steps=1,

@@ -100,11 +100,16 @@ class _Result:
   metrics: dict
 
 
+def _max_keys(config):
+  images = config["labeled_per_step"] + config["mixed_per_step"]
+  return images * int(np.prod(config["small"]))
+
+
 @functools.cache
 def _compiled(config_json, phase_index):
   config = json.loads(config_json)
   start = config["contrast_start_epoch"]
-  pixels = 3 * int(np.prod(config["small"]))
+  pixels = _max_keys(config)
 
   @jax.jit
   def run(memory, teacher, student, batch, draws, step):
@@ -161,7 +166,7 @@ def _replay(names, *values):
       config,
       _script(config),
       config["contrast_start_epoch"],
-      3 * int(np.prod(config["small"])),
+      _max_keys(config),
       {},
     )
     if memory is None:
@@ -232,7 +237,7 @@ def test_copy_paste(path):
 def test_probabilities_of_the_classes(path):
   for config, arrays, step, _ in _steps(path):
     names = [str(c) for c in range(config["K"])]
-    allowed = copy_paste.find_allowed(config["copy_paste_excluded"], names)
+    allowed = copy_paste.find_allowed(ael_replay.excluded_of(config), names)
     classes = arrays["copy_paste_class_list"]
     np.testing.assert_array_equal(np.flatnonzero(allowed), classes)
     before = step["conf_before"]
@@ -375,7 +380,8 @@ def test_gradients_of_predictions(path):
 
 def _contrastive_steps(path):
   found = [each for each in _steps(path) if "new_keys" in each[2]]
-  assert found
+  if not found:
+    pytest.skip("a recording without the contrastive loss")
   return found
 
 
@@ -442,10 +448,11 @@ def test_pixels_at_feature_size(path):
       label_stacks=(config["label_stack"], 1),
       halves=ael_replay.replay.ONE_BEHIND_THE_OTHER,
     )
-    is_class = np.moveaxis(pixels.is_class, -1, 1).reshape(3, num_classes, -1)
+    is_class = np.moveaxis(pixels.is_class, -1, 1)
+    num_labeled = len(step["label"])
     for name, part in (
-      ("label_l_small_multihot", is_class[:2]),
-      ("label_u_small_onehot", is_class[2:]),
+      ("label_l_small_multihot", is_class[:num_labeled]),
+      ("label_u_small_onehot", is_class[num_labeled:]),
     ):
       np.testing.assert_array_equal(part, _bits(step[name], part.shape))
     for name, mask in (
@@ -455,7 +462,7 @@ def test_pixels_at_feature_size(path):
       expected = _bits(step[name], mask.shape)
       # Labeled pixels are no unreliable ones here, and negatives by a rule of
       # their own.
-      start = 0 if name.startswith("low") else 2
+      start = 0 if name.startswith("low") else num_labeled
       assert np.sum(np.asarray(mask)[start:] != expected[start:]) <= 2
     labeled, _ = _full_size(config, step)
     probs = [

@@ -174,7 +174,8 @@ def _observe(before, after, targets):
 
 
 def _phases(config, model, draws):
-  pixels = 3 * ((config["hw"][0] - 1) // 4 + 1) ** 2
+  images = config["label_stack"] + 1
+  pixels = images * ((config["hw"][0] - 1) // 4 + 1) ** 2
   start = config["contrast"]["start_epoch"]
   return ael_replay.phases_of(config, model, start, pixels, draws)
 

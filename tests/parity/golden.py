@@ -220,7 +220,7 @@ KINDS = {
       "*/qualifies",
       "*/random_box",
       "*/frequency_400",
-      "component_map_pred5",
+      "component_map_pred?",
       "half_box/y0x0y1x1",
       "paste/mixed_image_q",
       "paste/entropy_every2",
