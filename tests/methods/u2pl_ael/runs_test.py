@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests import finished_run, tiny_run
-from u2pl_jax import train
+from u2pl_jax import experiment, train
+from u2pl_jax.models import torch_names
 from u2pl_jax.runtime import checkpoint, distributed, sharding
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,25 @@ def test_what_a_run_shows(data_dir, use_devices, tmp_path):
   assert tags["batch/0"] == [4, 6]  # With their boxes.
   assert tags["loss/contrastive"] == [5, 6]
   assert json.loads((tmp_path / "result.json").read_text())["miou"] >= 0
+
+
+def test_a_converted_checkpoint_starts_networks_and_classes(data_dir, tmp_path):
+  exp = tiny_run.create(data_dir, ARG)
+  variables = exp.model.init_variables(jax.random.key(5))
+  num_unlabeled = len(exp.split.unlabeled)
+  present = np.arange(8 * num_unlabeled).reshape(8, -1) % 3 == 0
+  remembered = {
+    "memory/confidence": np.full(8, 0.25, np.float32),
+    "memory/present": present,
+  }
+  path = tmp_path / "converted.npz"
+  np.savez(path, **torch_names.to_torch(variables), **remembered)
+  exp = tiny_run.create(data_dir, ARG, **{"model.pretrained": str(path)})
+  state = experiment.create_state(exp)
+  np.testing.assert_array_equal(state.memory.confidence, 0.25)
+  np.testing.assert_array_equal(state.memory.present, present)
+  for network in (state.student, state.memory.teacher):
+    jax.tree.map(np.testing.assert_array_equal, dict(network), dict(variables))
 
 
 @pytest.mark.parametrize("recipe", ["paper", "reference"])
