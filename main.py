@@ -85,8 +85,10 @@ def _run() -> None:
   if _DRY_RUN.value:
     opened = published.stand_in(config["data"]) if _TOPOLOGY.value else None
     return dry_run.report(config, _TOPOLOGY.value, opened)
-  if config["data"]["name"] == "synthetic":
-    synthetic.prepare(config["data"]["data_dir"])
+  data = config["data"]
+  if data["name"] in synthetic.MADE_BY_RUNS:
+    special = synthetic.MADE_BY_RUNS[data["name"]]
+    synthetic.prepare(data["data_dir"], name=data["name"], **special)
   if _MODE.value == "eval":
     evaluate.evaluate(
       config,

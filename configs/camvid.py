@@ -12,6 +12,8 @@ from ml_collections import config_dict
 from configs import common
 
 SPLITS = ("1_8", "1_16", "1_4", "1_2")
+# Classes that nearly every image shows, and that need no pasting.
+COMMON = ("Sky", "Building", "Road", "Pavement", "Tree")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
@@ -28,5 +30,13 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
       "eval.every_epochs": 8,
       "train.epochs": 24,
     },
-    of_method={"u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 8}},
+    of_method={
+      "u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 8},
+      "u2pl_ael": {
+        **common.SMALL_BANK,
+        "semi.supervised_epochs": 8,
+        "ael.confidence_momentum": 0.99,
+      },
+    },
+    of_recipe={("u2pl_ael", "reference"): {"ael.excluded": COMMON}},
   )

@@ -61,13 +61,14 @@ EFFICIENTNET = {
   "decoder.rep_channels": 64,
   "decoder.aspp_rates": (1, 2, 3),
 }
-# U2PL where there is little memory and every step counts.
-SMALL_U2PL = {
-  "augment.probability": 1.0,
+# Methods with a bank where there is little memory, and U2PL where every step
+# counts.
+SMALL_BANK = {
   "contrast.bank_capacity": 4096,
   "contrast.bank_capacity_class0": 4096,
   "contrast.max_keys_per_class": 256,
 }
+SMALL_U2PL = {"augment.probability": 1.0, **SMALL_BANK}
 
 
 def make_config(
@@ -76,6 +77,8 @@ def make_config(
   splits: Sequence[str] | None,
   settings: Mapping[str, Any],
   of_method: Mapping[str, Mapping[str, Any]] | None = None,
+  of_recipe: Mapping[tuple[str, str], Mapping[str, Any]] | None = None,
+  default_method: str = DEFAULT_METHOD,
   published_gpus: int = 4,
 ) -> config_dict.ConfigDict:
   """A whole config, locked.
@@ -87,13 +90,16 @@ def make_config(
       defaults.
     of_method: the same for the sections of a method, by its name; only those
       of the one that is chosen count.
+    of_recipe: the same by method and recipe; it counts more than what the
+      recipe itself says.
+    default_method: where the argument names none.
     published_gpus: of the published run, for its recipe.
 
   Raises:
     ValueError: see `parse_arg`.
     KeyError: a key of `settings` does not exist.
   """
-  words = parse_arg(arg, splits)
+  words = parse_arg(arg, splits, default_method)
   module = methods.find(words["method"])
   run = training_options.RunOptions.defaults()
   config = config_dict.ConfigDict(
@@ -114,18 +120,25 @@ def make_config(
   published = method_lib.Published(published_gpus, config.data.batch_size_l)
   recipe = module.recipes(published)[words["recipe"]]
   config.update_from_flattened_dict(recipe)
+  chosen = words["method"], words["recipe"]
+  config.update_from_flattened_dict(dict((of_recipe or {}).get(chosen, {})))
   if not module.USES_REPRESENTATION and "rep_channels" in config.decoder:
     config.decoder.rep_channels = 0
   return config
 
 
-def parse_arg(arg: str | None, splits: Sequence[str] | None) -> dict[str, str]:
+def parse_arg(
+  arg: str | None,
+  splits: Sequence[str] | None,
+  default_method: str = DEFAULT_METHOD,
+) -> dict[str, str]:
   """Reads "SPLIT,method=...,recipe=...", in any order, all optional.
 
   Args:
     arg: what stands after the colon of --config.
     splits: allowed values of SPLIT, the first being the default; one only if
       the config has but one. None for any, with "" as the default.
+    default_method: where none is named.
 
   Returns:
     A dict with the keys split, method and recipe.
@@ -145,7 +158,7 @@ def parse_arg(arg: str | None, splits: Sequence[str] | None) -> dict[str, str]:
         " SPLIT,method=...,recipe=..."
       )
     given[key] = value
-  method = given.get("method", DEFAULT_METHOD)
+  method = given.get("method", default_method)
   _check_word("method", method, methods.names(), is_open="." in method)
   recipes = tuple(methods.find(method).recipes(method_lib.Published()))
   split = splits[0] if splits else ""

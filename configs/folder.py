@@ -75,6 +75,7 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   name, weights, rest = _parse_arg(arg)
   # Pretrained networks are large enough for the published banks.
   small = {} if weights else common.SMALL_U2PL
+  small_bank = {} if weights else common.SMALL_BANK
   return common.make_config(
     rest,
     splits=None,
@@ -85,7 +86,10 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
       "data.scale_range": (0.5, 1.5),
       "optim.lr_per_16": True,
     },
-    of_method={"u2pl": {**small, **_OF_U2PL}},
+    of_method={
+      "u2pl": {**small, **_OF_U2PL},
+      "u2pl_ael": {**small_bank, **_OF_U2PL},
+    },
     published_gpus=1,
   )
 

@@ -27,5 +27,8 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
       "eval.crop_size": (257, 257),  # The whole image.
       "train.epochs": 4,
     },
-    of_method={"u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 2}},
+    of_method={
+      "u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 2},
+      "u2pl_ael": {**common.SMALL_BANK, "semi.supervised_epochs": 2},
+    },
   )

@@ -30,5 +30,8 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
       "optim.learning_rate": 0.003,
       "train.epochs": 3,
     },
-    of_method={"u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 1}},
+    of_method={
+      "u2pl": {**common.SMALL_U2PL, "semi.supervised_epochs": 1},
+      "u2pl_ael": {**common.SMALL_BANK, "semi.supervised_epochs": 1},
+    },
   )

@@ -6,7 +6,9 @@
 IN.pth is an ImageNet classifier (ResNet-18/34/50/101 with the deep stem or
 torchvision's, EfficientNet-Lite0; the classifier itself is dropped) or a
 checkpoint of the published code: its teacher, or its student where it has no
-teacher or with --state=student. OUT.npz is for `model.pretrained`; it holds
+teacher or with --state=student. Of a checkpoint of U2PL with AEL the
+confidences of the classes are kept too and, with --unlabeled=LIST, which images
+show which class. OUT.npz is for `model.pretrained`; it holds
 float32 arrays under the names of the published code.
 
 The other way, RUN is a --workdir of main.py; no dataset is needed. OUT.pth
@@ -29,6 +31,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from data_prep import published_banks
 from u2pl_jax.models import torch_names, torch_networks
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import command_line, interrupt
@@ -77,6 +80,8 @@ def convert(
   *,
   state: str | None = None,
   encoder_only: bool = False,
+  unlabeled: str | None = None,
+  list_seed: int = 1,
 ) -> None:
   """Converts a PyTorch file to the .npz file `target`.
 
@@ -86,6 +91,7 @@ def convert(
     state: "teacher" or "student" of a checkpoint; None for the teacher where
       there is one.
     encoder_only: leave decoder and heads out.
+    unlabeled, list_seed: see `published_banks.read_banks`.
 
   Raises:
     ImportError: there is no PyTorch, or an old one.
@@ -103,10 +109,13 @@ def convert(
     entries = {n: v for n, v in entries.items() if n.startswith("encoder.")}
   arrays = _to_arrays(source, entries)
   network = _check(source, arrays)
-  content = io.BytesIO()
-  np.savez(content, **arrays)
-  workdir_lib.write_bytes(epath.Path(target), content.getvalue())
+  banks = published_banks.read_banks(content, unlabeled, list_seed)
+  written = io.BytesIO()
+  np.savez(written, **arrays, **banks)
+  workdir_lib.write_bytes(epath.Path(target), written.getvalue())
   print(f"{source}: {label}{network}; {_count(arrays)}")
+  if banks:
+    print(f"kept the state of the classes: {', '.join(banks)}")
   if dropped:
     print(f"dropped the ImageNet classifier: {', '.join(dropped)}")
   print(f"wrote {target}")
@@ -271,6 +280,17 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     action="store_true",
     help="leave out decoder and heads, to train on other classes",
   )
+  parser.add_argument(
+    "--unlabeled",
+    metavar="LIST",
+    help="the unlabeled list of a checkpoint of AEL, for its bank of images",
+  )
+  parser.add_argument(
+    "--list_seed",
+    type=int,
+    default=1,
+    help="with which that list was shuffled; 1 unless given",
+  )
   args = parser.parse_args(argv)
   if args.workdir is None and (len(args.files) != 2 or args.checkpoint):
     parser.error("give IN.pth and OUT.npz; --checkpoint is for --workdir")
@@ -285,7 +305,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     with interrupt.ending():
       if args.workdir is None:
-        convert(*args.files, state=args.state, encoder_only=args.encoder_only)
+        convert(
+          *args.files,
+          state=args.state,
+          encoder_only=args.encoder_only,
+          unlabeled=args.unlabeled,
+          list_seed=args.list_seed,
+        )
       else:
         which = args.checkpoint or "best"
         export(args.workdir, *args.files, which=which, state=args.state)

@@ -49,17 +49,22 @@ _HUE_STD = 0.09
 _TEXTURE_CONTRAST = (0.3, 0.55)
 _LIGHT_GRADIENT = 0.35
 _NOISE_STD = (0.02, 0.06)
+# Of _OBJECTS, those that can be made rarer still.
+_RARE = (6, 7)
 _MAX_SPLIT_DRAWS = 1000
+# Datasets that a run makes for itself, and what is special about each.
+MADE_BY_RUNS = {"synthetic": {}, "synthetic_rare": {"rare_percent": 6}}
 
 
 def generate_scene(
-  rng: np.random.Generator, size: int
+  rng: np.random.Generator, size: int, rare_percent: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Draws a scene.
 
   Args:
     rng: the only source of randomness.
     size: side of the square image, in pixels.
+    rare_percent: of the objects are stars or rings; None for the usual 24.
 
   Returns:
     image uint8 [size, size, 3] RGB and label uint8 [size, size].
@@ -73,12 +78,23 @@ def generate_scene(
   num_objects = rng.integers(*_OBJECTS_PER_SCENE, endpoint=True)
   # Far to near: what is nearer is larger and hides what is behind it.
   for depth in np.sort(rng.random(num_objects)):
-    class_id = rng.choice(_OBJECTS, p=_OBJECT_PROBS)
+    class_id = rng.choice(_OBJECTS, p=_object_probs(rare_percent))
     low, high = _OBJECT_RADIUS
     radius = (low + depth * (high - low)) * rng.uniform(0.8, 1.25)
     region, u, v = _draw_shape(rng, class_id, radius, x, y)
     _paint(rng, image, label, class_id, region, u, v)
   return _photograph(rng, image, x, y), label
+
+
+def _object_probs(rare_percent: float | None) -> np.ndarray:
+  """How likely each object is."""
+  probs = np.array(_OBJECT_PROBS)
+  if rare_percent is None:
+    return probs
+  is_rare = np.isin(_OBJECTS, _RARE)
+  wanted = np.where(is_rare, rare_percent, 100 - rare_percent) / 100
+  total = np.where(is_rare, probs[is_rare].sum(), probs[~is_rare].sum())
+  return wanted * probs / total
 
 
 def _draw_surfaces(rng, x, y):
@@ -157,6 +173,7 @@ def prepare(
   num_val: int = 96,
   image_size: int = 96,
   seed: int = 0,
+  rare_percent: float | None = None,
 ) -> pathlib.Path:
   """Generates the dataset, unless it is there already.
 
@@ -171,6 +188,7 @@ def prepare(
     num_val: validation images.
     image_size: side of the square images, in pixels.
     seed: fixes the scenes.
+    rare_percent: see `generate_scene`.
 
   Returns:
     The dataset's folder.
@@ -189,6 +207,12 @@ def prepare(
     "image_size": image_size,
     "seed": seed,
   }
+  if rare_percent is not None:  # Else as before there was this option.
+    parameters["rare_percent"] = rare_percent
+    if not 0 < rare_percent < 100:
+      raise ValueError(
+        f"synthetic: rare_percent={rare_percent} must be between 0 and 100"
+      )
   if min(num_labeled, num_unlabeled, num_val) < 1 or image_size < 16:
     raise ValueError(
       "synthetic: at least one image of each kind, 16 pixels wide, is needed"
@@ -208,7 +232,7 @@ def _check_same(dataset: datasets.Dataset, parameters: dict[str, object]):
   found = dataset.parameters
   differences = [
     f"{key}={found.get(key)}, not {value}"
-    for key, value in parameters.items()
+    for key, value in ({"rare_percent": None} | parameters).items()
     if found.get(key) != value
   ]
   if differences:
@@ -222,7 +246,9 @@ def _generate_scenes(count, parameters):
   """Returns `count` scenes, each from a seed of its own."""
   return [
     generate_scene(
-      np.random.default_rng([parameters["seed"], i]), parameters["image_size"]
+      np.random.default_rng([parameters["seed"], i]),
+      parameters["image_size"],
+      parameters.get("rare_percent"),
     )
     for i in range(count)
   ]
@@ -299,6 +325,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--image_size", type=int, default=96, help="side in pixels"
   )
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument(
+    "--rare_percent",
+    type=float,
+    help="stars and rings among the objects; 24 unless given",
+  )
   args = parser.parse_args(argv)
   return command.run(lambda: prepare(**vars(args)))
 

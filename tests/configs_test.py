@@ -19,6 +19,7 @@ FILES = sorted(
 SPLITS = {
   "synthetic": ["24"],
   "camvid": ["1_16", "1_8", "1_4", "1_2"],
+  "camvid_pretrained": ["1_16", "1_8", "1_4", "1_2"],
   "voc_animals": ["27", "53", "107", "213", "426"],
   "voc_animals_pretrained": ["27", "53", "107", "213", "426"],
   "voc": ["92", "183", "366", "732", "1464"],
@@ -26,6 +27,9 @@ SPLITS = {
   "voc_aug": ["662", "1323", "2646", "5291"],
   "cityscapes": ["186", "372", "744", "1488"],
   "cityscapes_744": ["744"],
+  "cityscapes_ael": ["186", "372", "744", "1488"],
+  "voc_ael": ["92", "183", "366", "732", "1464"],
+  "synthetic_rare": ["24"],
 }
 
 
@@ -44,7 +48,8 @@ def test_every_protocol_is_there():
 @pytest.mark.parametrize("name", SPLITS)
 def test_default_is_u2pl_of_the_paper(name):
   config = load(name)
-  assert (config.method, config.recipe) == ("u2pl", "paper")
+  method = "u2pl_ael" if name.endswith("_ael") else "u2pl"
+  assert (config.method, config.recipe) == (method, "paper")
   assert config.is_locked
 
 
@@ -143,6 +148,44 @@ def test_published_cityscapes_settings():
     0.7,
     100_000,
   )
+
+
+def test_published_settings_of_ael_on_cityscapes_as_global_means():
+  for split in SPLITS["cityscapes_ael"]:
+    config = load("cityscapes_ael", f"{split},recipe=reference")
+    optimizer, ael = config.optim, config.ael
+    assert optimizer.learning_rate == 0.00125
+    assert optimizer.learning_rate * optimizer.factors.head == 0.0125
+    assert optimizer.weight_decay == 8e-4
+    assert config.contrast.weight == 0.0125
+    assert config.contrast.label_stack == 2
+    assert (config.data.batch_size_l, config.data.batch_size_u) == (16, 8)
+    assert (config.loss.kind, config.loss.ohem_min_kept) == ("ohem", 800_000)
+    assert (config.decoder.aux_head, config.loss.aux_weight) == (True, 0.4)
+    assert ael.excluded == ("road", "sidewalk", "building", "vegetation", "sky")
+    # Half a pass over the list was an epoch there: 20 of 200.
+    assert ael.contrast_start * config.train.epochs == 10
+    assert config.semi.supervised_epochs == 0
+
+
+def test_ael_on_cityscapes_by_the_paper():
+  for split, unlabeled in (("186", 2789), ("1488", 1487)):
+    config = load("cityscapes_ael", split)
+    optimizer = config.optim
+    assert (optimizer.learning_rate, optimizer.factors.head) == (0.01, 1.0)
+    assert optimizer.weight_decay == 5e-4
+    assert (config.contrast.weight, config.ael.excluded) == (0.1, ())
+    steps = unlabeled // config.data.batch_size_u * config.train.epochs
+    assert steps == pytest.approx(18_000, rel=0.01)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "reference"])
+def test_ael_settings_for_voc(recipe):
+  config = load("voc_ael", f"recipe={recipe}")
+  assert config.data.crop_size == (513, 513)
+  ael = config.ael
+  assert (ael.component_area, ael.present_area) == (0.03, 0.03)
+  assert (ael.copy_paste_draws, ael.confidence_threshold) == (1, 0.7)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def make_parts(model, *, loss=None, accumulate_steps=1, batch_size=2):
     supervised_loss=loss
     or pixelwise.make_supervised_loss(pixelwise.LossOptions()),
     timeline=make_timeline(),
+    class_names=tuple("abcde"),
     num_unlabeled=2 * batch_size,
     batch_size_l=batch_size,
     batch_size_u=batch_size,

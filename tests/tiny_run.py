@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep import synthetic
 from u2pl_jax import experiment
-from u2pl_jax.runtime import sharding
+from u2pl_jax.training import feed
 
 # 3 epochs of 2 steps, the first supervised, evaluated after each.
 SETTINGS = {
@@ -48,7 +48,7 @@ def make_dataset(folder):
 
 def _settings(data_dir, method, changes):
   settings = SETTINGS | {"data.data_dir": str(data_dir)}
-  if method == "u2pl":
+  if method in ("u2pl", "u2pl_ael"):
     settings |= U2PL_SETTINGS
   if method == "suponly":
     settings["decoder.rep_channels"] = 0
@@ -78,8 +78,10 @@ def make_flags(data_dir, method, **changes):
   ]
 
 
-def make_steps(data_dir, count=5, **changes):
-  """U2PL steps on this process's part of the data, all semi-supervised.
+def make_steps(data_dir, count=5, arg="", **changes):
+  """Steps on this process's part of the data, none of them supervised.
+
+  Of U2PL, unless `arg` names another method.
 
   At the published learning rate, so that nothing but rounding tells two meshes
   apart: at the tenfold rate of a run from scratch the fourth step already has
@@ -90,14 +92,14 @@ def make_steps(data_dir, count=5, **changes):
   """
   settings = {"semi.supervised_epochs": 0, "optim.learning_rate": 0.001}
   settings |= changes
-  exp = create(data_dir, **settings)
+  exp = create(data_dir, arg, **settings)
   step = exp.programs.create_train_step()
   state = experiment.create_state(exp)
-  batches = experiment.train_batches(exp, 0)
+  batches = feed.Feed(experiment.train_batches(exp, 0), exp.programs, 0, state)
   losses = []
   for index in range(count):
-    batch = sharding.to_global(next(batches), exp.mesh)
-    state, metrics = step(index, state, batch)
+    state, metrics = step(index, state, batches.take())
+    batches.follow(state)
     names = [name for name in sorted(metrics) if name.startswith("loss/")]
     losses.append([float(metrics[name]) for name in names])
   return np.array(losses), state.params

@@ -8,14 +8,14 @@ import jax
 from u2pl_jax.runtime import distributed, launch
 
 
-def steps(address, count, index, data_dir, out):
-  """Makes 5 U2PL steps; process 0 writes losses and parameters."""
+def steps(address, count, index, data_dir, out, arg=""):
+  """Makes 5 steps; process 0 writes losses and parameters."""
   launch.start(address, int(count), int(index))
   import numpy as np
 
   from tests import tiny_run
 
-  losses, params = tiny_run.make_steps(data_dir)
+  losses, params = tiny_run.make_steps(data_dir, arg=arg)
   if jax.process_index() == 0:
     np.savez(out, losses, *jax.tree.leaves(params))
 

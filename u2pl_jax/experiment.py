@@ -117,7 +117,7 @@ def create_experiment(
     split=split,
     timeline=timeline,
     programs=assemble.create_programs(
-      config, dataset.num_classes, len(split.unlabeled), timeline, mesh
+      config, dataset.class_names, len(split.unlabeled), timeline, mesh
     ),
     weights_file=network.ModelOptions.read(config).pretrained,
   )
@@ -206,6 +206,8 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
   weights = load_pretrained(experiment)
   if weights is not None:
     state = train_state.start_from(state, weights.variables)
+    if weights.remembered:
+      state = experiment.programs.adopt(state, weights.remembered)
   return state
 
 

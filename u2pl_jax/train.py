@@ -261,7 +261,8 @@ class _Run:
       if self._stop():
         return step - 1, state, None
       trace.before(step)
-      state, step_metrics = step_fn(step - 1, state, batches.take())
+      batch = batches.take()
+      state, step_metrics = step_fn(step - 1, state, batch)
       batches.follow(state)
       trace.after(step, step_metrics)
       self._stop.has_news = True
@@ -270,7 +271,10 @@ class _Run:
       saves = evaluates or (save_every and step % save_every == 0)
       if saves or step % exp.train.log_every_steps == 0:
         self._log.flush()
-      scores = self._evaluate(step, state) if evaluates else None
+      scores = None
+      if evaluates:
+        self._evaluation.show_batch(step, state, batch)
+        scores = self._evaluate(step, state)
       if saves:
         self._save(step, state, scores)
         self._log.restart_clock()

@@ -93,6 +93,29 @@ class Evaluation:
       self._write(step, variables, scores)
     return scores
 
+  def show_batch(
+    self,
+    step: int,
+    state: train_state.TrainState,
+    batch: Mapping[str, jax.Array],
+  ) -> None:
+    """Writes pictures of the last step's batch, if the method has any.
+
+    Args:
+      step: updates made.
+      state: after them.
+      batch: of the last one.
+    """
+    show = self._exp.programs.phase_of_state(step).method.show
+    count = self._exp.eval.num_images
+    if show is None or self._writer is None or count < 1:
+      return
+    rows = {name: sharding.local_rows(array) for name, array in batch.items()}
+    pictures = show(state.memory, rows)[:count]
+    self._writer.write_images(
+      step, {f"batch/{i}": picture[None] for i, picture in enumerate(pictures)}
+    )
+
   def _write(self, step: int, variables: Any, scores: metrics.Scores) -> None:
     protocol = self._exp.protocol.name
     named = zip(self._exp.dataset.class_names, scores.iou, strict=True)

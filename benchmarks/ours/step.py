@@ -38,7 +38,7 @@ class _Step:
     train = training_options.TrainOptions.read(config)
     self._programs = assemble.create_programs(
       config,
-      settings["num_classes"],
+      [str(number) for number in range(settings["num_classes"])],
       settings["config"]["data"]["batch_size_u"],
       timeline_lib.Timeline(_STEPS_PER_EPOCH, train.epochs),
       self._mesh,

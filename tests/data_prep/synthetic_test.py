@@ -46,6 +46,17 @@ def test_scenes_hold_surfaces_and_objects(scenes):
   assert all(kind & {4, 5, 6, 7} for kind in kinds)
 
 
+def test_objects_can_be_made_rarer_still():
+  def generate_rare(seed):
+    rng = np.random.default_rng(seed)
+    return synthetic.generate_scene(rng, 96, rare_percent=6)[1]
+
+  labels = np.stack([generate_rare(seed) for seed in range(60)])
+  shares = np.bincount(labels.ravel(), minlength=8) / labels.size
+  assert (shares[:6] > 0.03).all()
+  assert (shares[6:] > 0).all() and (shares[6:] < 0.015).all()
+
+
 def test_color_alone_does_not_tell_the_class(scenes):
   """The nearest mean color labels well under half of the pixels."""
   pixels = np.concatenate([image.reshape(-1, 3) for image, _ in scenes])
@@ -90,6 +101,8 @@ def test_other_parameters_are_refused_not_mixed_up(tmp_path):
   synthetic.prepare(tmp_path, **SMALL)
   with pytest.raises(ValueError, match="made with seed=0, not 1: delete it"):
     synthetic.prepare(tmp_path, **SMALL, seed=1)
+  with pytest.raises(ValueError, match="made with rare_percent=None, not 6"):
+    synthetic.prepare(tmp_path, **SMALL, rare_percent=6)
   other = synthetic.prepare(tmp_path, **SMALL, seed=1, name="other")
   assert other == datasets.dataset_path("other", tmp_path)
 

@@ -21,7 +21,7 @@ _split = jax.jit(partition.partition_by_entropy, static_argnames="reliable")
 _label_pixels = jax.jit(
   contrast.label_pixels,
   static_argnums=3,
-  static_argnames=("num_classes", "label_stack"),
+  static_argnames=("num_classes", "label_stacks"),
 )
 _membership = jax.jit(selection.class_membership, static_argnums=(1, 2))
 _loss = jax.jit(pixelwise.unsupervised_loss)
@@ -151,7 +151,7 @@ def _pixels_of_feature_size(arrays, recorded):
   num_classes, *size = arrays["teacher_train_logits_small"].shape[1:]
   split = _partition(arrays, recorded)
   pixels = _label_pixels(
-    *labels, split, tuple(size), num_classes=num_classes, label_stack=1
+    *labels, split, tuple(size), num_classes=num_classes, label_stacks=(1, 1)
   )
 
   def gap(name):

@@ -129,6 +129,7 @@ def _make_phases(model, config, batch_size, num_labeled):
     model=model,
     supervised_loss=_loss_of(config["crit"]),
     timeline=timeline_of(config),
+    class_names=tuple(map(str, range(config["C"]))),
     num_unlabeled=batch_size - num_labeled,
     batch_size_l=num_labeled,
     batch_size_u=batch_size - num_labeled,

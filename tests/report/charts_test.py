@@ -100,6 +100,13 @@ def test_classes_have_their_own_color():
   assert trace["line"]["color"] == charts.make_visible(color)
 
 
+@pytest.mark.parametrize("kind", ["confidence", "present"])
+def test_the_state_of_the_classes_has_a_chart_each(kind):
+  drawn = draw(make_run(**{f"classes__{kind}__{NAMES[1]}": [0.25, 0.5]}))
+  (trace,) = drawn[kind].figure["data"]
+  assert trace["name"] == NAMES[1]
+
+
 def test_curves_that_would_hide_each_other_are_one():
   drawn = draw(
     make_run(

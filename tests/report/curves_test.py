@@ -55,6 +55,23 @@ def test_pictures_are_no_curves(tmp_path):
   assert read.keys() == {"a"} and np.isnan(read["a"].values)
 
 
+def test_the_last_pictures_of_a_tag_are_read(tmp_path):
+  import cv2
+  from clu import metric_writers
+
+  writer = metric_writers.SummaryWriter(str(tmp_path))
+  for step in (1, 2):
+    pictures = np.full((2, 1, 4, 5, 3), 10 * step, np.uint8)
+    pictures[1] += 1
+    writer.write_images(step, {f"batch/{i}": p for i, p in enumerate(pictures)})
+  writer.write_images(3, {"crop/0": pictures[0]})
+  writer.close()
+  found = curves.read_pictures(epath.Path(tmp_path), "batch/")
+  decoded = [cv2.imdecode(np.frombuffer(png, np.uint8), 1) for png in found]
+  assert [picture.shape for picture in decoded] == [(4, 5, 3)] * 2
+  assert [picture[0, 0, 0] for picture in decoded] == [20, 21]
+
+
 def test_no_events_are_no_curves(tmp_path):
   assert curves.read_curves(epath.Path(tmp_path)) == {}
 

@@ -2,6 +2,7 @@
 
 import types
 
+import numpy as np
 import pytest
 
 from tests.report import reported
@@ -38,3 +39,16 @@ def test_a_method_that_is_not_there_keeps_its_name(module, monkeypatch):
 
   monkeypatch.setattr(methods, "find", find)
   assert summarize().startswith("taught · recipe paper")
+
+
+def test_mixed_images_of_the_run_are_shown(tmp_path):
+  from clu import metric_writers
+  from etils import epath
+
+  run = reported.make_run(config=CONFIG, workdir=epath.Path(tmp_path))
+  assert page._read_batch(run) == []
+  writer = metric_writers.SummaryWriter(str(tmp_path))
+  writer.write_images(1, {"batch/0": np.zeros((1, 4, 4, 3), np.uint8)})
+  writer.close()
+  (picture,) = page._read_batch(run)
+  assert picture.startswith("data:image/png;base64,iVBOR")

@@ -274,17 +274,18 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("arg", ["", "method=u2pl_ael"])
 def test_two_processes_train_like_one(
-  start_two, data_dir, tmp_path, monkeypatch
+  arg, start_two, data_dir, tmp_path, monkeypatch
 ):
   """Each reads its own part of the batches."""
   path = tmp_path / "found.npz"
-  processes = start_two("steps", data_dir, path)
+  processes = start_two("steps", data_dir, path, arg)
   make = sharding.create_mesh
   monkeypatch.setattr(
     sharding, "create_mesh", lambda *_: make((1, 1), jax.devices()[:1])
   )
-  losses, params = tiny_run.make_steps(data_dir)
+  losses, params = tiny_run.make_steps(data_dir, arg=arg)
   assert [process.finish(400) for process in processes] == [0, 0]
   with np.load(path) as found:
     np.testing.assert_allclose(found["arr_0"], losses, rtol=1e-5)

@@ -87,7 +87,7 @@ def test_a_batch_is_put_ahead_while_nothing_is_asked_for():
 
 def test_with_enough_lag_no_unfinished_step_is_waited_for(monkeypatch):
   """When a batch is drawn, the newest state may still be computed."""
-  batches, taken = open_feed(feed.MIN_LAG)
+  batches, taken = open_feed(supply.MIN_LAG)
   waited = collections.Counter()
   usual = np.asarray
   for step in range(6):
@@ -106,14 +106,14 @@ def test_with_enough_lag_no_unfinished_step_is_waited_for(monkeypatch):
       patch.setattr(feed.np, "asarray", watch)
       taken.take()
     monkeypatch.undo()
-    taken.follow(make_state(feed.MIN_LAG, step + 1))
+    taken.follow(make_state(supply.MIN_LAG, step + 1))
   assert waited["newest"] == 0
   assert ("draw", 6) in batches.events
 
 
 def test_a_lag_with_which_steps_would_wait_is_refused():
-  feed.check_lag("toy.lag", 0)
-  feed.check_lag("toy.lag", feed.MIN_LAG)
+  supply.check_lag("toy.lag", 0)
+  supply.check_lag("toy.lag", supply.MIN_LAG)
   message = "toy.lag=1: batches are drawn 2 steps ahead; use 2 or more, or 0"
   with pytest.raises(ValueError, match=message):
-    feed.check_lag("toy.lag", 1)
+    supply.check_lag("toy.lag", 1)

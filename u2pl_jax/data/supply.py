@@ -9,6 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 SECONDS = ("", "same", "requested")
+# Batches that are put on the devices while the one before them is used.
+AHEAD = 1
+# So that no step waits for what is asked for: the batch after the next one is
+# drawn before a step begins, when the step before that one may still run.
+MIN_LAG = AHEAD + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,20 @@ class Supply:
     names = {f"position_{suffix}" for suffix in self.suffixes * self.positions}
     names |= {"position_u2", *self.requests} if self.is_requested else set()
     return tuple(sorted(names))
+
+
+def check_lag(key: str, lag: int) -> None:
+  """Raises ValueError, one line, for a lag with which steps would wait.
+
+  Args:
+    key: of the config.
+    lag: of `Supply`; 0 is allowed, for which nothing is put ahead.
+  """
+  if 0 < lag < MIN_LAG:
+    raise ValueError(
+      f"{key}={lag}: batches are drawn {MIN_LAG} steps ahead; use {MIN_LAG} or"
+      " more, or 0 for steps that wait for their images"
+    )
 
 
 def of_run(supplies: Iterable[Supply]) -> Supply:

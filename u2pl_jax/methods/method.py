@@ -100,6 +100,11 @@ def _look_on(
   return lesson, memory, {}
 
 
+def _start_anew(memory: Memory, remembered: Mapping[str, np.ndarray]) -> Memory:
+  del remembered
+  return memory
+
+
 def _ask_nothing(memory: Memory) -> dict[str, jax.Array]:
   del memory
   return {}
@@ -146,6 +151,12 @@ class Method(NamedTuple):
       next steps shall hold, the next one first, `position_u2` among them. Each
       `follow` drops the first row and adds that of the step `lag` + 1 later,
       so that a batch is asked for while `lag` steps are still to be made.
+    adopt: (memory, remembered) -> memory; takes over what a file of weights
+      remembers beside networks, arrays by name, see `models.pretrained`.
+      Raises ValueError, one line, where it does not fit.
+    show: (memory, batch) -> pictures, numpy uint8 [H, W, 3], of what the last
+      step made of its batch, of which the arrays are those of this process on
+      the host. None where nothing is to be shown.
   """
 
   teach: Callable[..., tuple[Lesson, Memory, Metrics]]
@@ -158,6 +169,8 @@ class Method(NamedTuple):
   taught: Callable[[np.ndarray, int], np.ndarray] | None = None
   observe: Callable[..., tuple[Lesson, Memory, Metrics]] = _look_on
   requests: Callable[[Memory], dict[str, jax.Array]] = _ask_nothing
+  adopt: Callable[[Memory, Mapping[str, np.ndarray]], Memory] = _start_anew
+  show: Callable[[Memory, Batch], list[np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +207,7 @@ class Parts:
     supervised_loss: (outputs, labels [B, H, W] int32) -> [] float32, of the
       main prediction and, where there is one, the auxiliary one.
     timeline: the length of the run.
+    class_names: of all K classes, in their order.
     num_unlabeled: N_u, length of the unlabeled list.
     batch_size_l, batch_size_u: images of one forward pass, all devices.
     accumulate_steps: parts that a batch is computed in.
@@ -202,6 +216,7 @@ class Parts:
   model: nn.Module
   supervised_loss: Callable[[Outputs, jax.Array], jax.Array]
   timeline: timeline_lib.Timeline
+  class_names: tuple[str, ...]
   num_unlabeled: int
   batch_size_l: int
   batch_size_u: int

@@ -21,11 +21,17 @@ class Pretrained:
     parts: their names: encoder alone, or all that the network has.
     left_out: heads in the file that the network lacks: "auxor",
       "decoder.representation".
+    remembered: what the file holds beside networks, for a method to take over.
   """
 
   variables: dict[str, Any]
   parts: tuple[str, ...]
   left_out: tuple[str, ...]
+  remembered: dict[str, np.ndarray]
+
+
+# Beginning of the names of what is not of a network.
+MEMORY = "memory/"
 
 
 def load_pretrained(
@@ -51,7 +57,8 @@ def load_pretrained(
     ValueError: one line: the file cannot be read, or lists all missing,
       extra, wrongly shaped and non-finite entries.
   """
-  state_dict = _read(epath.Path(path).expanduser())
+  arrays = _read_all(epath.Path(path).expanduser())
+  state_dict = _networks(arrays)
   whole = torch_networks.is_whole(state_dict)
   parts = ("encoder",)
   if whole:
@@ -77,7 +84,12 @@ def load_pretrained(
       + _hint(problems, whole)
     )
   filled = torch_names.from_torch(wanted, target)
-  return Pretrained(filled, parts, left_out)
+  remembered = {
+    name.removeprefix(MEMORY): array
+    for name, array in arrays.items()
+    if name.startswith(MEMORY)
+  }
+  return Pretrained(filled, parts, left_out, remembered)
 
 
 def recognize(path: epath.PathLike) -> torch_networks.Recognized:
@@ -164,6 +176,15 @@ def _hint(problems: list[str], whole: bool) -> str:
 
 
 def _read(path: epath.Path) -> dict[str, np.ndarray]:
+  """Reads the arrays of networks from an .npz file."""
+  return _networks(_read_all(path))
+
+
+def _networks(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  return {n: array for n, array in arrays.items() if not n.startswith(MEMORY)}
+
+
+def _read_all(path: epath.Path) -> dict[str, np.ndarray]:
   """Reads all arrays of an .npz file."""
   if not path.exists():
     raise FileNotFoundError(f"{path}: no such file")

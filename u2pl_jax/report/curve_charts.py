@@ -39,6 +39,39 @@ class _Kind:
     }
 
 
+# Of what a method remembers of each class.
+_OF_CLASSES = (
+  _Kind(
+    "confidence",
+    "Confidence by class",
+    "Moving average of the probability that the student gives a class where"
+    " it is the label. Classes of little confidence are seen more often.",
+    prefix="classes/confidence/",
+    by_class=True,
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+  _Kind(
+    "present",
+    "Images known to show a class",
+    "Share of the unlabeled images that showed it when they were last seen.",
+    prefix="classes/present/",
+    by_class=True,
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+  _Kind(
+    "bank",
+    "Memory banks",
+    "How full the bank of each class's negatives is.",
+    prefix="bank/fill/",
+    by_class=True,
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+)
+
+
 def _kinds(protocol: str) -> tuple[_Kind, ...]:
   """In the order of the page; IoU by class is that of one protocol."""
   evaluated = f"Of the validation images, evaluated in training ({protocol})."
@@ -78,15 +111,7 @@ def _kinds(protocol: str) -> tuple[_Kind, ...]:
       tick_format=".0%",
       value_format=".1%",
     ),
-    _Kind(
-      "bank",
-      "Memory banks",
-      "How full the bank of each class's negatives is.",
-      prefix="bank/fill/",
-      by_class=True,
-      tick_format=".0%",
-      value_format=".1%",
-    ),
+    *_OF_CLASSES,
   )
 
 

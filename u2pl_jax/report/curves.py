@@ -42,6 +42,26 @@ def read_curves(workdir: epath.Path) -> dict[str, Curve]:
   return {tag: _make_curve(by_step) for tag, by_step in points.items()}
 
 
+def read_pictures(workdir: epath.Path, prefix: str) -> list[bytes]:
+  """The last pictures that a run wrote for TensorBoard, as PNG files.
+
+  Args:
+    workdir: of the run.
+    prefix: of their tags, which end with a number.
+  """
+  found = {}
+  for path in sorted(workdir.glob("events.out.tfevents.*")):
+    loader = event_file_loader.LegacyEventFileLoader(str(path))
+    for event in loader.Load():
+      for value in event.summary.value:
+        number = value.tag.removeprefix(prefix)
+        if number != value.tag and value.HasField("tensor"):
+          # Width, height, and the picture.
+          *_, picture = value.tensor.string_val
+          found[int(number)] = picture
+  return [found[number] for number in sorted(found)]
+
+
 def _make_curve(by_step: dict[int, float]) -> Curve:
   steps = np.array(sorted(by_step), np.int64)
   return Curve(steps, np.array([by_step[step] for step in steps.tolist()]))

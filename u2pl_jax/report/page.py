@@ -1,5 +1,6 @@
 """The page: one HTML file that needs nothing beside itself."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from u2pl_jax.report import (
   runs,
   tables,
 )
+from u2pl_jax.report import curves as curves_lib
 from u2pl_jax.report import examples as examples_lib
 from u2pl_jax.report import thresholds as thresholds_lib
 
@@ -56,6 +58,7 @@ def render(
     matrices=matrices,
     class_table=tables.make_class_table(compared, examples),
     config_rows=tables.make_config_rows(compared),
+    batches=[_read_batch(run) for run in compared],
     examples=examples,
     why_no_examples=why_no_examples,
     error_colors={
@@ -81,6 +84,14 @@ def _draw_matrices(
     for index, (run, confusion) in enumerate(
       zip(compared, examples.confusions, strict=True)
     )
+  ]
+
+
+def _read_batch(run: runs.Run) -> list[str]:
+  """Pictures of a training batch that the run left, each as "data:..."."""
+  return [
+    "data:image/png;base64," + base64.b64encode(picture).decode()
+    for picture in curves_lib.read_pictures(run.workdir, "batch/")
   ]
 
 

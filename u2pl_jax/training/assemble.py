@@ -1,6 +1,6 @@
 """From a config to the programs of a run, for which no data is needed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ SECTIONS = (
 
 def create_programs(
   config: Mapping[str, Any],
-  num_classes: int,
+  class_names: Sequence[str],
   num_unlabeled: int,
   timeline: timeline_lib.Timeline,
   mesh: jax.sharding.Mesh,
@@ -37,7 +37,7 @@ def create_programs(
 
   Args:
     config: the whole config, nested.
-    num_classes: K.
+    class_names: of all K.
     num_unlabeled: length of the unlabeled list.
     timeline: length of the run.
     mesh: of the devices.
@@ -49,12 +49,13 @@ def create_programs(
   data = data_options.DataOptions.read(config)
   settings = optim.OptimOptions.read(config)
   loss = pixelwise.LossOptions.read(config)
-  model = network.create(config, num_classes)
+  model = network.create(config, len(class_names))
   optim.group_params(model.variable_shapes()["params"], tuple(settings.factors))
   parts = method_lib.Parts(
     model=model,
     supervised_loss=pixelwise.make_supervised_loss(loss),
     timeline=timeline,
+    class_names=tuple(class_names),
     num_unlabeled=num_unlabeled,
     batch_size_l=data.batch_size_l,
     batch_size_u=data.batch_size_u,

@@ -7,15 +7,10 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from u2pl_jax.data import supply as supply_lib
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import programs as programs_lib
 from u2pl_jax.training import train_state
-
-# Batches that are put on the devices while the one before them is used.
-AHEAD = 1
-# So that no step waits for what is asked for: the batch after the next one is
-# drawn before a step begins, when the step before that one may still run.
-MIN_LAG = AHEAD + 1
 
 
 class Batches(Protocol):
@@ -24,20 +19,6 @@ class Batches(Protocol):
   def __next__(self) -> Mapping[str, np.ndarray]: ...
 
   def ask(self, step: int, requests: Mapping[str, np.ndarray]) -> None: ...
-
-
-def check_lag(key: str, lag: int) -> None:
-  """Raises ValueError, one line, for a lag with which steps would wait.
-
-  Args:
-    key: of the config.
-    lag: of `Supply`; 0 is allowed, for which nothing is put ahead.
-  """
-  if 0 < lag < MIN_LAG:
-    raise ValueError(
-      f"{key}={lag}: batches are drawn {MIN_LAG} steps ahead; use {MIN_LAG} or"
-      " more, or 0 for steps that wait for their images"
-    )
 
 
 class Feed:
@@ -64,10 +45,10 @@ class Feed:
     self._waiting = collections.deque()
     self._next_step = start_step
     self._requests = None
-    self._ahead = AHEAD
+    self._ahead = supply_lib.AHEAD
     if supply.is_requested:
       self._requests = programs.phases[0].method.requests
-      self._ahead = AHEAD if supply.lag else 0
+      self._ahead = supply_lib.AHEAD if supply.lag else 0
       self._take_row = jax.jit(
         lambda requests, row: {n: a[row] for n, a in requests.items()},
         out_shardings=sharding.replicate(self._mesh),

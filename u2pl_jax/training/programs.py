@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -53,6 +54,22 @@ class Programs:
       self._initialize, out_shardings=self._layout(self.phases[0])
     )
     return initialize(self._state_key())
+
+  def adopt(
+    self, state: train_state.TrainState, remembered: Mapping[str, np.ndarray]
+  ) -> train_state.TrainState:
+    """The state at step 0 with what a file of weights remembers.
+
+    Args:
+      state: at step 0.
+      remembered: see `Method.adopt`.
+    """
+    phase = self.phases[0]
+    adopt = jax.jit(
+      lambda memory: phase.method.adopt(memory, remembered),
+      out_shardings=self._layout(phase).memory,
+    )
+    return state.replace(memory=adopt(state.memory))
 
   def abstract_state(self, phase: method_lib.Phase) -> train_state.TrainState:
     """Shapes, dtypes and shardings of a phase's state; nothing is computed."""

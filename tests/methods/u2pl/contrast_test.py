@@ -19,7 +19,7 @@ TEMPERATURE = 0.5
 
 _label_pixels = jax.jit(
   contrast.label_pixels,
-  static_argnames=("size", "num_classes", "label_stack"),
+  static_argnames=("size", "num_classes", "label_stacks"),
 )
 
 
@@ -197,7 +197,12 @@ class TestLabelPixels:
     masks = rng.random((2, 2, 9, 14)) < 0.5
     split = _make_partition(*masks)
     pixels = _label_pixels(
-      labels[:4], labels[4:], split, (3, 4), num_classes=5, label_stack=stack
+      labels[:4],
+      labels[4:],
+      split,
+      (3, 4),
+      num_classes=5,
+      label_stacks=(stack,) * 2,
     )
 
     picked = np.ix_([0, 3, 6], [0, 3, 7, 10])
@@ -221,7 +226,7 @@ class TestLabelPixels:
     split = _make_partition(labels_u == 0, labels_u != 0)
     with pytest.raises(ValueError, match="label_stack=4.*batch of 6 images"):
       contrast.label_pixels(
-        labels_l, labels_u, split, (3, 4), num_classes=5, label_stack=4
+        labels_l, labels_u, split, (3, 4), num_classes=5, label_stacks=(4, 4)
       )
 
 

@@ -5,6 +5,7 @@ The rules themselves stand in `selection`, `memory_bank` and
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import flax.struct
@@ -67,8 +68,17 @@ class ContrastOptions(options.Options):
         f"{self.high_rank}: expected 0 <= low_rank < high_rank"
       )
 
-  def check_run(self, parts: method.Parts) -> None:
-    """Raises ValueError if the loss does not fit the other parts of a run."""
+  def check_run(
+    self,
+    parts: method.Parts,
+    stacked: Sequence[str] = ("batch_size_l", "batch_size_u"),
+  ) -> None:
+    """Raises ValueError if the loss does not fit the other parts of a run.
+
+    Args:
+      parts: of the run.
+      stacked: the batches that `label_stack` groups.
+    """
     num_classes = parts.model.num_classes
     if not parts.model.rep_channels:
       raise ValueError(
@@ -81,7 +91,7 @@ class ContrastOptions(options.Options):
         " no pixel could be a negative of any class; low_rank must be below"
         " the number of classes"
       )
-    for name in ("batch_size_l", "batch_size_u"):
+    for name in stacked:
       part = getattr(parts, name) // parts.accumulate_steps
       if part % self.label_stack:
         raise ValueError(
@@ -136,7 +146,7 @@ def label_pixels(
   size: tuple[int, int],
   *,
   num_classes: int,
-  label_stack: int,
+  label_stacks: tuple[int, int],
   halves: Halves = interleave,
 ) -> Pixels:
   """Brings labels and masks from [B, H, W] to feature size (h, w).
@@ -149,24 +159,23 @@ def label_pixels(
     split: of the unlabeled pixels.
     size: (h, w).
     num_classes: K.
-    label_stack: see `selection.class_membership`.
+    label_stacks: of labeled and unlabeled images, see
+      `selection.class_membership`.
     halves: joins labeled and unlabeled images as those of the network were.
   """
 
   def shrink(x: jax.Array) -> jax.Array:
     return resize.resize_nearest(x, size).reshape(len(x), -1)
 
-  def membership(labels: jax.Array) -> jax.Array:
+  def membership(labels: jax.Array, stack: int) -> jax.Array:
     return selection.class_membership(
-      resize.resize_nearest(labels, size),
-      num_classes,
-      label_stack,
+      resize.resize_nearest(labels, size), num_classes, stack
     ).reshape(len(labels), -1, num_classes)
 
   small_l = shrink(labels_l)
   reliable_u, unreliable_u = shrink(split.reliable), shrink(split.unreliable)
   return Pixels(
-    is_class=halves.join(membership(labels_l), membership(labels_u)),
+    is_class=halves.join(*map(membership, (labels_l, labels_u), label_stacks)),
     is_labeled=halves.join(
       jnp.ones(small_l.shape, bool), jnp.zeros(reliable_u.shape, bool)
     ),

@@ -7,7 +7,7 @@ how the teacher follows.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import flax.struct
 import jax
@@ -18,7 +18,6 @@ from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.data import supply
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method, suponly
-from u2pl_jax.methods import teacher as teacher_lib
 from u2pl_jax.methods.u2pl import contrast, partition, schedule, settings
 from u2pl_jax.methods.u2pl import memory as memory_lib
 from u2pl_jax.models import forward
@@ -72,17 +71,14 @@ def create(
   Raises:
     ValueError: settings do not go together; one line that names a key.
   """
-  if semi.supervised_epochs > parts.timeline.num_epochs:
-    raise ValueError(
-      f"semi.supervised_epochs={semi.supervised_epochs}: expected 0 to"
-      f" train.epochs={parts.timeline.num_epochs}"
-    )
   if contrast_options.weight:
     contrast_options.check_run(parts)
   u2pl = _U2PL(parts, semi, contrast_options, augment, draw, halves)
   supervised = suponly.make_method(parts)._replace(taught=u2pl.taught)
   if semi.teacher_init != "at_start":
-    supervised = u2pl.accompany(supervised)
+    supervised = memory_lib.accompany(
+      supervised, parts=parts, semi=semi, of=u2pl.as_method()
+    )
   phases = (
     method.Phase("supervised", 0, supervised),
     method.Phase(
@@ -112,53 +108,23 @@ class _U2PL:
   @property
   def first_step(self) -> int:
     """Of the semi-supervised epochs."""
-    return self.parts.timeline.steps_per_epoch * self.semi.supervised_epochs
-
-  @property
-  def _make_memory(self) -> Callable[..., memory_lib.Memory]:
-    return functools.partial(
-      memory_lib.make,
-      parts=self.parts,
-      semi=self.semi,
-      contrast_options=self.contrast,
-    )
+    return self.semi.first_step(self.parts.timeline)
 
   def as_method(self) -> method.Method:
     return method.Method(
       teach=self.teach,
       losses=self.losses,
-      init=self._make_memory,
+      init=functools.partial(
+        memory_lib.make,
+        parts=self.parts,
+        semi=self.semi,
+        contrast_options=self.contrast,
+      ),
       start=functools.partial(memory_lib.start, semi=self.semi),
       follow=self.follow,
       restore=memory_lib.restore,
       lay_out=memory_lib.lay_out,
       taught=self.taught,
-    )
-
-  def accompany(self, supervised: method.Method) -> method.Method:
-    """The supervised epochs with a teacher that keeps its own statistics.
-
-    It makes a train-mode pass of each batch for their sake; its parameters
-    stay as they are.
-
-    Reference: algorithm section 2, last but one paragraph; `train_semi.py`.
-    """
-
-    def teach(memory, student, batch, keys, step):
-      lesson, memory, metrics = supervised.teach(
-        memory, student, batch, keys, step
-      )
-      if self.semi.teacher_batch_stats == "forward":
-        _, memory = self._pass_of_teacher(
-          memory, lesson.views[0].images, keys["teacher"]
-        )
-      return lesson, memory, metrics
-
-    return supervised._replace(
-      teach=teach,
-      init=self._make_memory,
-      restore=memory_lib.restore,
-      lay_out=memory_lib.lay_out,
     )
 
   def teach(
@@ -186,7 +152,9 @@ class _U2PL:
 
     # The teacher in train mode, on what the student sees: which unlabeled
     # pixels are to be trusted?
-    outputs, memory = self._pass_of_teacher(memory, images, keys["teacher"])
+    outputs, memory = memory_lib.train_pass(
+      memory, images, keys["teacher"], parts=self.parts, semi=self.semi
+    )
     _, logits_u = self.halves.part(outputs["logits"], batch_l)
     logits_u = resize.resize_bilinear(logits_u, size)
     valid_u = labels_u != IGNORE_LABEL
@@ -251,17 +219,7 @@ class _U2PL:
       max_decay=self.semi.ema_decay,
       first_epoch=self.semi.teacher_first_epoch,
     )
-    names = ["params"]
-    if self.semi.teacher_batch_stats == "ema":
-      names.append("batch_stats")
-    moved = {
-      name: teacher_lib.ema_update(memory.teacher[name], student[name], decay)
-      for name in names
-    }
-    metrics = {"semi/ema_decay": decay}
-    if memory.bank is not None:
-      metrics["bank/fill"] = memory.bank.fill
-    return memory.replace(teacher={**memory.teacher, **moved}), metrics
+    return memory_lib.follow(memory, student, decay, semi=self.semi)
 
   def taught(self, entropy: np.ndarray, step: int) -> np.ndarray:
     """[B, H, W] bool, pixels that would keep their pseudo-label."""
@@ -290,7 +248,7 @@ class _U2PL:
       split,
       outputs["logits"].shape[1:3],
       num_classes=self.parts.model.num_classes,
-      label_stack=self.contrast.label_stack,
+      label_stacks=(self.contrast.label_stack,) * 2,
       halves=self.halves,
     )
     probs = jax.nn.softmax(outputs["logits"], axis=-1)
@@ -329,19 +287,3 @@ class _U2PL:
       **self.augment.to_section(),
     )
     return images, labels, confidence
-
-  def _pass_of_teacher(
-    self, memory: memory_lib.Memory, images: jax.Array, key: jax.Array
-  ) -> tuple[method.Outputs, memory_lib.Memory]:
-    """Its outputs in train mode; its statistics move where they are its own."""
-    outputs, batch_stats = forward.train_pass(
-      self.parts.model,
-      memory.teacher,
-      images,
-      key,
-      dropout=self.semi.teacher_dropout,
-    )
-    if self.semi.teacher_batch_stats == "forward":
-      teacher = {**memory.teacher, "batch_stats": batch_stats}
-      memory = memory.replace(teacher=teacher)
-    return outputs, memory

@@ -14,8 +14,8 @@ TEACHER_INITS = ("at_start", "student", "independent")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SemiOptions(options.Options):
-  """Settings of pseudo-labels, their partition, and the teacher."""
+class TeacherOptions(options.Options):
+  """Settings of the teacher, and of when it begins to teach."""
 
   SECTION: ClassVar[str] = "semi"
 
@@ -25,16 +25,8 @@ class SemiOptions(options.Options):
   schedule_by: str = options.setting(
     "epoch", choices=timeline_lib.SCHEDULE_UNITS
   )
-  # At the start; rises to 100.
-  drop_percent: float = options.setting(80.0, minimum=0, maximum=100)
   # alpha_0; falls to 0.
   unreliable_percent: float = options.setting(20.0, minimum=0, maximum=100)
-  # "below_unreliable": all pixels with H <= gamma_t may be anchors; "lowest":
-  # only the surest alpha_t percent, hence none at the end.
-  reliable: str = options.setting(
-    "below_unreliable", choices=partition.RELIABLE_RULES
-  )
-  unsupervised_weight: float = options.setting(1.0, minimum=0)
   # "at_start": the teacher is made as a copy of the student, statistics
   # included, when the semi-supervised epochs begin. "independent": it has
   # initial values of its own; its train-mode passes move its statistics in the
@@ -43,10 +35,6 @@ class SemiOptions(options.Options):
   teacher_init: str = options.setting("at_start", choices=TEACHER_INITS)
   # Dropout in the teacher's train-mode pass.
   teacher_dropout: bool = False
-  # "average" from the first semi step; "copy" the student for an epoch.
-  teacher_first_epoch: str = options.setting(
-    "average", choices=schedule.FIRST_EPOCHS
-  )
   # "forward": the teacher's own train-mode passes move its BN statistics;
   # "ema": they are averaged like the parameters.
   teacher_batch_stats: str = options.setting(
@@ -54,6 +42,37 @@ class SemiOptions(options.Options):
   )
   # Largest decay of the teacher.
   ema_decay: float = options.setting(0.99, minimum=0, maximum=1)
+
+  def first_step(self, timeline: timeline_lib.Timeline) -> int:
+    """Of the semi-supervised epochs.
+
+    Raises:
+      ValueError: the run has fewer epochs.
+    """
+    if self.supervised_epochs > timeline.num_epochs:
+      raise ValueError(
+        f"semi.supervised_epochs={self.supervised_epochs}: expected 0 to"
+        f" train.epochs={timeline.num_epochs}"
+      )
+    return timeline.steps_per_epoch * self.supervised_epochs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SemiOptions(TeacherOptions):
+  """Settings of pseudo-labels, their partition, and the teacher."""
+
+  # At the start; rises to 100.
+  drop_percent: float = options.setting(80.0, minimum=0, maximum=100)
+  # "below_unreliable": all pixels with H <= gamma_t may be anchors; "lowest":
+  # only the surest alpha_t percent, hence none at the end.
+  reliable: str = options.setting(
+    "below_unreliable", choices=partition.RELIABLE_RULES
+  )
+  unsupervised_weight: float = options.setting(1.0, minimum=0)
+  # "average" from the first semi step; "copy" the student for an epoch.
+  teacher_first_epoch: str = options.setting(
+    "average", choices=schedule.FIRST_EPOCHS
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
