@@ -154,6 +154,39 @@ KINDS = {
   ),
   "paper_info_nce": Kind("paper_info_nce_*.npz", ("loss", "per_class")),
   "paper_queue": Kind("paper_queue_*.npz", ("held*",)),
+  "unimatch_loss": Kind(
+    "unimatch_v?_loss_*.npz",
+    (
+      "step?/loss_*",
+      "step?/loss_total",
+      "step?/weight_s1",
+      "step?/mask_ratio",
+      "step?/pseudo_label",
+      "step?/target2",
+      "step?/confidence1",
+      "step?/ignore?",
+      "step?/kept1",
+      "step?/denominator",
+      "step?/image_s2_mixed_q",
+      "step?/grad_x",
+      "step?/grad_s2",
+      "step?/grad_fp",
+    ),
+  ),
+  "unimatch_fixmatch": Kind(
+    "unimatch_v?_fixmatch_*.npz",
+    (
+      "step?/loss_s1",
+      "step?/target1",
+      "step?/ignore1",
+      "step?/image_s1_mixed_q",
+      "step?/grad_s1",
+    ),
+  ),
+  "unimatch_cutmix": Kind(
+    "unimatch_v?_cutmix_*.npz",
+    ("step?/target?", "step?/confidence2", "step?/image_s1_mixed_q"),
+  ),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 
