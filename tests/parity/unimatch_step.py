@@ -3,6 +3,7 @@
 The network is scripted: it returns the recorded logits.
 """
 
+import functools
 import json
 import types
 
@@ -143,8 +144,8 @@ def batch_of(step):
   return batch
 
 
-def _method(name, config, step):
-  """The method of a recorded step, and the memory and student that it has."""
+def _method(name, config, batch):
+  """The method of a recorded step."""
   by_student = config["version"] == 1
   own = {}
   if name == "fixmatch":
@@ -153,8 +154,8 @@ def _method(name, config, step):
   parts = make_parts(
     config,
     SCRIPTED,
-    batch_size_l=len(step["label"]),
-    batch_size_u=len(step["ignore"]),
+    batch_size_l=len(batch["image_l"]),
+    batch_size_u=len(batch["image_u"]),
   )
   (phase,) = methods.find(name).create(
     parts, *options_of(name, config, **own), draw=draw_given
@@ -162,10 +163,9 @@ def _method(name, config, step):
   return phase.method
 
 
-def _outputs(step, logits, *, by_student, is_joined):
+def _outputs(logits, *, by_student, is_joined):
   """Logits by view as the network gives them, from those by stream."""
-  names = names_of_views(step)
-  strong = [logits[name] for name in names]
+  strong = [logits[name] for name in ("s1", "s2") if name in logits]
   strong = strong[0] if len(strong) == 1 else interleave.join(*strong)
   if not by_student:
     if is_joined:
@@ -179,30 +179,20 @@ def _outputs(step, logits, *, by_student, is_joined):
   return first, {"logits": strong}
 
 
-def replay(name, config, step):
-  """Losses, targets and gradients of a step, under the recorded names.
+@functools.cache
+def _compile(name, config_json):
+  """(batch, logits, logits of the labeling network) -> what `replay` gives."""
+  config = json.loads(config_json)
+  by_student = config["version"] == 1
 
-  Args:
-    name: of the method.
-    config: of the recording.
-    step: its arrays.
-  """
-  scale, by_student = config["logit_scale"], config["version"] == 1
-  method = _method(name, config, step)
-  logits = {
-    key: logits_of(step, key, scale) for key in ("x", "w", "fp", "s1", "s2")
-  }
-  logits = {key: value for key, value in logits.items() if value is not None}
-  memory, student = None, {"logits": logits_of(step, "w_mix", scale)}
-  if not by_student:
-    memory = types.SimpleNamespace(teacher={"logits": logits.pop("w")})
-
-  def compute(logits):
-    lesson, _, taught = method.teach(
-      memory, student, batch_of(step), {}, jnp.int32(0)
-    )
+  def compute(logits, labeling, batch):
+    method = _method(name, config, batch)
+    memory, student = None, {"logits": labeling}
+    if not by_student:
+      memory = types.SimpleNamespace(teacher=student)
+    lesson, _, taught = method.teach(memory, student, batch, {}, jnp.int32(0))
     outputs = _outputs(
-      step, logits, by_student=by_student, is_joined=name == "fixmatch"
+      logits, by_student=by_student, is_joined=name == "fixmatch"
     )
     lesson, _, observed = method.observe(
       memory, jax.lax.stop_gradient(outputs), lesson
@@ -211,10 +201,30 @@ def replay(name, config, step):
     total = sum(losses.values())
     return total, (losses | {"total": total}, lesson, taught | observed)
 
-  (_, found), gradients = jax.jit(jax.value_and_grad(compute, has_aux=True))(
-    logits
+  return jax.jit(jax.value_and_grad(compute, has_aux=True))
+
+
+def replay(name, config_json, step):
+  """Losses, targets, metrics and gradients of a step.
+
+  Args:
+    name: of the method.
+    config_json: of the recording.
+    step: its arrays.
+  """
+  config_json = str(config_json)
+  config = json.loads(config_json)
+  logits = {
+    key: logits_of(step, key, config["logit_scale"])
+    for key in ("x", "w", "w_mix", "fp", "s1", "s2")
+  }
+  logits = {key: value for key, value in logits.items() if value is not None}
+  # The student in eval mode, or the teacher.
+  labeling = logits.pop("w_mix" if config["version"] == 1 else "w")
+  (_, found), gradients = _compile(name, config_json)(
+    logits, labeling, batch_of(step)
   )
-  return (*found, gradients)
+  return (*jax.device_get(found), jax.device_get(gradients))
 
 
 def mixed_images(step, lesson):
