@@ -187,6 +187,18 @@ KINDS = {
     "unimatch_v?_cutmix_*.npz",
     ("step?/target?", "step?/confidence2", "step?/image_s1_mixed_q"),
   ),
+  "unimatch_eval": Kind(
+    "unimatch_v?_eval_*.npz",
+    (
+      "case0/pred?",
+      "case1/pred?",
+      "case?/network_input_hw",
+      "case?/intersection",
+      "case?/union",
+      "case?/iou",
+      "case?/miou",
+    ),
+  ),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 
