@@ -199,6 +199,39 @@ KINDS = {
       "case?/miou",
     ),
   ),
+  "unimatch_augmentation": Kind(
+    "unimatch_v?_augmentation*.npz",
+    (
+      "item*/image",
+      "item*/label",
+      "item*/image_w",
+      "item*/ignore",
+      "item*/image_s1",
+      "item*/image_s2",
+      "item*/box1_y0x0y1x1",
+      "item*/normalized",
+      "op/contrast_*",
+      "op/gray",
+      "boxes/*_draws",
+    ),
+  ),
+  "unimatch_complementary": Kind(
+    "unimatch_v?_complementary_*.npz",
+    ("n*/mask", "n*/untouched_images", "n*/dropped_level3"),
+  ),
+  "unimatch_ema": Kind("unimatch_v?_ema*.npz", ("teacher_*", "decay")),
+  "unimatch_schedules": Kind("unimatch_v?_schedules*.npz", ("*/lr_used",)),
+  "unimatch_perturbation": Kind(
+    "unimatch_v1_perturbation*.npz",
+    (
+      "train/decoder_in_c?",
+      "train/logits",
+      "train/logits_fp",
+      "eval/logits_fp",
+      "train/bn/head.*.running_mean",
+      "train/bn/backbone.*.running_var",
+    ),
+  ),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from u2pl_jax.runtime import options as options_lib
@@ -31,6 +32,9 @@ class OptimOptions(options_lib.Options):
     {"encoder": 1.0, REST: 10.0}, minimum=0
   )
   power: float = options_lib.setting(0.9, minimum=0)  # Of the poly schedule.
+  # Whether every step but the first has the rate of the step before, as where
+  # it is written after the update.
+  late_rate: bool = False
   momentum: float = options_lib.setting(0.9, minimum=0, maximum=1)  # Of sgd.
   nesterov: bool = False  # Of sgd: look ahead along the momentum.
   beta1: float = 0.9  # Of adamw, in [0, 1); of the mean gradient.
@@ -88,10 +92,18 @@ def learning_rates(
     learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
   """
+  delay = late if options.late_rate else lambda schedule: schedule
   return {
-    group: poly_schedule(learning_rate * factor, total_steps, options.power)
+    group: delay(
+      poly_schedule(learning_rate * factor, total_steps, options.power)
+    )
     for group, factor in options.factors.items()
   }
+
+
+def late(schedule: optax.Schedule) -> optax.Schedule:
+  """lr(step) of max(step - 1, 0)."""
+  return lambda step: schedule(jnp.maximum(step - 1, 0))
 
 
 def group_params(params: Params, groups: Sequence[str]) -> Params:
