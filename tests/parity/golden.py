@@ -232,6 +232,25 @@ KINDS = {
       "train/bn/backbone.*.running_var",
     ),
   ),
+  "unimatch_trajectory": Kind(
+    "unimatch_v?_trajectory_*.npz",
+    (
+      "loss_*",
+      "loss_total",
+      "lr",
+      "mask_ratio",
+      "pseudo_label",
+      "confidence",
+      "target2",
+      "grad_l2/*",
+      "student_param/*",
+      "student_bn/*_mean",
+      "teacher_param/*",
+      "teacher_bn/*_var",
+      "ema_decay",
+      "float64/norm/*",
+    ),
+  ),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 

@@ -21,7 +21,14 @@ _LEAVES = {
 
 
 def _conv(channels, side, x, name, **options):
-  return layers.conv(channels, side, dtype=jnp.float32, name=name, **options)(x)
+  return layers.conv(
+    channels,
+    side,
+    init=layers.uniform_fan_in(1),
+    dtype=jnp.float32,
+    name=name,
+    **options,
+  )(x)
 
 
 def _block(channels, side, x, name, train, **options):

@@ -22,7 +22,7 @@ from u2pl_jax.ops import interleave
 # Gives whatever its variables hold; images are normalized already.
 SCRIPTED = types.SimpleNamespace(
   multiple=1,
-  feature_widths=(1,),
+  feature_widths=lambda: (1,),
   normalize=lambda images: images,
   apply=lambda variables, images, **_: {"logits": variables["logits"]},
 )

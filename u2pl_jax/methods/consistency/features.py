@@ -20,7 +20,7 @@ def widths_of(parts: method.Parts, key: str) -> Widths:
   Raises:
     ValueError: the decoder reads none whose channels could be dropped.
   """
-  widths = parts.model.feature_widths
+  widths = parts.model.feature_widths()
   if not any(widths):
     raise ValueError(
       f"{key}: this encoder has no features whose channels could be dropped"

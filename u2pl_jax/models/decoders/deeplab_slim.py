@@ -114,7 +114,9 @@ class Decoder(nn.Module):
   low_level_channels: int
   aspp_rates: tuple[int, ...]
   dtype: Any
-  rep_channels: ClassVar[int] = 0  # There is no such head.
+
+  reads = (0, -1)
+  rep_channels = 0  # There is no such head.
 
   @nn.compact
   def __call__(
