@@ -251,6 +251,21 @@ KINDS = {
       "float64/norm/*",
     ),
   ),
+  "unimatch_model": Kind(
+    "unimatch_v1_model_*.npz",
+    (
+      "eval/logits_every2",
+      "eval/argmax",
+      "eval/feat4_std",
+      "train/logits_fp_every2",
+      "train/loss_fp_rest",
+      "train/rm/*",
+      "train/rv/*",
+      "train/float64/grad_l2",
+      "train/grad/*",
+    ),
+  ),
+  "unimatch_state_dict": Kind("unimatch_v1_state_dict_*.json", ("*",)),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 
@@ -262,8 +277,6 @@ LATER = (
   "dpt_*.npz",
   "state_dict_dinov2_*.json",
   "state_dict_unimatch_*.json",
-  "unimatch_*.npz",
-  "unimatch_*.json",
 )
 
 

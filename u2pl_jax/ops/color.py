@@ -17,6 +17,8 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _NUM_BLENDS = 3
 # Fixed point with 16 bits behind the point, which add up to 1.
 _LUMA = (19595, 38470, 7471)
+# Box blurs along each axis, which come close to a Gaussian.
+_PASSES = 3
 # Taps on either side of a pixel that a blur of `MAX_SIGMA` reaches.
 _TAPS = 2
 # Beyond it a box would be longer: 2 + 1 pixels on each side.
@@ -157,8 +159,10 @@ def blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
   weights = jnp.where(
     distance <= reach, inner, jnp.where(distance == reach + 1, outer, 0.0)
   )
-  for axis in (1, 1, 1, 0, 0, 0):
-    image = _average(image, weights, axis)
+  for axis in (1, 0):
+    image = jax.lax.fori_loop(
+      0, _PASSES, lambda _, x, axis=axis: _average(x, weights, axis), image
+    )
   return image
 
 
@@ -191,11 +195,12 @@ def jitter(
   blends = jnp.delete(order, hue_place, assume_unique_indices=True)
 
   def run(image, is_due):
-    for place in range(_NUM_BLENDS):
+    def one(place, image):
       kind = blends[place]
       adjusted = adjust(image, kind, factors[kind])
-      image = jnp.where(is_due(place), adjusted, image)
-    return image
+      return jnp.where(is_due(place), adjusted, image)
+
+    return jax.lax.fori_loop(0, _NUM_BLENDS, one, image)
 
   image = run(image, lambda place: place < hue_place)
   image = shift_hue(image, shift)

@@ -1,6 +1,7 @@
 """Strong views of unlabeled images, and the boxes that mix them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
@@ -82,22 +83,28 @@ def draw_colors(
 
 def strong_views(
   key: jax.Array, images: jax.Array, count: int, options: ViewOptions
-) -> tuple[jax.Array, ...]:
+) -> jax.Array:
   """Strong views of the same images, drawn independently.
 
   Args:
     key: PRNG key.
-    images: uint8 [B, H, W, 3], weak views.
+    images: uint8 [..., B, H, W, 3], weak views.
     count: of views.
     options: settings.
 
   Returns:
-    `count` arrays of levels, float32 [B, H, W, 3].
+    Levels, float32 [count, ..., B, H, W, 3].
   """
-  return tuple(
-    color.change(images, draw_colors(each, len(images), options))
-    for each in jax.random.split(key, count)
+  lead, batch = images.shape[:-4], images.shape[-4]
+  draws = draw_colors(key, count * math.prod(lead) * batch, options)
+  draws = jax.tree.map(
+    lambda x: x.reshape(count, *lead, batch, *x.shape[1:]), draws
   )
+  # Mapped over, not one behind the other: images stay on their devices.
+  change = color.change
+  for _ in lead:
+    change = jax.vmap(change)
+  return jax.vmap(change, in_axes=(None, 0))(images, draws)
 
 
 def draw_boxes(
@@ -165,14 +172,14 @@ def make_draw(
   """
 
   def draw(batch, keys):
-    own, other, box, scale = jax.random.split(keys["augment"], 4)
+    view, box, scale = jax.random.split(keys["augment"], 3)
+    names = [name for name in ("image_u", "image_u2") if name in batch]
+    images = jnp.stack([batch[name] for name in names])
+    strong = strong_views(view, images, count, options)
     images = batch["image_u"]
-    partners = None
-    if "image_u2" in batch:
-      partners = strong_views(other, batch["image_u2"], count, options)
     return Draws(
-      strong=strong_views(own, images, count, options),
-      partners=partners,
+      strong=tuple(strong[:, 0]),
+      partners=tuple(strong[:, 1]) if len(names) == 2 else None,
       boxes=draw_boxes(box, len(images), images.shape[1:3], count, options),
       scales=draw_scales(scale) if draw_scales else None,
     )
