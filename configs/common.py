@@ -76,6 +76,7 @@ def make_config(
   splits: Sequence[str] | None,
   settings: Mapping[str, Any],
   of_method: Mapping[str, Mapping[str, Any]] | None = None,
+  default_method: str = DEFAULT_METHOD,
   published_gpus: int = 4,
 ) -> config_dict.ConfigDict:
   """A whole config, locked.
@@ -87,13 +88,14 @@ def make_config(
       defaults.
     of_method: the same for the sections of a method, by its name; only those
       of the one that is chosen count.
+    default_method: where the argument names none.
     published_gpus: of the published run, for its recipe.
 
   Raises:
     ValueError: see `parse_arg`.
     KeyError: a key of `settings` does not exist.
   """
-  words = parse_arg(arg, splits)
+  words = parse_arg(arg, splits, default_method)
   module = methods.find(words["method"])
   run = training_options.RunOptions.defaults()
   config = config_dict.ConfigDict(
@@ -119,13 +121,18 @@ def make_config(
   return config
 
 
-def parse_arg(arg: str | None, splits: Sequence[str] | None) -> dict[str, str]:
+def parse_arg(
+  arg: str | None,
+  splits: Sequence[str] | None,
+  default_method: str = DEFAULT_METHOD,
+) -> dict[str, str]:
   """Reads "SPLIT,method=...,recipe=...", in any order, all optional.
 
   Args:
     arg: what stands after the colon of --config.
     splits: allowed values of SPLIT, the first being the default; one only if
       the config has but one. None for any, with "" as the default.
+    default_method: where none is named.
 
   Returns:
     A dict with the keys split, method and recipe.
@@ -145,7 +152,7 @@ def parse_arg(arg: str | None, splits: Sequence[str] | None) -> dict[str, str]:
         " SPLIT,method=...,recipe=..."
       )
     given[key] = value
-  method = given.get("method", DEFAULT_METHOD)
+  method = given.get("method", default_method)
   _check_word("method", method, methods.names(), is_open="." in method)
   recipes = tuple(methods.find(method).recipes(method_lib.Published()))
   split = splits[0] if splits else ""
@@ -162,3 +169,30 @@ def _check_word(
     raise ValueError(
       f"config argument {key}={value}: must be one of {', '.join(allowed)}"
     )
+
+
+def take_word(
+  arg: str | None, key: str, allowed: Sequence[str]
+) -> tuple[str, str]:
+  """Takes "KEY=..." out of the argument of a config that knows such a word.
+
+  Args:
+    arg: what stands after the colon of --config.
+    key: of the word.
+    allowed: its values, the first being the default.
+
+  Returns:
+    The rest of the argument, and the value.
+
+  Raises:
+    ValueError: the word is given twice, or has another value.
+  """
+  words = list(filter(None, (arg or "").split(",")))
+  found = [word for word in words if word.startswith(f"{key}=")]
+  if len(found) > 1:
+    raise ValueError(
+      f"config argument {found[1]!r}: {key!r} is given twice; expected once"
+    )
+  value = found[0].partition("=")[2] if found else allowed[0]
+  _check_word(key, value, allowed)
+  return ",".join(word for word in words if word not in found), value
