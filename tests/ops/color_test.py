@@ -11,6 +11,9 @@ from u2pl_jax.ops import color
 PIXELS = np.float32(
   [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]]
 )
+_change_colors, _adjust, _shift_hue, _blur = map(
+  jax.jit, (color.change, color.adjust, color.shift_hue, color.blur)
+)
 
 
 def _draws(**changes):
@@ -22,7 +25,7 @@ def _draws(**changes):
 
 
 def _change(image, **changes):
-  return np.asarray(jax.jit(color.change)(image[None], _draws(**changes))[0])
+  return np.asarray(_change_colors(image[None], _draws(**changes))[0])
 
 
 def test_luma_is_rounded():
@@ -44,17 +47,17 @@ def test_luma_is_rounded():
   ],
 )
 def test_blends(kind, factor, expected):
-  changed = jax.jit(color.adjust)(PIXELS, kind, factor)
+  changed = _adjust(PIXELS, kind, factor)
   np.testing.assert_array_equal(changed[0, 0], expected)
 
 
 def test_hue_turns_and_grays_stay():
   # A third of a turn, 85 of 256 steps: red becomes green.
-  turned = color.shift_hue(PIXELS, jnp.float32(1 / 3 + 1e-4))
+  turned = _shift_hue(PIXELS, jnp.float32(1 / 3 + 1e-4))
   np.testing.assert_array_equal(turned[0, 0], [0, 255, 0])
   np.testing.assert_array_equal(turned[1, 1], [255, 255, 255])
   # Cut off, not floored: -0.5 / 255 of a turn is none.
-  turned = color.shift_hue(PIXELS, jnp.float32(-0.5 / 255))
+  turned = _shift_hue(PIXELS, jnp.float32(-0.5 / 255))
   np.testing.assert_array_equal(turned, PIXELS)
 
 
@@ -65,9 +68,9 @@ def test_operations_follow_one_another_in_the_order_drawn():
     expected = image
     for kind in order:
       expected = (
-        color.shift_hue(expected, hue)
+        _shift_hue(expected, hue)
         if kind == color.HUE
-        else color.adjust(expected, kind, factors[kind])
+        else _adjust(expected, kind, factors[kind])
       )
     changed = _change(
       image, is_jittered=True, order=order, factors=factors, hue=hue
@@ -77,10 +80,10 @@ def test_operations_follow_one_another_in_the_order_drawn():
 
 def test_blur_keeps_a_flat_image_and_spreads_a_point():
   flat = np.full((6, 7, 3), 91, "f4")
-  np.testing.assert_array_equal(color.blur(flat, jnp.float32(2.0)), flat)
+  np.testing.assert_array_equal(_blur(flat, jnp.float32(2.0)), flat)
   point = np.zeros((9, 9, 3), "f4")
   point[4, 4] = 255
-  blurred = np.asarray(color.blur(point, jnp.float32(1.0)))[..., 0]
+  blurred = np.asarray(_blur(point, jnp.float32(1.0)))[..., 0]
   np.testing.assert_array_equal(blurred, blurred[::-1])
   np.testing.assert_array_equal(blurred, blurred[:, ::-1])
   row = blurred[4] / blurred[4].sum()

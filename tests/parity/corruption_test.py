@@ -54,7 +54,9 @@ def _checks(kind: str):
 @pytest.mark.parametrize(
   ("kind", "pattern"),
   [
-    pytest.param(name, p, marks=golden.SLOW if name == "trajectory" else [])
+    pytest.param(
+      name, p, marks=golden.SLOW if name in golden.SLOW_KINDS else []
+    )
     for name, kind in golden.KINDS.items()
     for p in kind.corrupt
   ],

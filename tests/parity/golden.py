@@ -212,7 +212,6 @@ KINDS = {
       "item*/normalized",
       "op/contrast_*",
       "op/gray",
-      "boxes/*_draws",
     ),
   ),
   "unimatch_complementary": Kind(
@@ -268,6 +267,19 @@ KINDS = {
   "unimatch_state_dict": Kind("unimatch_v1_state_dict_*.json", ("*",)),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
+
+# Kinds whose recordings are spoilt in the slow set alone: replays of minutes, or
+# many arrays.
+SLOW_KINDS = (
+  "trajectory",
+  "unimatch_augmentation",
+  "unimatch_eval",
+  "unimatch_loss",
+  "unimatch_model",
+  "unimatch_perturbation",
+  "unimatch_state_dict",
+  "unimatch_trajectory",
+)
 
 # Name patterns of what is not part of the project yet. Work that adds it moves
 # its patterns to KINDS.

@@ -19,6 +19,7 @@ _BLENDS = {
   "contrast": color.CONTRAST,
   "saturation": color.SATURATION,
 }
+_SLOW = golden.SLOW[0] if golden.SLOW else lambda test: test
 _change, _adjust, _shift_hue, _blur = map(
   jax.jit, (color.change, color.adjust, color.shift_hue, color.blur)
 )
@@ -177,6 +178,7 @@ def _describe(found):
   return top, left, height, width, height * width
 
 
+@_SLOW
 @golden.every_file("unimatch_augmentation")
 def test_distribution_of_boxes(path):
   """Within 0.05 in place, size and area; half of the images have one."""

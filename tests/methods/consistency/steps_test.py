@@ -74,13 +74,8 @@ def run(kind, devices, steps=2):
   return jax.device_get((state, metrics))
 
 
-@pytest.mark.parametrize(
-  "kind",
-  [
-    pytest.param(kind, marks=() if kind == "unimatch_v2" else pytest.mark.slow)
-    for kind in KINDS
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_device_and_eight_agree(kind):
   state, metrics = run(kind, jax.devices()[:1])
   other, others = run(kind, jax.devices())
