@@ -268,8 +268,8 @@ KINDS = {
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 
-# Kinds whose recordings are spoilt in the slow set alone: replays of minutes, or
-# many arrays.
+# Kinds whose recordings are spoilt in the slow set alone: long replays, or many
+# arrays.
 SLOW_KINDS = (
   "trajectory",
   "unimatch_augmentation",
