@@ -220,13 +220,3 @@ def test_values_out_of_range_are_refused(changes, message):
   with pytest.raises(ValueError) as error:
     optim.OptimOptions(**changes)
   assert str(error.value).startswith(message)
-
-
-def test_a_late_rate_is_that_of_the_step_before():
-  options = optim.OptimOptions(learning_rate=0.1, power=1.0, late_rate=True)
-  rate = optim.learning_rates(options, learning_rate=0.1, total_steps=4)[
-    "encoder"
-  ]
-  np.testing.assert_allclose(
-    rate(jnp.arange(4)), [0.1, 0.1, 0.075, 0.05], rtol=1e-6
-  )

@@ -32,8 +32,7 @@ class OptimOptions(options_lib.Options):
     {"encoder": 1.0, REST: 10.0}, minimum=0
   )
   power: float = options_lib.setting(0.9, minimum=0)  # Of the poly schedule.
-  # Whether every step but the first has the rate of the step before, as where
-  # it is written after the update.
+  # Each step has the rate of the one before, as in code that sets it too late.
   late_rate: bool = False
   momentum: float = options_lib.setting(0.9, minimum=0, maximum=1)  # Of sgd.
   nesterov: bool = False  # Of sgd: look ahead along the momentum.
@@ -91,19 +90,17 @@ def learning_rates(
     options: of the optimizer.
     learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
+
+  Reference: with `late_rate`, UniMatch's unimatch.py and unimatch_v2.py.
   """
-  delay = late if options.late_rate else lambda schedule: schedule
-  return {
-    group: delay(
-      poly_schedule(learning_rate * factor, total_steps, options.power)
-    )
-    for group, factor in options.factors.items()
-  }
 
+  def schedule(factor: float) -> optax.Schedule:
+    poly = poly_schedule(learning_rate * factor, total_steps, options.power)
+    if not options.late_rate:
+      return poly
+    return lambda step: poly(jnp.maximum(step - 1, 0))
 
-def late(schedule: optax.Schedule) -> optax.Schedule:
-  """lr(step) of max(step - 1, 0)."""
-  return lambda step: schedule(jnp.maximum(step - 1, 0))
+  return {group: schedule(f) for group, f in options.factors.items()}
 
 
 def group_params(params: Params, groups: Sequence[str]) -> Params:
