@@ -60,4 +60,7 @@ def test_names_of_its_entries_tell_its_options():
   told = {"channels": 8, "low_level_channels": 6}
   assert found == ("deeplab_slim", told, (), 5)
   assert "decoder.head.b4.gap.1.weight" in shapes
+  # What no file tells is that of the published ones.
+  options = parity_network.recognize(entries).sections["encoder"]
+  assert (options["output_stride"], options["pool_ceil"]) == (16, False)
   assert shapes["decoder.fuse.0.weight"] == (8, 14, 3, 3)

@@ -45,6 +45,7 @@ TORCH_FILE = {
   "teacher": "model_ema",
   "student": "model",
 }
+TORCH_ENCODER = {"output_stride": 16, "multi_grid": False, "pool_ceil": False}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
