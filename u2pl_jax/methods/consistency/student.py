@@ -6,6 +6,7 @@ views in a second pass. There is no teacher, and nothing is remembered.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import flax.struct
 import jax
@@ -71,7 +72,14 @@ class StudentTaught:
       ),
     )
 
-  def teach(self, memory, student, batch, keys, step):
+  def teach(
+    self,
+    memory: None,
+    student: method.Variables,
+    batch: method.Batch,
+    keys: Mapping[str, jax.Array],
+    step: jax.Array,
+  ) -> tuple[method.Lesson, None, method.Metrics]:
     """Strong views, mixed, and what the student makes of the partners.
 
     Reference: UniMatch, unimatch.py (main): steps 1 and 2 of a batch.
@@ -107,7 +115,12 @@ class StudentTaught:
     )
     return lesson, memory, {}
 
-  def observe(self, memory, outputs, lesson):
+  def observe(
+    self,
+    memory: None,
+    outputs: tuple[method.Outputs, ...],
+    lesson: method.Lesson,
+  ) -> tuple[method.Lesson, None, method.Metrics]:
     """The labels that the student gave the weak views become targets."""
     found = lesson.targets
     _, logits = interleave.part(outputs[0]["logits"], len(found.labels_l))
@@ -119,7 +132,9 @@ class StudentTaught:
     lesson = lesson.replace(targets=found.replace(weak=weak, strong=strong))
     return lesson, memory, targets.summarize(weak, self.settings.threshold)
 
-  def losses(self, outputs, lesson):
+  def losses(
+    self, outputs: tuple[method.Outputs, ...], lesson: method.Lesson
+  ) -> method.Metrics:
     """L_x, those of the strong views, and that of the perturbed features."""
     found, (first, second) = lesson.targets, outputs
     labeled = {
@@ -145,12 +160,12 @@ class StudentTaught:
     return losses
 
 
-def join(arrays):
+def join(arrays: Sequence[jax.Array]) -> jax.Array:
   """One batch of the strong views, one array [B, ...] for each: 1 or 2."""
   return arrays[0] if len(arrays) == 1 else interleave.join(*arrays)
 
 
-def part(batch, count):
+def part(batch: jax.Array, count: int) -> tuple[jax.Array, ...]:
   """The views that `join` put together."""
   return (batch,) if count == 1 else interleave.part(batch, len(batch) // 2)
 

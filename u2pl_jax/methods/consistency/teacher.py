@@ -1,6 +1,7 @@
 """A moving average of the student labels the weak views (UniMatch V2)."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import flax.struct
 import jax
@@ -77,7 +78,14 @@ class TeacherTaught:
       ),
     )
 
-  def teach(self, memory, student, batch, keys, step):
+  def teach(
+    self,
+    memory: Memory,
+    student: method.Variables,
+    batch: method.Batch,
+    keys: Mapping[str, jax.Array],
+    step: jax.Array,
+  ) -> tuple[method.Lesson, Memory, method.Metrics]:
     """The teacher's labels, and strong views mixed within the batch.
 
     Reference: UniMatch-V2, unimatch_v2.py (main).
@@ -106,7 +114,9 @@ class TeacherTaught:
     metrics = targets.summarize(weak, self.settings.threshold)
     return method.Lesson(seen, found), memory, metrics
 
-  def losses(self, outputs, lesson):
+  def losses(
+    self, outputs: tuple[method.Outputs, ...], lesson: method.Lesson
+  ) -> method.Metrics:
     """L_x, and those of the strong views."""
     found = lesson.targets
     if self.joins_labeled:
@@ -128,7 +138,9 @@ class TeacherTaught:
       strong, found.strong, self.settings, self.strong_weight
     )
 
-  def follow(self, memory, student, step):
+  def follow(
+    self, memory: Memory, student: method.Variables, step: jax.Array
+  ) -> tuple[Memory, method.Metrics]:
     """All variables of the teacher move, batch statistics included."""
     decay = teacher_lib.ema_decay(step + 1, self.ema_decay)
     moved = teacher_lib.ema_update(memory.teacher, dict(student), decay)
