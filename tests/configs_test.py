@@ -188,7 +188,7 @@ def test_published_cityscapes_settings():
 @pytest.mark.parametrize(
   "arg, words",
   [
-    ("method=fixmutch", "method=fixmutch: must be one of suponly, u2pl"),
+    ("method=fixmutch", "method=fixmutch: must be one of fixmatch, suponly, u"),
     ("recipe=mine", "recipe=mine: must be one of paper, reference"),
     ("1465", "split=1465: must be one of 1464"),
     ("split=1464,1464", "'split' is given twice"),
