@@ -175,3 +175,30 @@ def _check_word(
     raise ValueError(
       f"config argument {key}={value}: must be one of {', '.join(allowed)}"
     )
+
+
+def take_word(
+  arg: str | None, key: str, allowed: Sequence[str]
+) -> tuple[str, str]:
+  """Takes "KEY=..." out of the argument of a config that knows such a word.
+
+  Args:
+    arg: what stands after the colon of --config.
+    key: of the word.
+    allowed: its values, the first being the default.
+
+  Returns:
+    The rest of the argument, and the value.
+
+  Raises:
+    ValueError: the word is given twice, or has another value.
+  """
+  words = list(filter(None, (arg or "").split(",")))
+  found = [word for word in words if word.startswith(f"{key}=")]
+  if len(found) > 1:
+    raise ValueError(
+      f"config argument {found[1]!r}: {key!r} is given twice; expected once"
+    )
+  value = found[0].partition("=")[2] if found else allowed[0]
+  _check_word(key, value, allowed)
+  return ",".join(word for word in words if word not in found), value

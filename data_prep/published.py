@@ -33,8 +33,8 @@ def stand_in(
   if name not in _KNOWN or path.is_dir():
     return None
   folder, class_names = _KNOWN[name]
-  lists = split_lists.FOLDERS[folder] / split
-  if not split or not lists.is_dir():
+  splits = split_lists.read(split_lists.FOLDERS[folder]).splits
+  if split not in splits:
     return None
   dataset = datasets.Dataset(
     name=name,
@@ -48,8 +48,5 @@ def stand_in(
     contents={},
     parameters={},
   )
-  counts = [
-    len(datasets.read_id_list(lists / f"{part}.txt"))
-    for part in ("labeled", "unlabeled")
-  ]
+  counts = map(len, splits[split])
   return dataset, datasets.Split(split, *map(np.arange, counts))

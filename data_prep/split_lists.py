@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from data_prep import writer
 from u2pl_jax.data import datasets
@@ -12,6 +12,9 @@ FOLDERS = {
   name: pathlib.Path(__file__).parent / "splits" / name
   for name in ("pascal", "cityscapes")
 }
+# Labeled images of other authors' splits; all others of a dataset serve
+# unlabeled.
+UNIMATCH = pathlib.Path(__file__).parent / "splits" / "unimatch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +24,8 @@ class SplitLists:
   Attributes:
     train: all training images, sorted.
     val: the validation images, in the order of their list.
-    splits: (labeled, unlabeled) training images, by split, smallest first.
+    splits: (labeled, unlabeled) training images, by split, smallest first;
+      behind them those of UniMatch, where they differ, as "unimatch_662".
   """
 
   train: tuple[str, ...]
@@ -65,12 +69,49 @@ def read(folder: pathlib.Path) -> SplitLists:
       )
   if problems:
     raise writer.DataError(problems)
-  smallest_first = sorted(splits, key=int)
-  return SplitLists(
-    train=tuple(sorted(train)),
-    val=tuple(val),
-    splits={name: splits[name] for name in smallest_first},
-  )
+  found = {name: splits[name] for name in sorted(splits, key=int)}
+  if folder in FOLDERS.values() and (UNIMATCH / folder.name).is_dir():
+    others = read_labeled(UNIMATCH / folder.name, train)
+    found |= {f"{UNIMATCH.name}_{name}": pair for name, pair in others.items()}
+  return SplitLists(tuple(sorted(train)), tuple(val), found)
+
+
+def read_labeled(
+  folder: pathlib.Path, train: Collection[str]
+) -> dict[str, tuple[list[str], list[str]]]:
+  """Reads splits of which there are lists of labeled images alone.
+
+  Args:
+    folder: of files N.txt with N ids each.
+    train: the ids of all training images.
+
+  Returns:
+    (labeled, unlabeled) ids by N, smallest first.
+
+  Raises:
+    ValueError: a list names an image twice, or one that is not there, or has
+      not as many as its name says. Names all faults.
+  """
+  splits, problems = {}, []
+  for path in sorted(folder.glob("*.txt"), key=lambda path: int(path.stem)):
+    labeled = datasets.read_id_list(path)
+    taken = set(labeled)
+    problems += datasets.find_duplicates(labeled, path)
+    strangers = sorted(taken.difference(train))
+    if strangers:
+      problems.append(
+        f"{path}: {len(strangers)} of {len(labeled)} images are not among the"
+        f" training images, such as {strangers[0]!r}"
+      )
+    if path.stem != str(len(labeled)):
+      problems.append(
+        f"{path}: {len(labeled)} images, not the {path.stem} of its name"
+      )
+    rest = [i for i in sorted(train) if i not in taken]
+    splits[path.stem] = (labeled, rest)
+  if problems:
+    raise writer.DataError(problems)
+  return splits
 
 
 def find_problems(

@@ -14,7 +14,7 @@ from u2pl_jax.training import options as training_options
 FILES = sorted(
   path
   for path in pathlib.Path("configs").glob("*.py")
-  if path.stem not in ("common", "folder")
+  if path.stem not in ("common", "folder", "unimatch_common")
 )
 SPLITS = {
   "synthetic": ["24"],
@@ -30,6 +30,15 @@ SPLITS = {
   "cityscapes_ael": ["186", "372", "744", "1488"],
   "voc_ael": ["92", "183", "366", "732", "1464"],
   "synthetic_rare": ["24"],
+  "unimatch_voc": ["92", "183", "366", "732", "1464", "662", "1323", "2646"],
+  "unimatch_cityscapes": ["186", "372", "744", "1488"],
+}
+# Whose default is another method than U2PL by the paper.
+METHODS = {
+  "unimatch_voc": ("unimatch", "mesh"),
+  "unimatch_cityscapes": ("unimatch", "mesh"),
+  "cityscapes_ael": ("u2pl_ael", "paper"),
+  "voc_ael": ("u2pl_ael", "paper"),
 }
 
 
@@ -46,10 +55,10 @@ def test_every_protocol_is_there():
 
 
 @pytest.mark.parametrize("name", SPLITS)
-def test_default_is_u2pl_of_the_paper(name):
+def test_default_is_u2pl_of_the_paper_or_what_its_name_says(name):
   config = load(name)
-  method = "u2pl_ael" if name.endswith("_ael") else "u2pl"
-  assert (config.method, config.recipe) == (method, "paper")
+  expected = METHODS.get(name, ("u2pl", "paper"))
+  assert (config.method, config.recipe) == expected
   assert config.is_locked
 
 
@@ -62,7 +71,8 @@ def test_the_network_can_be_built(name):
   "name, split", [(n, s) for n, splits in SPLITS.items() for s in splits]
 )
 def test_takes_each_split(name, split):
-  assert load(name, f"{split},method=suponly").data.split == split
+  found = load(name, f"{split},method=suponly").data.split
+  assert found.removeprefix("unimatch_") == split
 
 
 @pytest.mark.parametrize("method", methods.names())
@@ -85,9 +95,10 @@ def test_labels_alone_have_no_key_of_another_method():
 @pytest.mark.parametrize("method", methods.names())
 def test_recipes_set_the_same_keys_and_differ_in_each(method):
   recipes = methods.find(method).recipes(method_lib.Published())
-  paper, reference = recipes["paper"], recipes["reference"]
-  assert paper.keys() == reference.keys()
-  assert all(paper[key] != reference[key] for key in paper)
+  default, reference = recipes.values()
+  assert list(recipes)[1] == "reference"
+  assert default.keys() == reference.keys()
+  assert all(default[key] != reference[key] for key in default)
 
 
 @pytest.mark.parametrize("method", methods.names())
@@ -96,7 +107,7 @@ def test_recipe_changes_only_its_own_keys(method):
   other = flat(load("voc", f"method={method},recipe=reference"))
   changed = {key for key in paper if paper[key] != other[key]}
   recipes = methods.find(method).recipes(method_lib.Published())
-  assert changed == set(recipes["paper"]) | {"recipe"}
+  assert changed == set(recipes["reference"]) | {"recipe"}
 
 
 def test_the_defaults_of_a_method_are_those_of_the_paper():
@@ -117,6 +128,36 @@ def test_reference_weight_is_divided_by_the_published_gpus():
 def test_reference_counts_hard_pixels_on_each_of_the_published_gpus():
   config = load("cityscapes", "method=suponly,recipe=reference")
   assert config.loss.ohem_min_kept == 800_000
+
+
+def test_published_settings_of_unimatch():
+  voc, city = (load(f"unimatch_{name}") for name in ("voc", "cityscapes"))
+  assert voc.data.crop_size == (321, 321)
+  assert (voc.data.batch_size_l, voc.data.batch_size_u) == (8, 8)
+  assert (voc.optim.learning_rate, voc.optim.factors.head) == (0.001, 10)
+  assert (voc.train.epochs, voc.consistency.threshold) == (80, 0.95)
+  assert (voc.eval.protocol, voc.model.decoder) == ("whole", "deeplab_slim")
+  assert (voc.encoder.output_stride, voc.encoder.pool_ceil) == (16, False)
+  assert (city.optim.learning_rate, city.optim.factors.head) == (0.005, 1)
+  assert (city.train.epochs, city.consistency.threshold) == (240, 0.0)
+  assert (city.eval.windows, city.eval.crop_size) == ("cut", (801, 801))
+  assert city.loss.ohem_min_kept == 800_000
+  assert load("unimatch_cityscapes", "recipe=reference").consistency.groups == 4
+
+
+def test_lists_of_either_author():
+  assert load("unimatch_cityscapes", "186").data.split == "unimatch_186"
+  assert load("unimatch_cityscapes", "lists=u2pl,186").data.split == "186"
+  assert load("unimatch_voc", "366").data.split == "366"
+  assert load("unimatch_voc", "662").data.split == "unimatch_662"
+  config = load("unimatch_voc", "662,lists=u2pl")
+  assert (config.data.split, config.data.crop_size) == ("662", (513, 513))
+  with pytest.raises(
+    ValueError, match="lists=mine: must be one of unimatch, u2"
+  ):
+    load("unimatch_voc", "lists=mine")
+  with pytest.raises(ValueError, match="'lists' is given twice"):
+    load("unimatch_voc", "lists=u2pl,lists=u2pl")
 
 
 def test_suponly_builds_no_representation_head():
@@ -191,7 +232,7 @@ def test_ael_settings_for_voc(recipe):
 @pytest.mark.parametrize(
   "arg, words",
   [
-    ("method=fixmutch", "method=fixmutch: must be one of suponly, u2pl"),
+    ("method=fixmutch", "method=fixmutch: must be one of fixmatch, suponly, u"),
     ("recipe=mine", "recipe=mine: must be one of paper, reference"),
     ("1465", "split=1465: must be one of 1464"),
     ("split=1464,1464", "'split' is given twice"),

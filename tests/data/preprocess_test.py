@@ -242,3 +242,47 @@ def test_gray_images_become_rgb_and_labels_are_left_out():
   serialized = serialize(image, image, kind="PNG")
   (decoded,) = preprocess.decode_example(serialized, with_label=False)
   np.testing.assert_array_equal(decoded, np.stack([image] * 3, -1))
+
+
+class TestLongSide:
+  """The long side is any whole number in the range, both ends included."""
+
+  @pytest.mark.parametrize(
+    ("place", "expected"), [(0.0, (25, 33)), (0.999999, (100, 132))]
+  )
+  def test_ends_of_the_range(self, place, expected):
+    window = preprocess.random_long_side(
+      (50, 66),
+      np.array([0.0, place, 0.0, 0.0, 0.9]),
+      crop_size=(40, 40),
+      scale_range=(0.5, 2.0),
+      flip_prob=0.5,
+    )
+    assert window.scaled_hw == expected
+    assert window.hw == tuple(min(side, 40) for side in expected)
+    assert window.offset == (0, 0) and not window.flip
+
+  def test_the_short_side_is_rounded(self):
+    assert preprocess.long_side_size((3, 7), 5) == (2, 5)
+    assert preprocess.long_side_size((7, 3), 10) == (10, 4)
+    assert preprocess.long_side_size((6, 6), 9) == (9, 9)
+    assert preprocess.long_side_size((1, 100), 20) == (1, 20)
+
+  def test_shrinking_averages_and_masks_pick_pixels(self):
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[::2] = 200  # Every other row.
+    window = preprocess.Window((2, 4), (0, 0), (2, 4), False)
+    shrunk = preprocess.resize_smoothly(image, window)
+    assert 60 < shrunk.min() and shrunk.max() < 140
+    mask = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    np.testing.assert_array_equal(
+      preprocess.resize_smoothly(mask, window), mask[1::2]
+    )
+
+
+def test_padding_lies_where_it_is_asked_for():
+  pixels = np.full((1, 2), 7, np.uint8)
+  below = preprocess.pad_to_crop(pixels, (2, 3), 0, (0.0, 0.0))
+  np.testing.assert_array_equal(below, [[7, 7, 0], [0, 0, 0]])
+  left = preprocess.pad_to_crop(pixels, (2, 3), 0, (0.0, 1.0))
+  np.testing.assert_array_equal(left, [[0, 7, 7], [0, 0, 0]])

@@ -83,3 +83,35 @@ def test_a_list_shorter_than_a_batch_is_repeated():
   np.testing.assert_array_equal(labeled.records_at(np.arange(8)), [100] * 8)
   drawn = unlabeled.records_at(np.arange(9)).reshape(3, 3)
   np.testing.assert_array_equal(np.sort(drawn), [[101, 102, 103]] * 3)
+
+
+def test_fixed_pairs_meet_in_every_epoch():
+  split = datasets.Split("3", np.arange(3), np.arange(10, 20))
+  labeled, unlabeled = streams.of_training(split, 4, 0, pairing="fixed")
+  positions = np.arange(24)  # Three epochs of two batches.
+  partners = labeled.records_at(positions)
+  images = unlabeled.records_at(positions)
+  np.testing.assert_array_equal(partners, (images - 10) % 3)
+  assert len(np.unique(images[:8])) == 8
+  # Their crops are drawn independently all the same.
+  assert (
+    labeled.draws_at(positions, 2) != unlabeled.draws_at(positions, 2)
+  ).all()
+  free, again = streams.of_training(split, 4, 0)
+  np.testing.assert_array_equal(again.records_at(positions), images)
+  assert (free.records_at(positions) != partners).any()
+
+
+def test_a_longer_labeled_list_is_cut_to_the_unlabeled_one():
+  split = datasets.Split("5", np.arange(5), np.arange(10, 14))
+  labeled, unlabeled = streams.of_training(split, 2, 0, pairing="fixed")
+  positions = np.arange(8)
+  np.testing.assert_array_equal(
+    labeled.records_at(positions), unlabeled.records_at(positions) - 10
+  )
+
+
+def test_without_unlabeled_images_there_are_no_pairs():
+  split = datasets.Split("3", np.arange(3), np.arange(10, 20))
+  labeled, unlabeled = streams.of_training(split, 0, 0, pairing="fixed")
+  assert unlabeled is None and labeled.epoch_length == 3

@@ -13,13 +13,28 @@ SHARED = pathlib.Path("../shared/splits")
 # Of the published files, in order of their paths.
 SHA256 = "38d5278e849f545a9f3a8102a87e62873496504d7a8b3942cdc5e73eba476c11"
 SIZES = {
-  "pascal": (10582, 1449, "92 183 366 662 732 1323 1464 2646 5291"),
-  "cityscapes": (2975, 500, "186 372 744 1488"),
+  "pascal": (
+    10582,
+    1449,
+    "92 183 366 662 732 1323 1464 2646 5291"
+    " unimatch_662 unimatch_1323 unimatch_2646",
+  ),
+  "cityscapes": (
+    2975,
+    500,
+    "186 372 744 1488 unimatch_100 unimatch_186 unimatch_372 unimatch_744"
+    " unimatch_1488",
+  ),
 }
 
 
-def list_files(folder):
-  return sorted(p.relative_to(folder) for p in folder.rglob("*.txt"))
+def list_files(folder, *names):
+  """Those of some of its folders, relative to it."""
+  return sorted(
+    path.relative_to(folder)
+    for name in names or SIZES
+    for path in (folder / name).rglob("*.txt")
+  )
 
 
 def test_lists_are_the_published_bytes():
@@ -33,9 +48,9 @@ def test_lists_are_the_published_bytes():
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}")
 def test_lists_equal_the_shared_copy():
   root = split_lists.FOLDERS["pascal"].parent
-  shared = [path for path in list_files(SHARED) if path.parts[0] in SIZES]
-  assert list_files(root) == shared
-  for path in list_files(root):
+  names = (*SIZES, "unimatch")
+  assert list_files(root, *names) == list_files(SHARED, *names)
+  for path in list_files(root, *names):
     assert (root / path).read_bytes() == (SHARED / path).read_bytes()
 
 
@@ -47,6 +62,29 @@ def test_published_splits_cover_all_images(name):
   assert list(lists.splits) == splits.split()
   for labeled, unlabeled in lists.splits.values():
     assert sorted(labeled + unlabeled) == list(lists.train)
+
+
+def test_lists_of_other_authors_differ_as_they_say():
+  """In how many images: the description of the lists."""
+  for name, shared in (
+    ("cityscapes", {"186": 8, "372": 48, "744": 182, "1488": 720}),
+    ("pascal", {"662": 43, "1323": 172, "2646": 666}),
+  ):
+    splits = split_lists.read(split_lists.FOLDERS[name]).splits
+    for size, count in shared.items():
+      ours, theirs = (set(splits[key][0]) for key in (size, f"unimatch_{size}"))
+      assert len(ours & theirs) == count
+
+
+def test_labeled_lists_are_checked(tmp_path):
+  (tmp_path / "2.txt").write_text("a\nb\n")
+  lists = split_lists.read_labeled(tmp_path, ("c", "b", "a"))
+  assert lists == {"2": (["a", "b"], ["c"])}
+  (tmp_path / "3.txt").write_text("a\nz\n")
+  with pytest.raises(ValueError) as error:
+    split_lists.read_labeled(tmp_path, ("c", "b", "a"))
+  assert "1 of 2 images are not among the training images" in str(error.value)
+  assert "2 images, not the 3 of its name" in str(error.value)
 
 
 def test_classic_splits_and_small_blender_ones_are_of_vocs_own_images():

@@ -30,6 +30,43 @@ def test_windows_cover_the_side(side, window, rate, starts):
   assert inference.window_starts(side, window, rate) == starts
 
 
+@pytest.mark.parametrize(
+  ("side", "window", "rule", "starts"),
+  [
+    (1024, 801, "cut", [0, 534]),
+    (2048, 801, "cut", [0, 534, 1068, 1602]),
+    (1024, 798, "shifted", [0, 226]),
+    (2048, 798, "shifted", [0, 532, 1064, 1250]),
+    (30, 50, "cut", [0]),
+    # Of 10 / 1.5 pixels, U2PL moves on by 7, UniMatch by 6.
+    (20, 10, "averaged", [0, 7, 10]),
+    (20, 10, "shifted", [0, 6, 10]),
+  ],
+)
+def test_windows_are_laid_as_each_rule_says(side, window, rule, starts):
+  assert inference.window_starts(side, window, 2 / 3, rule) == starts
+
+
+@pytest.mark.parametrize("rule", ["cut", "shifted"])
+@pytest.mark.parametrize("window", [(5, 6), (20, 20)])
+def test_probabilities_of_windows_are_averaged(rule, window):
+  logits = inference.slide(_pointwise, IMAGES, window, rule=rule)
+  expected = jax.nn.log_softmax(_pointwise(IMAGES), axis=-1)
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_windows_that_are_cut_off_are_smaller():
+  seen = []
+
+  def net(images):
+    seen.append(images.shape[1:3])
+    return _pointwise(images)
+
+  inference.slide(net, jnp.zeros((1, 4, 10, 3)), (4, 6), rule="cut")
+  # They begin at 0, 4 and 8 and at rows 0 and 2.
+  assert set(seen) == {(4, 6), (4, 2), (2, 6), (2, 2)}
+
+
 @pytest.mark.parametrize("rate", [0, -0.5, 1.5])
 def test_a_stride_out_of_range_is_refused(rate):
   with pytest.raises(ValueError, match="stride_rate"):

@@ -17,3 +17,8 @@ def test_teacher_moves_towards_the_student():
   old, student = {"w": np.float32([1, 2])}, {"w": np.float32([3, -2])}
   moved = teacher.ema_update(old, student, 0.75)
   np.testing.assert_allclose(moved["w"], [1.5, 1.0])
+
+
+def test_counters_are_cut_off():
+  moved = teacher.ema_update({"n": np.int32(0)}, {"n": np.int32(7)}, 0.5)
+  assert moved["n"] == 3 and moved["n"].dtype == np.int32

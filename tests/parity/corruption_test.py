@@ -17,10 +17,6 @@ def test_every_file_is_claimed_by_one_kind(name):
   assert len(claims) == 1, f"{name} is claimed by {claims or 'no test'}"
 
 
-# Kinds whose comparison takes too long to be made for every spoilt array.
-_SLOW = ("trajectory", "ael", "ael_trajectory", "ael_step")
-
-
 def _spoil(array: np.ndarray) -> np.ndarray:
   """A copy that no tolerance forgives: a sign, a bit or a letter is wrong."""
   if array.dtype.kind == "f":
@@ -58,7 +54,9 @@ def _checks(kind: str):
 @pytest.mark.parametrize(
   ("kind", "pattern"),
   [
-    pytest.param(name, p, marks=golden.SLOW if name in _SLOW else [])
+    pytest.param(
+      name, p, marks=golden.SLOW if name in golden.SLOW_KINDS else []
+    )
     for name, kind in golden.KINDS.items()
     for p in kind.corrupt
   ],

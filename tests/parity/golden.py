@@ -300,8 +300,135 @@ KINDS = {
       "queue_length",
     ),
   ),
+  "unimatch_loss": Kind(
+    "unimatch_v?_loss_*.npz",
+    (
+      "step?/loss_*",
+      "step?/loss_total",
+      "step?/weight_s1",
+      "step?/mask_ratio",
+      "step?/pseudo_label",
+      "step?/target2",
+      "step?/confidence1",
+      "step?/ignore?",
+      "step?/kept1",
+      "step?/denominator",
+      "step?/image_s2_mixed_q",
+      "step?/grad_x",
+      "step?/grad_s2",
+      "step?/grad_fp",
+    ),
+  ),
+  "unimatch_fixmatch": Kind(
+    "unimatch_v?_fixmatch_*.npz",
+    (
+      "step?/loss_s1",
+      "step?/target1",
+      "step?/ignore1",
+      "step?/image_s1_mixed_q",
+      "step?/grad_s1",
+    ),
+  ),
+  "unimatch_cutmix": Kind(
+    "unimatch_v?_cutmix_*.npz",
+    ("step?/target?", "step?/confidence2", "step?/image_s1_mixed_q"),
+  ),
+  "unimatch_eval": Kind(
+    "unimatch_v?_eval_*.npz",
+    (
+      "case0/pred?",
+      "case1/pred?",
+      "case?/network_input_hw",
+      "case?/intersection",
+      "case?/union",
+      "case?/iou",
+      "case?/miou",
+    ),
+  ),
+  "unimatch_augmentation": Kind(
+    "unimatch_v?_augmentation*.npz",
+    (
+      "item*/image",
+      "item*/label",
+      "item*/image_w",
+      "item*/ignore",
+      "item*/image_s1",
+      "item*/image_s2",
+      "item*/box1_y0x0y1x1",
+      "item*/normalized",
+      "op/contrast_*",
+      "op/gray",
+    ),
+  ),
+  "unimatch_complementary": Kind(
+    "unimatch_v?_complementary_*.npz",
+    ("n*/mask", "n*/untouched_images", "n*/dropped_level3"),
+  ),
+  "unimatch_ema": Kind("unimatch_v?_ema*.npz", ("teacher_*", "decay")),
+  "unimatch_schedules": Kind("unimatch_v?_schedules*.npz", ("*/lr_used",)),
+  "unimatch_perturbation": Kind(
+    "unimatch_v1_perturbation*.npz",
+    (
+      "train/decoder_in_c?",
+      "train/logits",
+      "train/logits_fp",
+      "eval/logits_fp",
+      "train/bn/head.*.running_mean",
+      "train/bn/backbone.*.running_var",
+    ),
+  ),
+  "unimatch_trajectory": Kind(
+    "unimatch_v?_trajectory_*.npz",
+    (
+      "loss_*",
+      "loss_total",
+      "lr",
+      "mask_ratio",
+      "pseudo_label",
+      "confidence",
+      "target2",
+      "grad_l2/*",
+      "student_param/*",
+      "student_bn/*_mean",
+      "teacher_param/*",
+      "teacher_bn/*_var",
+      "ema_decay",
+      "float64/norm/*",
+    ),
+  ),
+  "unimatch_model": Kind(
+    "unimatch_v1_model_*.npz",
+    (
+      "eval/logits_every2",
+      "eval/argmax",
+      "eval/feat4_std",
+      "train/logits_fp_every2",
+      "train/loss_fp_rest",
+      "train/rm/*",
+      "train/rv/*",
+      "train/float64/grad_l2",
+      "train/grad/*",
+    ),
+  ),
+  "unimatch_state_dict": Kind("unimatch_v1_state_dict_*.json", ("*",)),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
+
+# Kinds whose recordings are spoilt in the slow set alone: long replays, or many
+# arrays.
+SLOW_KINDS = (
+  "ael",
+  "ael_step",
+  "ael_trajectory",
+  "trajectory",
+  "unimatch_augmentation",
+  "unimatch_eval",
+  "unimatch_loss",
+  "unimatch_model",
+  "unimatch_perturbation",
+  "unimatch_state_dict",
+  "unimatch_trajectory",
+)
 
 # Name patterns of what is not part of the project yet. Work that adds it moves
 # its patterns to KINDS.
@@ -310,8 +437,6 @@ LATER = (
   "dpt_*.npz",
   "state_dict_dinov2_*.json",
   "state_dict_unimatch_*.json",
-  "unimatch_*.npz",
-  "unimatch_*.json",
 )
 
 

@@ -14,7 +14,7 @@ def test_names_are_those_of_the_modules():
     "resnet50",
     "resnet101",
   )
-  assert decoders.names() == ("deeplab",)
+  assert decoders.names() == ("deeplab", "deeplab_slim")
   for package in (encoders, decoders):
     for name in package.names():
       assert name in package.find(name).NAMES

@@ -93,23 +93,55 @@ class Crop:
     self, draws: np.ndarray, image: np.ndarray, label: np.ndarray | None = None
   ) -> list[np.ndarray]:
     """A random crop of an image, and of its mask or its padding."""
-    size = self.settings.crop_size
-    window = preprocess.random_window(
+    draw_window = {
+      "factor": preprocess.random_window,
+      "long_side": preprocess.random_long_side,
+    }[self.settings.resizing]
+    window = draw_window(
       image.shape[:2],
       draws,
-      crop_size=size,
+      crop_size=self.settings.crop_size,
       scale_range=self.settings.scale_range,
       flip_prob=self.settings.flip_prob,
     )
-    image = preprocess.resize_image(image, window)
-    crops = [preprocess.pad_to_crop(image, size, normalize.MEAN_COLOR)]
+    return self.show(window, image, label)
+
+  def show(
+    self,
+    window: preprocess.Window,
+    image: np.ndarray,
+    label: np.ndarray | None = None,
+  ) -> list[np.ndarray]:
+    """What a window shows of an image, and of its mask or its padding.
+
+    Args:
+      window: what to show.
+      image: uint8 [H, W, 3].
+      label: uint8 [H, W]; None for none.
+
+    Returns:
+      uint8 arrays in the order of `names`, of the size of the crop.
+    """
+    settings = self.settings
+    resize_image, resize_label = {
+      "factor": (preprocess.resize_image, preprocess.resize_label),
+      "long_side": (preprocess.resize_smoothly,) * 2,
+    }[settings.resizing]
+    color, before = {
+      "center": (normalize.MEAN_COLOR, (0.5, 0.5)),
+      # To the right of what is mirrored once it is padded.
+      "corner": ((0, 0, 0), (0.0, float(window.flip))),
+    }[settings.padding]
+
+    def pad(pixels, value):
+      return preprocess.pad_to_crop(pixels, settings.crop_size, value, before)
+
+    image = resize_image(image, window)
+    crops = [pad(image, color)]
     if label is not None:
-      label = preprocess.resize_label(label, window)
-      pad_label = self.settings.pad_label
-      crops.append(preprocess.pad_to_crop(label, size, pad_label))
+      crops.append(pad(resize_label(label, window), settings.pad_label))
     if self.marks_padding:
-      shown = np.zeros(image.shape[:2], np.uint8)
-      crops.append(preprocess.pad_to_crop(shown, size, 1))
+      crops.append(pad(np.zeros(image.shape[:2], np.uint8), 1))
     return crops
 
 

@@ -82,7 +82,8 @@ def make_train_iterator(
 
   The labeled stream repeats its list, reshuffled each time. The unlabeled one
   takes `steps_per_epoch` batches of each shuffled pass and drops what is left.
-  A list with fewer images than a batch is repeated within the batch.
+  A list with fewer images than a batch is repeated within the batch. With
+  `data.pairing=fixed` both have one order.
 
   Args:
     dataset: where the images are.
@@ -107,7 +108,7 @@ def make_train_iterator(
   threads = settings.num_workers or reading.count_cpus()
   read = reading.record_reader(dataset.files["train"])
   sizes = settings.batch_size_l, settings.batch_size_u * supply.unlabeled
-  both = streams.of_training(split, sizes[1], seed)
+  both = streams.of_training(split, sizes[1], seed, pairing=settings.pairing)
   labeled, unlabeled = (
     requested.take_share(kind, stream, size, process_index, process_count)
     for kind, stream, size in zip(("labeled", "unlabeled"), both, sizes)

@@ -11,6 +11,9 @@ from u2pl_jax.runtime import options
 
 # Sides smaller than this leave nothing of an image at the encoder's stride.
 MIN_SIDE = 16
+PAIRINGS = ("independent", "fixed")
+RESIZINGS = ("factor", "long_side")
+PADDINGS = ("center", "corner")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,21 @@ class DataOptions(options.Options):
   crop_size: tuple[int, int] = options.setting(
     (513, 513), length=2, minimum=MIN_SIDE
   )
-  # Half the draws lie on either side of 1.
+  # "independent": both lists are shuffled by themselves. "fixed": the unlabeled
+  # image j always comes with the labeled image j mod N_l, of N_l, as where one
+  # shuffled order is used for both lists, the labeled one repeated.
+  pairing: str = options.setting("independent", choices=PAIRINGS)
+  # "factor": images are resized by a factor, without antialiasing; half of the
+  # draws lie on either side of 1. "long_side": so that the long side is any
+  # number of pixels in the range, with antialiasing, as Pillow does it.
+  resizing: str = options.setting("factor", choices=RESIZINGS)
+  # Of the size of an image.
   scale_range: tuple[float, float] = options.setting((0.5, 2.0), length=2)
   flip_prob: float = options.setting(0.5, minimum=0, maximum=1)
-  # Label of the padding around images smaller than the crop.
+  # Of images smaller than the crop: on all sides with the mean color, or on the
+  # right and below with black, before the crop is mirrored.
+  padding: str = options.setting("center", choices=PADDINGS)
+  # Label of the padding.
   pad_label: int = options.setting(255, minimum=0, maximum=255)
   # Reading threads; 0 for one a core.
   num_workers: int = options.setting(0, minimum=0)
@@ -44,6 +58,12 @@ class DataOptions(options.Options):
     low, high = self.scale_range
     if not 0 < low <= 1 <= high:
       raise ValueError(f"data.scale_range={low, high}: must hold 1, and be > 0")
+    if self.pairing == "fixed" and self.batch_size_l != self.batch_size_u:
+      raise ValueError(
+        "data.pairing=fixed: needs as many labeled as unlabeled images a step;"
+        f" data.batch_size_l={self.batch_size_l} and"
+        f" data.batch_size_u={self.batch_size_u}"
+      )
 
   def batch_shapes(
     self, supply: supply_lib.Supply

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from u2pl_jax.data import image_files
 
@@ -128,6 +129,43 @@ def random_window(
   return Window((scaled_h, scaled_w), offset, (h, w), side < flip_prob)
 
 
+def random_long_side(
+  image_hw: tuple[int, int],
+  draws: np.ndarray,
+  *,
+  crop_size: tuple[int, int],
+  scale_range: tuple[float, float],
+  flip_prob: float,
+) -> Window:
+  """As `random_window`, but the length of the longer side is drawn.
+
+  It is uniform over the whole numbers between the scales times its length,
+  cut off to whole numbers themselves, both ends included.
+
+  Reference: UniMatch dataset/transform.py, `resize` and `crop`.
+  """
+  _, place, row, column, side = draws
+  low, high = (int(max(image_hw) * scale) for scale in scale_range)
+  scaled_hw = long_side_size(
+    image_hw, max(low + int(place * (high - low + 1)), 1)
+  )
+  h, w = map(min, scaled_hw, crop_size)
+  offset = (
+    int(row * (scaled_hw[0] - h + 1)),
+    int(column * (scaled_hw[1] - w + 1)),
+  )
+  return Window(scaled_hw, offset, (h, w), side < flip_prob)
+
+
+def long_side_size(image_hw: tuple[int, int], length: int) -> tuple[int, int]:
+  """The size whose longer side has a length; the other one is rounded."""
+  longest = max(image_hw)
+  return tuple(
+    length if side == longest else max(int(side * length / longest + 0.5), 1)
+    for side in image_hw
+  )
+
+
 def resize_image(image: np.ndarray, window: Window) -> np.ndarray:
   """What `window` shows of `image`, resized bilinearly.
 
@@ -175,22 +213,44 @@ def _nearest_source(length: int, scaled_length: int) -> np.ndarray:
   return np.minimum(source.astype(np.int32), length - 1)
 
 
+def resize_smoothly(pixels: np.ndarray, window: Window) -> np.ndarray:
+  """What `window` shows of an image or a mask, resized by Pillow.
+
+  Args:
+    pixels: uint8, an image [H, W, 3], which is resized bilinearly with
+      antialiasing, or a mask [H, W], by nearest neighbor.
+    window: what to show.
+
+  Returns:
+    uint8 [*window.hw, ...].
+  """
+  rule = (
+    Image.Resampling.BILINEAR if pixels.ndim == 3 else Image.Resampling.NEAREST
+  )
+  scaled = Image.fromarray(pixels).resize(window.scaled_hw[::-1], rule)
+  return window.cut(np.asarray(scaled))
+
+
 def pad_to_crop(
-  image: np.ndarray, crop_size: tuple[int, int], color: int | tuple[int, ...]
+  image: np.ndarray,
+  crop_size: tuple[int, int],
+  color: int | tuple[int, ...],
+  before: tuple[float, float] = (0.5, 0.5),
 ) -> np.ndarray:
-  """Pads `image` on all sides to the crop; an odd pixel goes to the far side.
+  """Pads `image` to the crop; of an odd pixel the far side has more.
 
   Args:
     image: uint8 [h, w, C] or [h, w], at most as large as the crop.
     crop_size: (height, width) of the crop.
     color: value of the new pixels, of each channel.
+    before: shares of the padding that lie above and to the left.
 
   Returns:
     [*crop_size, C] or [*crop_size].
   """
   height, width = image.shape[:2]
   below, right = crop_size[0] - height, crop_size[1] - width
-  above, left = below // 2, right // 2
+  above, left = int(below * before[0]), int(right * before[1])
   return cv2.copyMakeBorder(
     image,
     above,

@@ -27,19 +27,22 @@ class Stream:
     epoch_length: how many of the n one epoch takes, without replacement.
     seed: the run's seed, not negative.
     key: tells the streams of a run apart.
+    order: the key of the stream whose order it has; None for its own.
   """
 
   records: np.ndarray
   epoch_length: int
   seed: int
   key: int
+  order: int | None = None
 
   def places_at(self, positions: np.ndarray) -> np.ndarray:
     """Returns where in the list the images of int64 positions [B] are, [B]."""
     epochs, places = np.divmod(positions, self.epoch_length)
     n = len(self.records)
+    order = self.key if self.order is None else self.order
     shuffled = [
-      _permutation(self.seed, self.key, int(epoch), n)[place]
+      _permutation(self.seed, order, int(epoch), n)[place]
       for epoch, place in zip(epochs, places)
     ]
     return np.array(shuffled, np.int64)
@@ -82,20 +85,43 @@ def unlabeled_stream(
   return Stream(records, epoch_length, seed, _UNLABELED)
 
 
+def paired_stream(records: np.ndarray, unlabeled: Stream) -> Stream:
+  """Returns the stream of labeled images in the order of the unlabeled ones.
+
+  The unlabeled image j of its list always meets the labeled image j mod N_l.
+  """
+  partners = np.arange(len(unlabeled.records)) % len(records)
+  return dataclasses.replace(
+    unlabeled, records=records[partners], key=_LABELED, order=unlabeled.key
+  )
+
+
 def of_training(
-  split: datasets.Split, batch_size_u: int, seed: int
+  split: datasets.Split,
+  batch_size_u: int,
+  seed: int,
+  *,
+  pairing: str = "independent",
 ) -> tuple[Stream, Stream | None]:
   """Returns the labeled stream and, if batch_size_u > 0, the unlabeled one.
 
   An epoch of the latter takes as many whole batches as its list has, or its
   whole list where that does not fill one.
+
+  Args:
+    split: of the images.
+    batch_size_u: unlabeled images a step.
+    seed: of the run.
+    pairing: see `options.DataOptions`.
   """
-  labeled = labeled_stream(split.labeled, seed)
   if not batch_size_u:
-    return labeled, None
+    return labeled_stream(split.labeled, seed), None
   count = len(split.unlabeled)
   epoch_length = count // batch_size_u * batch_size_u or count
-  return labeled, unlabeled_stream(split.unlabeled, seed, epoch_length)
+  unlabeled = unlabeled_stream(split.unlabeled, seed, epoch_length)
+  if pairing == "fixed":
+    return paired_stream(split.labeled, unlabeled), unlabeled
+  return labeled_stream(split.labeled, seed), unlabeled
 
 
 def ids_at_step(

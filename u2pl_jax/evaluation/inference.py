@@ -4,6 +4,7 @@ All functions are traced with static sizes, so a jitted caller compiles once
 for each image size.
 """
 
+import collections
 import itertools
 import math
 from collections.abc import Sequence
@@ -16,26 +17,42 @@ from u2pl_jax.models import forward
 from u2pl_jax.ops import resize
 
 STRIDE_RATE = 2 / 3  # Published: stride of windows divided by their side.
+# How windows are laid and put together, each as published:
+#   averaged  The stride is rounded up, the last window moved back to end with
+#             the image; logits are averaged (U2PL).
+#   shifted   The same, but the stride is rounded down, and probabilities are
+#             averaged (UniMatch V2).
+#   cut       As "shifted", but windows begin at every multiple of the stride,
+#             and those that would leave the image are cut off (UniMatch V1).
+WINDOW_RULES = ("averaged", "shifted", "cut")
 
 
-def window_starts(side: int, window: int, stride_rate: float) -> list[int]:
+def window_starts(
+  side: int, window: int, stride_rate: float, rule: str = "averaged"
+) -> list[int]:
   """First pixels of the windows that cover one side of an image.
 
   Args:
-    side: length of the image's side in pixels, at least `window`.
+    side: length of the image's side in pixels; unless windows are cut off, at
+      least `window`.
     window: length of the windows' side in pixels.
-    stride_rate: in (0, 1], stride of the windows divided by their side; the
-      stride is rounded up.
+    stride_rate: in (0, 1], stride of the windows divided by their side.
+    rule: one of `WINDOW_RULES`.
 
   Returns:
-    Ascending starts; the last window is moved back to end with the image.
+    Ascending starts.
 
   Raises:
     ValueError: `stride_rate` is out of range.
   """
   if not 0 < stride_rate <= 1:
     raise ValueError(f"stride_rate={stride_rate}: must be in (0, 1]")
-  stride = math.ceil(window * stride_rate)
+  if rule == "averaged":
+    stride = math.ceil(window * stride_rate)
+  else:  # Two thirds of 801 are 534, whatever rounding makes of it.
+    stride = max(math.floor(window * stride_rate + 1e-6), 1)
+  if rule == "cut":
+    return list(range(0, side, stride))
   count = math.ceil((side - window) / stride) + 1
   return [min(index * stride, side - window) for index in range(count)]
 
@@ -46,31 +63,87 @@ def slide(
   window: tuple[int, int],
   *,
   stride_rate: float = STRIDE_RATE,
+  rule: str = "averaged",
   windows_at_once: int = 4,
 ) -> jax.Array:
-  """Averages the logits of overlapping windows.
+  """Logits of images from those of overlapping windows.
 
   Images smaller than the window are padded with 0, the mean color, around
-  the center, and the padding's logits are cut away.
+  the center, and the padding's logits are cut away; where windows are cut off,
+  they need not be.
 
   Args:
     net: the network, called on batches of windows.
     images: [B, H, W, 3] float, normalized.
     window: (height, width) in pixels.
     stride_rate: see `window_starts`.
+    rule: one of `WINDOW_RULES`.
     windows_at_once: the most windows of each image that `net` sees in one
       batch; bounds the memory.
 
   Returns:
-    [B, H, W, K] float32.
+    [B, H, W, K] float32; where probabilities are averaged, their logarithm.
 
-  Reference: u2pl eval.py, `scale_crop_process`.
+  Reference: u2pl eval.py, `scale_crop_process`; UniMatch and UniMatch-V2,
+    supervised.py, `evaluate`.
   """
-  size = images.shape[1:3]
-  images, (top, left) = _pad_to_window(images, window)
-  corners, weights = _grouped_corners(
-    images.shape[1:3], window, stride_rate, windows_at_once
+  size, place = images.shape[1:3], (0, 0)
+  if rule != "cut":
+    images, place = _pad_to_window(images, window)
+  by_size = collections.defaultdict(list)
+  for corner, shown in _lay_windows(
+    images.shape[1:3], window, stride_rate, rule
+  ):
+    by_size[shown].append(corner)
+  total = 0.0
+  count = np.zeros((*images.shape[1:3], 1), np.float32)
+  for shown, corners in by_size.items():
+    total += _sum_windows(
+      net if rule == "averaged" else lambda x: jax.nn.softmax(net(x), axis=-1),
+      images,
+      corners,
+      shown,
+      windows_at_once,
+    )
+    for row, column in corners:
+      count[row : row + shown[0], column : column + shown[1]] += 1
+  mean = total / count
+  if rule != "averaged":
+    mean = jnp.log(mean)
+  (top, left), (height, width) = place, size
+  return mean[:, top : top + height, left : left + width]
+
+
+def _lay_windows(
+  size: tuple[int, int], window: tuple[int, int], stride_rate: float, rule: str
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+  """The corner and the size of each window of an image of a size."""
+  corners = itertools.product(
+    *(
+      window_starts(s, w, stride_rate, rule)
+      for s, w in zip(size, window, strict=True)
+    )
   )
+  return [
+    (
+      corner,
+      tuple(
+        min(w, s - c) for w, s, c in zip(window, size, corner, strict=True)
+      ),
+    )
+    for corner in corners
+  ]
+
+
+def _sum_windows(
+  net: forward.Net,
+  images: jax.Array,
+  corners: Sequence[tuple[int, int]],
+  window: tuple[int, int],
+  windows_at_once: int,
+) -> jax.Array:
+  """What a network makes of windows of one size, added up: [B, H, W, K]."""
+  corners, weights = _in_groups(corners, windows_at_once)
   batch, group = len(images), corners.shape[1]
   views = jax.ShapeDtypeStruct(
     (batch * group, *window, images.shape[-1]), images.dtype
@@ -95,10 +168,7 @@ def slide(
 
   total = jnp.zeros((*images.shape[:3], num_classes), jnp.float32)
   total, _ = jax.lax.scan(add_group, total, (corners, weights))
-  count = np.zeros((*images.shape[1:3], 1), np.float32)
-  for row, column in corners[weights > 0]:
-    count[row : row + window[0], column : column + window[1]] += 1
-  return (total / count)[:, top : top + size[0], left : left + size[1]]
+  return total
 
 
 def _pad_to_window(
@@ -122,32 +192,21 @@ def _cut(
   return jax.lax.dynamic_slice(images, (0, *corner, 0), shape)
 
 
-def _grouped_corners(
-  size: tuple[int, int],
-  window: tuple[int, int],
-  stride_rate: float,
-  windows_at_once: int,
+def _in_groups(
+  corners: Sequence[tuple[int, int]], windows_at_once: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Corners of the windows in groups of equal number, int32 [G, N, 2].
+  """Corners of windows in groups of equal number, int32 [G, N, 2].
 
   The last group may have some windows again; the weights, float32 [G, N], are 0
   for these and 1 for all others.
   """
-  corners = list(
-    itertools.product(
-      *(
-        window_starts(s, w, stride_rate)
-        for s, w in zip(size, window, strict=True)
-      )
-    )
-  )
   groups = math.ceil(len(corners) / windows_at_once)
   group = math.ceil(len(corners) / groups)
   missing = groups * group - len(corners)
   weights = np.ones(groups * group, np.float32)
   weights[len(corners) :] = 0
-  corners = np.array(corners + corners[-1:] * missing, np.int32)
-  return corners.reshape(groups, group, 2), weights.reshape(groups, group)
+  laid = np.array([*corners, *corners[-1:] * missing], np.int32)
+  return laid.reshape(groups, group, 2), weights.reshape(groups, group)
 
 
 def sum_scales(

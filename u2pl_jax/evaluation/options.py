@@ -30,6 +30,8 @@ class EvalOptions(options.Options):
   base_size: int = 0
   # Stride of windows divided by their side.
   stride_rate: float = inference.STRIDE_RATE
+  # How they are laid and put together.
+  windows: str = options.setting("averaged", choices=inference.WINDOW_RULES)
   # "whole", "slide": images are padded to so many shapes.
   max_shapes: int = options.setting(8, minimum=1)
   every_epochs: int = options.setting(1, minimum=1)
@@ -54,4 +56,5 @@ class EvalOptions(options.Options):
       flip=self.flip,
       base_size=self.base_size,
       stride_rate=self.stride_rate,
+      windows=self.windows,
     )

@@ -2,7 +2,8 @@
 
 crop   the center crop that training uses to watch itself
 whole  the image at its own size (published on PASCAL VOC)
-slide  windows with a stride of 2/3, logits averaged (published on Cityscapes)
+slide  windows with a stride of 2/3 (published on Cityscapes), by one of three
+       rules, see `inference.WINDOW_RULES`
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ class Protocol:
     flip: also mirrored left to right, at each scale.
     base_size: long side in pixels at scale 1; 0 for the image's own.
     stride_rate: stride of the windows divided by their side, in (0, 1].
+    windows: one of `inference.WINDOW_RULES`.
   """
 
   kind: str
@@ -34,6 +36,7 @@ class Protocol:
   flip: bool = False
   base_size: int = 0
   stride_rate: float = inference.STRIDE_RATE
+  windows: str = "averaged"
 
   def __post_init__(self):
     if self.kind not in KINDS:
@@ -52,6 +55,12 @@ class Protocol:
         " eval.protocol=crop"
       )
 
+    if self.windows not in inference.WINDOW_RULES:
+      raise ValueError(
+        f"eval.windows={self.windows!r}: expected one of"
+        f" {', '.join(inference.WINDOW_RULES)}"
+      )
+
   @property
   def name(self) -> str:
     """Stands before each metric, like "crop" or "slide_0.75_1_1.25_flip"."""
@@ -60,6 +69,8 @@ class Protocol:
       words.append(f"base{self.base_size}")
     if self.kind == "slide" and self.stride_rate != inference.STRIDE_RATE:
       words.append(f"stride{self.stride_rate:g}")
+    if self.kind == "slide" and self.windows != "averaged":
+      words.append(self.windows)
     if self.scales != (1.0,):
       words += [f"{scale:g}" for scale in self.scales]
     return "_".join(words + ["flip"] * self.flip)
@@ -102,7 +113,11 @@ class Protocol:
       if self.kind != "slide":
         return net(images)
       return inference.slide(
-        net, images, self.window, stride_rate=self.stride_rate
+        net,
+        images,
+        self.window,
+        stride_rate=self.stride_rate,
+        rule=self.windows,
       )
 
     def of_view(images):

@@ -10,8 +10,12 @@ PyTree = Any
 
 
 def ema_update(teacher: PyTree, student: PyTree, decay: jax.Array) -> PyTree:
-  """decay * teacher + (1 - decay) * student, leaf by leaf."""
-  return optax.incremental_update(student, teacher, 1.0 - decay)
+  """decay * teacher + (1 - decay) * student, leaf by leaf.
+
+  Integers, such as counters, are cut off.
+  """
+  moved = optax.incremental_update(student, teacher, 1.0 - decay)
+  return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, teacher)
 
 
 def ema_decay(nth: jax.Array, max_decay: float) -> jax.Array:

@@ -1,8 +1,8 @@
 """Recognizes the network that a PyTorch state dict belongs to.
 
 Each encoder and each decoder knows its own files, see `models.encoders`. What
-a state dict does not tell, strides, dilations and dropout, changes no variable,
-and is left at its default.
+a state dict does not tell, strides, dilations and dropout, changes no variable;
+it is left at its default, or at what the decoder says of its published files.
 """
 
 import dataclasses
@@ -149,6 +149,10 @@ def recognize(state_dict: Mapping[str, Any]) -> Recognized:
   told["decoder"] = options
   guessed += tuple(f"decoder.{key}" for key in untold)
   sections = network_lib.sections(encoder, decoder)
+  published = getattr(module, "TORCH_ENCODER", {})
+  sections["encoder"] |= {
+    key: value for key, value in published.items() if key in sections["encoder"]
+  }
   return _fill(sections, told, guessed, num_classes, True)
 
 

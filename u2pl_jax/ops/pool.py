@@ -1,5 +1,7 @@
 """Max-pooling whose gradient needs no sorting and no scatter."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,60 +10,62 @@ from flax import linen as nn
 _SIDE, _STRIDE = 3, 2
 
 
-@jax.custom_vjp
-def max_pool_ceil(x: jax.Array) -> jax.Array:
-  """3x3 max-pool with stride 2, padding 1 and ceil mode.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool(x: jax.Array, is_ceil: bool) -> jax.Array:
+  """3x3 max-pool with stride 2 and padding 1.
 
-  Even sides get one more output than without ceil mode: 40 -> 21, 41 -> 21.
   Of equal values the first one in a window takes the gradient.
 
   Args:
     x: [B, H, W, C].
+    is_ceil: whether even sides get one more output: 40 -> 21 or 20, 41 -> 21.
 
   Returns:
-    [B, H // 2 + 1, W // 2 + 1, C].
+    [B, H // 2 + 1, W // 2 + 1, C] with `is_ceil`, else
+    [B, (H + 1) // 2, (W + 1) // 2, C].
 
-  Reference: torch.nn.MaxPool2d(3, 2, 1, ceil_mode=True).
+  Reference: torch.nn.MaxPool2d(3, 2, 1, ceil_mode=is_ceil).
   """
-  return _pool(x)
+  return _pool(x, is_ceil)
 
 
-def _pool(x: jax.Array) -> jax.Array:
+def _pool(x: jax.Array, is_ceil: bool) -> jax.Array:
   stride = (_STRIDE, _STRIDE)
-  return nn.max_pool(x, (_SIDE, _SIDE), stride, padding=_padding(x))
+  return nn.max_pool(x, (_SIDE, _SIDE), stride, padding=_padding(x, is_ceil))
 
 
-def _padding(x: jax.Array) -> list[tuple[int, int]]:
-  # The last window starts at 2 * (H // 2) - 1 and is padded to its end.
-  return [(1, 1 + (side % 2 == 0)) for side in x.shape[1:3]]
+def _padding(x: jax.Array, is_ceil: bool) -> list[tuple[int, int]]:
+  # In ceil mode the last window starts at 2 * (H // 2) - 1 and is padded to its
+  # end.
+  return [(1, 1 + (is_ceil and side % 2 == 0)) for side in x.shape[1:3]]
 
 
-def _forward(x):
-  y = _pool(x)
+def _forward(x, is_ceil):
+  y = _pool(x, is_ceil)
   return y, (x, y)
 
 
-def _backward(saved, grad):
-  return (
-    jax.lax.platform_dependent(
-      *saved, grad, cpu=_find_again, default=_select_and_scatter
-    ),
+def _backward(is_ceil, saved, grad):
+  find, select = (
+    functools.partial(rule, is_ceil)
+    for rule in (_find_again, _select_and_scatter)
   )
+  return (jax.lax.platform_dependent(*saved, grad, cpu=find, default=select),)
 
 
-def _select_and_scatter(x, y, grad):
+def _select_and_scatter(is_ceil, x, y, grad):
   del y
-  return jax.vjp(_pool, x)[1](grad)[0]
+  return jax.vjp(lambda x: _pool(x, is_ceil), x)[1](grad)[0]
 
 
-def _find_again(x, y, grad):
+def _find_again(is_ceil, x, y, grad):
   """Looks where in each window the maximum was, one place after the other.
 
   XLA's own rule makes maps of positions on CPUs: four times as slow, and six
   times the memory.
   """
   lowest = jnp.array(-jnp.inf, x.dtype)
-  padding = ((0, 0), *_padding(x), (0, 0))
+  padding = ((0, 0), *_padding(x, is_ceil), (0, 0))
   padded = jnp.pad(x, padding, constant_values=lowest)
   spans = [_STRIDE * (side - 1) + 1 for side in y.shape[1:3]]
   is_open, total = jnp.ones(y.shape, bool), jnp.zeros((), grad.dtype)
@@ -88,4 +92,4 @@ def _find_again(x, y, grad):
   return total[:, 1 : 1 + x.shape[1], 1 : 1 + x.shape[2]]
 
 
-max_pool_ceil.defvjp(_forward, _backward)
+max_pool.defvjp(_forward, _backward)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from u2pl_jax.runtime import options as options_lib
@@ -31,6 +32,8 @@ class OptimOptions(options_lib.Options):
     {"encoder": 1.0, REST: 10.0}, minimum=0
   )
   power: float = options_lib.setting(0.9, minimum=0)  # Of the poly schedule.
+  # Each step has the rate of the one before, as in code that sets it too late.
+  late_rate: bool = False
   momentum: float = options_lib.setting(0.9, minimum=0, maximum=1)  # Of sgd.
   nesterov: bool = False  # Of sgd: look ahead along the momentum.
   beta1: float = 0.9  # Of adamw, in [0, 1); of the mean gradient.
@@ -87,11 +90,17 @@ def learning_rates(
     options: of the optimizer.
     learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
+
+  Reference: with `late_rate`, UniMatch's unimatch.py and unimatch_v2.py.
   """
-  return {
-    group: poly_schedule(learning_rate * factor, total_steps, options.power)
-    for group, factor in options.factors.items()
-  }
+
+  def schedule(factor: float) -> optax.Schedule:
+    poly = poly_schedule(learning_rate * factor, total_steps, options.power)
+    if not options.late_rate:
+      return poly
+    return lambda step: poly(jnp.maximum(step - 1, 0))
+
+  return {group: schedule(f) for group, f in options.factors.items()}
 
 
 def group_params(params: Params, groups: Sequence[str]) -> Params:

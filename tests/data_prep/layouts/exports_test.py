@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import folder
+from data_prep import class_files, folder, split_lists
+from data_prep.layouts import ade20k
 from tests import mini_voc, named_files, tree_files, trees
 from u2pl_jax.data import datasets
 
@@ -114,6 +115,36 @@ def test_classes_of_ade20k_without_names_are_numbered(root, tmp_path, capsys):
   output = capsys.readouterr().out
   assert "0 class 1" in output and "2 class 3" in output
   assert "0 in its masks is no class" in output
+
+
+def test_the_whole_of_ade20k_brings_names_and_splits(
+  root, tmp_path, monkeypatch
+):
+  trees.write_ade20k(root)
+  train = [entry.id for entry in read(root).train]
+  stems = [i.rpartition("/")[2] for i in train]
+  monkeypatch.setattr(ade20k, "_TRAIN", frozenset(stems))
+  monkeypatch.setattr(split_lists, "UNIMATCH", tmp_path / "lists")
+  tree_files.write_lines(tmp_path / "lists/ade20k/2.txt", stems[:2])
+  labeled, unlabeled = read(root).split_lists["2"]
+  assert labeled == train[:2] and set(unlabeled) == set(train[2:])
+  # The file of names in the tree counts more than the names known here.
+  assert not any("known" in str(f) for f in read(root).class_folders)
+  (root / "objectInfo150.txt").unlink()
+  (known,) = (f for f in read(root).class_folders if "known" in str(f))
+  table = class_files.read(class_files.find(known))
+  assert len(table.names) == len(table.palette) == 150
+  assert (table.names[0], table.names[149]) == ("wall", "flag")
+
+
+def test_lists_of_ade20k_name_its_images():
+  lists = split_lists.read_labeled(
+    split_lists.UNIMATCH / "ade20k", ade20k._TRAIN
+  )
+  assert list(lists) == ["316", "631", "1263", "2526", "5052"]
+  assert {len(labeled) + len(rest) for labeled, rest in lists.values()} == {
+    20210
+  }
 
 
 def test_zero_in_masks_that_look_like_ade20k_may_be_a_class(

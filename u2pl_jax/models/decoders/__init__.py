@@ -20,6 +20,9 @@ Where there are weights of it in PyTorch's format, also these:
                  "decoder/head/conv" or "auxor/output", to PyTorch's name.
   TORCH_SIGN     a pattern that some entry of each of its files starts with.
   TORCH_OPTIONAL  heads that a network may lack, by PyTorch's name.
+  TORCH_ENCODER  options of the encoder in its files, {name: value}, where
+                 these are others than the defaults and no file tells them;
+                 may be missing.
   recognize(shapes)  -> (name, options that the file tells, options that it
                  can not tell and that no published network sets, number of
                  classes), of entries {PyTorch's name: shape}.

@@ -1,6 +1,7 @@
 """DeepLabv3+ with classifier, representation and auxiliary heads."""
 
 import dataclasses
+import functools
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -229,6 +230,19 @@ class Decoder(nn.Module):
     }
 
 
+def check_strides(name: str, strides: Sequence[int]) -> None:
+  """Raises ValueError if an encoder has a single feature, none to fuse.
+
+  Args:
+    name: of the decoder.
+    strides: of the encoder's features.
+  """
+  if len(strides) < 2:
+    raise ValueError(
+      f"model.decoder={name!r}: fuses two features; the encoder has only one"
+    )
+
+
 def create(
   name: str,
   options: Options,
@@ -242,10 +256,7 @@ def create(
   Raises:
     ValueError: the encoder has a single feature, of which none can be fused.
   """
-  if len(strides) < 2:
-    raise ValueError(
-      f"model.decoder={name!r}: fuses two features; the encoder has only one"
-    )
+  check_strides(name, strides)
   decoder = Decoder(
     num_classes,
     options.channels,
@@ -262,6 +273,16 @@ def create(
   )
 
 
+def vote_for_size(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+  """Most frequent first dimension of the entries that a pattern fits, or 0."""
+  sizes = [
+    shape[0]
+    for name, shape in shapes.items()
+    if shape and re.fullmatch(pattern, name)
+  ]
+  return statistics.mode(sizes) if sizes else 0
+
+
 def recognize(
   shapes: Mapping[str, tuple[int, ...]],
 ) -> tuple[str, dict[str, Any], tuple[str, ...], int]:
@@ -271,15 +292,7 @@ def recognize(
   branches are the published ones.
   """
 
-  def vote(pattern: str) -> int:
-    """Most frequent first dimension of the entries; 0 without any."""
-    sizes = [
-      shape[0]
-      for name, shape in shapes.items()
-      if shape and re.fullmatch(pattern, name)
-    ]
-    return statistics.mode(sizes) if sizes else 0
-
+  vote = functools.partial(vote_for_size, shapes)
   branches = [
     int(match[1])
     for name in shapes

@@ -64,6 +64,8 @@ class Options(options_lib.Options):
   # Input pixels per pixel of layer 4: 8, 16 or 32.
   output_stride: int = options_lib.setting(8, choices=layers.OUTPUT_STRIDES)
   multi_grid: bool = True  # Layer 4's dilations times 2, 2, 4.
+  # Whether max-pooling makes one more pixel of an even side.
+  pool_ceil: bool = True
 
 
 class BasicBlock(nn.Module):
@@ -166,6 +168,7 @@ class ResNet(nn.Module):
     width: base number of channels, 64 as published; all others scale with it.
     output_stride: 8, 16 or 32, input pixels per pixel of layer 4.
     multi_grid: multiply the dilations of layer 4's blocks by 2, 2, 4.
+    pool_ceil: ceil mode of the max-pooling, as published with U2PL.
     dtype: compute dtype; parameters and statistics are float32.
     remat: compute the blocks again in the backward pass.
 
@@ -177,6 +180,7 @@ class ResNet(nn.Module):
   width: int = 64
   output_stride: int = 8
   multi_grid: bool = True
+  pool_ceil: bool = True
   dtype: Any = jnp.float32
   remat: bool = False
 
@@ -197,7 +201,7 @@ class ResNet(nn.Module):
       Features of layers 1-4 in `dtype`, [B, h_i, w_i, C_i].
     """
     x = self._stem(images.astype(self.dtype), train)
-    x = pool.max_pool_ceil(x)
+    x = pool.max_pool(x, self.pool_ceil)
     blocks, has_bottlenecks = DEPTHS[self.depth]
     features = []
     for layer, plan in enumerate(layers.layer_strides(self.output_stride)):

@@ -1,0 +1,53 @@
+"""Cityscapes with UniMatch (V1): 186 to 1,488 labeled of 2,975 images.
+
+  python main.py --config=configs/unimatch_cityscapes.py:744 \
+    --workdir=runs/um_city_744
+
+8 + 8 images of 801 px a step, ResNet-101 at output stride 16, OHEM, 240 epochs;
+every pixel is taught, however unsure its label. Needs the dataset `cityscapes`
+in data.data_dir and, for the published scores, ImageNet weights:
+--config.model.pretrained=resnet101.npz (see README). UniMatch has lists of its
+own; `lists=u2pl` takes U2PL's.
+
+Published mIoU (labels alone, with --config.data.batch_size_l=16), windows:
+  186: 76.6 (66.3)  372: 77.9 (72.8)  744: 79.2 (75.0)  1488: 79.5 (78.0)
+"""
+
+from ml_collections import config_dict
+
+from configs import common, unimatch_common
+
+SPLITS = ("744", "186", "372", "1488")
+
+
+def get_config(arg: str | None = None) -> config_dict.ConfigDict:
+  arg, lists = common.take_word(arg, "lists", ("unimatch", "u2pl"))
+  config = common.make_config(
+    arg,
+    splits=SPLITS,
+    settings={
+      **unimatch_common.NETWORK_V1,
+      **unimatch_common.WEAK_VIEWS,
+      "data.name": "cityscapes",
+      "data.crop_size": (801, 801),
+      "data.batch_size_l": 8,
+      "data.batch_size_u": 8,
+      "loss.kind": "ohem",
+      "optim.learning_rate": 0.005,
+      "optim.factors.head": 1.0,
+      "optim.weight_decay": 1e-4,
+      "train.epochs": 240,
+      "eval.protocol": "slide",
+      "eval.windows": "cut",
+      "eval.crop_size": (801, 801),
+      "eval.batch_size": 8,
+    },
+    of_method={
+      name: {"consistency.threshold": 0.0}
+      for name in (unimatch_common.V1, "fixmatch")
+    },
+    default_method=unimatch_common.V1,
+  )
+  if lists == "unimatch":
+    config.data.split = f"unimatch_{config.data.split}"
+  return config

@@ -1,0 +1,194 @@
+"""The student labels the weak views itself (UniMatch, version 1).
+
+It sees labeled images and weak views in one pass, and the labels of that pass,
+made with the statistics of that batch, are what it must agree with on strong
+views in a second pass. There is no teacher, and nothing is remembered.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from u2pl_jax.data import supply
+from u2pl_jax.methods import method
+from u2pl_jax.methods.consistency import settings, targets, views
+from u2pl_jax.models import forward
+from u2pl_jax.ops import boxes, interleave
+
+
+@flax.struct.dataclass
+class Targets:
+  """What the student's outputs are compared with.
+
+  Attributes:
+    labels_l: [B_l, H, W] int32.
+    padding: [B_u, H, W] uint8, 1 on the padding of the weak views.
+    masks: [B_u, H, W] bool of each strong view, true in its box.
+    partner: of the second images; None where partners are in the batch.
+    weak: of the weak views; None before the student has seen them.
+    strong: of each strong view, mixed as it is.
+  """
+
+  labels_l: jax.Array
+  padding: jax.Array
+  masks: tuple[jax.Array, ...]
+  partner: targets.Guess | None
+  weak: targets.Guess | None = None
+  strong: tuple[targets.Guess, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentTaught:
+  """The functions of the method, over its settings.
+
+  Attributes:
+    parts: of the run.
+    settings: shared ones.
+    draw: of each step.
+    partner: one of `settings.PARTNERS`.
+    strong_weight: of the mean loss on strong views.
+    perturbed_weight: of the loss on weak views whose features were perturbed.
+  """
+
+  parts: method.Parts
+  settings: settings.ConsistencyOptions
+  draw: views.Draw
+  partner: str
+  strong_weight: float
+  perturbed_weight: float = 0.0
+
+  def as_phases(self) -> tuple[method.Phase, ...]:
+    """The one phase there is."""
+    second = "same" if self.partner == "same_image" else ""
+    return (
+      method.Phase(
+        "semi",
+        0,
+        method.Method(self.teach, self.losses, observe=self.observe),
+        supply.Supply(unlabeled=True, padding=True, second=second),
+      ),
+    )
+
+  def teach(
+    self,
+    memory: None,
+    student: method.Variables,
+    batch: method.Batch,
+    keys: Mapping[str, jax.Array],
+    step: jax.Array,
+  ) -> tuple[method.Lesson, None, method.Metrics]:
+    """Strong views, mixed, and what the student makes of the partners.
+
+    Reference: UniMatch, unimatch.py (main): steps 1 and 2 of a batch.
+    """
+    del step
+    normalize = self.parts.model.normalize
+    drawn = self.draw(batch, keys)
+    groups, size = self.settings.groups, batch["image_u"].shape[1:3]
+    masks = tuple(boxes.inside(each, size) for each in drawn.boxes)
+    others, partner = drawn.partners, None
+    if others is None:
+      others = targets.reverse(drawn.strong, groups)
+    else:
+      # In eval mode, with the statistics that the last step left.
+      net = forward.make_net(self.parts.model, student)
+      logits = net(normalize(batch["image_u2"]))
+      partner = targets.guess(logits, batch["padding_u2"])
+    strong = [targets.mix(*each) for each in zip(masks, drawn.strong, others)]
+    weak = interleave.join(
+      normalize(batch["image_l"]), normalize(batch["image_u"])
+    )
+    perturbed = (
+      {} if drawn.scales is None else {"perturbed_scales": drawn.scales}
+    )
+    lesson = method.Lesson(
+      views=(
+        method.View(weak, perturbed),
+        method.View(normalize(join(strong))),
+      ),
+      targets=Targets(
+        batch["label_l"].astype(jnp.int32), batch["padding_u"], masks, partner
+      ),
+    )
+    return lesson, memory, {}
+
+  def observe(
+    self,
+    memory: None,
+    outputs: tuple[method.Outputs, ...],
+    lesson: method.Lesson,
+  ) -> tuple[method.Lesson, None, method.Metrics]:
+    """The labels that the student gave the weak views become targets."""
+    found = lesson.targets
+    _, logits = interleave.part(outputs[0]["logits"], len(found.labels_l))
+    weak = targets.guess(logits, found.padding)
+    partner = found.partner
+    if partner is None:
+      partner = targets.reverse(weak, self.settings.groups)
+    strong = tuple(targets.mix(mask, weak, partner) for mask in found.masks)
+    lesson = lesson.replace(targets=found.replace(weak=weak, strong=strong))
+    return lesson, memory, targets.summarize(weak, self.settings.threshold)
+
+  def losses(
+    self, outputs: tuple[method.Outputs, ...], lesson: method.Lesson
+  ) -> method.Metrics:
+    """L_x, those of the strong views, and that of the perturbed features."""
+    found, (first, second) = lesson.targets, outputs
+    labeled = {
+      name: interleave.part(first[name], len(found.labels_l))[0]
+      for name in ("logits", "aux")
+      if name in first
+    }
+    losses = {
+      "supervised": self.settings.supervised_weight
+      * targets.supervised_loss(
+        self.parts, labeled, found.labels_l, self.settings.groups
+      )
+    }
+    losses |= strong_losses(
+      second["logits"], found.strong, self.settings, self.strong_weight
+    )
+    if self.perturbed_weight:
+      # The perturbed labeled images shape statistics and nothing else.
+      _, logits = interleave.part(first["perturbed"], len(found.labels_l))
+      losses["perturbed"] = self.perturbed_weight * targets.consistency_loss(
+        logits, found.weak, self.settings.threshold, self.settings.groups
+      )
+    return losses
+
+
+def join(arrays: Sequence[jax.Array]) -> jax.Array:
+  """One batch of the strong views, one array [B, ...] for each: 1 or 2."""
+  return arrays[0] if len(arrays) == 1 else interleave.join(*arrays)
+
+
+def part(batch: jax.Array, count: int) -> tuple[jax.Array, ...]:
+  """The views that `join` put together."""
+  return (batch,) if count == 1 else interleave.part(batch, len(batch) // 2)
+
+
+def strong_losses(
+  logits: jax.Array,
+  strong: tuple[targets.Guess, ...],
+  options: settings.ConsistencyOptions,
+  weight: float,
+) -> method.Metrics:
+  """The weighted loss of each strong view, named "strong1", ...
+
+  Args:
+    logits: of all, as `join` puts them together, [B, h, w, K].
+    strong: targets of each.
+    options: settings.
+    weight: of their mean.
+  """
+  return {
+    f"strong{index}": weight
+    / len(strong)
+    * targets.consistency_loss(each, target, options.threshold, options.groups)
+    for index, (each, target) in enumerate(
+      zip(part(logits, len(strong)), strong, strict=True), start=1
+    )
+  }

@@ -1,0 +1,131 @@
+"""Labels with confidence, how they are mixed, and the losses on them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from u2pl_jax.losses import pixelwise
+from u2pl_jax.methods import method
+from u2pl_jax.ops import boxes, resize
+
+PyTree = Any
+
+
+@flax.struct.dataclass
+class Guess:
+  """What a network makes of unlabeled images.
+
+  Attributes:
+    labels: [B, H, W] int32, of two equally likely classes the lower one.
+    confidence: [B, H, W] float32, probability of that class.
+    is_image: [B, H, W] bool, false on the padding of a crop.
+  """
+
+  labels: jax.Array
+  confidence: jax.Array
+  is_image: jax.Array
+
+
+def guess(logits: jax.Array, padding: jax.Array) -> Guess:
+  """Labels and confidence at full size.
+
+  Args:
+    logits: [B, h, w, K] float32.
+    padding: [B, H, W] uint8, 1 on the padding of the crops.
+  """
+  logits = resize.resize_bilinear(logits, padding.shape[1:])
+  return Guess(
+    labels=jnp.argmax(logits, axis=-1).astype(jnp.int32),
+    confidence=jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1),
+    is_image=padding == 0,
+  )
+
+
+def group(tree: PyTree, groups: int) -> PyTree:
+  """Arrays [B, ...] as groups of consecutive images [G, B / G, ...]."""
+  return jax.tree.map(lambda x: x.reshape(groups, -1, *x.shape[1:]), tree)
+
+
+def reverse(tree: PyTree, groups: int) -> PyTree:
+  """Arrays [B, ...] with the images of each group in reverse order."""
+
+  def of(x):
+    return group(x, groups)[:, ::-1].reshape(x.shape)
+
+  return jax.tree.map(of, tree)
+
+
+def mix(mask: jax.Array, own: PyTree, other: PyTree) -> PyTree:
+  """`other` where the mask [B, H, W] holds, else `own`, array by array."""
+  return jax.tree.map(lambda a, b: boxes.paste(mask, a, b), own, other)
+
+
+def _mean_over_groups(
+  loss: Callable[..., jax.Array], groups: int, *trees: PyTree
+) -> jax.Array:
+  """The mean of what a loss is of each group of images."""
+  if groups == 1:
+    return loss(*trees)
+  return jnp.mean(jax.vmap(loss)(*(group(tree, groups) for tree in trees)))
+
+
+def supervised_loss(
+  parts: method.Parts, outputs: method.Outputs, labels: jax.Array, groups: int
+) -> jax.Array:
+  """The supervised loss of labeled images, [].
+
+  Args:
+    parts: of the run.
+    outputs: of the network, [B_l, h, w, K].
+    labels: [B_l, H, W] int32, 255 ignored.
+    groups: see `ConsistencyOptions`.
+  """
+  return _mean_over_groups(parts.supervised_loss, groups, outputs, labels)
+
+
+def consistency_loss(
+  logits: jax.Array, target: Guess, threshold: float, groups: int
+) -> jax.Array:
+  """Cross entropy of the confident pixels, divided by all that show images.
+
+  L = sum CE [confidence >= threshold] / number of pixels of the images; where
+  few are confident it is small, not noisy.
+
+  Args:
+    logits: [B, h, w, K] float32, the student's, of strong views.
+    target: mixed as they are.
+    threshold: in [0, 1].
+    groups: see `ConsistencyOptions`.
+
+  Returns:
+    [] float32; 0 where nothing is confident.
+
+  Reference: UniMatch, unimatch.py (main).
+  """
+
+  def loss(logits, target):
+    logits = resize.resize_bilinear(logits, target.labels.shape[1:])
+    losses = pixelwise.pixel_cross_entropy(logits, target.labels)
+    kept = target.is_image & (target.confidence >= threshold)
+    return pixelwise.masked_mean(jnp.where(kept, losses, 0.0), target.is_image)
+
+  return _mean_over_groups(loss, groups, logits, target)
+
+
+def summarize(found: Guess, threshold: float) -> method.Metrics:
+  """Metrics of the weak views, before they are mixed, all in [0, 1].
+
+  Args:
+    found: of the weak views.
+    threshold: in [0, 1].
+  """
+  kept = (found.confidence >= threshold).astype(jnp.float32)
+  return {
+    "consistency/mask_ratio": pixelwise.masked_mean(kept, found.is_image),
+    "consistency/confidence": pixelwise.masked_mean(
+      found.confidence, found.is_image
+    ),
+  }
