@@ -107,11 +107,11 @@ def test_single_faulty_entries_are_outvoted():
 @pytest.mark.parametrize(
   "entries,message",
   [
-    ({}, "no known encoder .efficientnet_lite0, resnet18"),
+    ({}, "no known encoder .dinov2_vits14, "),
     ({"encoder.a": 1, "encoder.b": 2}, "entries are encoder.a, encoder.b"),
     (
       {"encoder._blocks.0._bn1.weight": 1, "decoder.a": 1},
-      r"no known decoder \(deeplab\); its entries are decoder.a, encoder._bl",
+      r"no known decoder \(deeplab, dpt.*\); its entries are decoder.a, enc",
     ),
     (
       {f"encoder.layer{i}.7.bn1.weight": np.ones(4) for i in (1, 2, 3, 4)},
