@@ -10,6 +10,17 @@ import pytest
 
 from tests.parity import golden
 
+# Kinds whose first file takes long.
+_SLOW = (
+  "trajectory",
+  "dinov2",
+  "dinov2_tiny",
+  "dinov2_layers",
+  "dpt_model",
+  "dpt_init",
+  "dpt_supervised_steps",
+)
+
 
 @pytest.mark.parametrize("name", sorted(golden.recordings()))
 def test_every_file_is_claimed_by_one_kind(name):
@@ -54,7 +65,7 @@ def _checks(kind: str):
 @pytest.mark.parametrize(
   ("kind", "pattern"),
   [
-    pytest.param(name, p, marks=golden.SLOW if name == "trajectory" else [])
+    pytest.param(name, p, marks=golden.SLOW if name in _SLOW else [])
     for name, kind in golden.KINDS.items()
     for p in kind.corrupt
   ],

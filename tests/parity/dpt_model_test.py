@@ -15,7 +15,7 @@ from u2pl_jax.ops import resize
 
 _VALUES = 1e-4  # Largest difference in standard deviations of the array.
 SIZES = {"small": "s", "base": "b", "large": "l", "giant": "g"}
-_SLOW = ("large", "giant", "518")
+_SLOW = ("base", "large", "giant", "518", "comp_drop")
 
 
 def build(size, num_classes, salt):
