@@ -13,9 +13,11 @@ default, unit and allowed values; every class is a section of the config:
   all others         u2pl_jax/methods/, of the method that is chosen
 
 The defaults are the published PASCAL VOC settings. A config file says what
-differs, and the argument after the colon chooses split, method and recipe:
+differs, and the argument after the colon chooses split, method and recipe, and
+encoder and decoder where they shall be others than the protocol's:
 
   --config=configs/camvid.py:1_8,method=suponly,recipe=reference
+  --config=configs/voc.py:366,encoder=dinov2_vitb14
 
 A recipe is a preset over separate keys, which the method declares; each of
 them can still be set by itself, e.g. --config.contrast.num_anchors=128.
@@ -26,6 +28,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from configs import networks
 from u2pl_jax import methods
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import network
@@ -33,6 +36,7 @@ from u2pl_jax.training import assemble
 from u2pl_jax.training import options as training_options
 
 DEFAULT_METHOD = "u2pl"
+_WORDS = ("split", "method", "recipe", "encoder", "decoder")  # Of the argument.
 
 # A network and batches that train from scratch on a few CPU cores: a ResNet-18
 # of a quarter of the width at output stride 16. All its parts learn at one
@@ -100,6 +104,7 @@ def make_config(
     KeyError: a key of `settings` does not exist.
   """
   words = parse_arg(arg, splits, default_method)
+  settings = networks.choose(settings, words["encoder"], words["decoder"])
   module = methods.find(words["method"])
   run = training_options.RunOptions.defaults()
   config = config_dict.ConfigDict(
@@ -132,7 +137,7 @@ def parse_arg(
   splits: Sequence[str] | None,
   default_method: str = DEFAULT_METHOD,
 ) -> dict[str, str]:
-  """Reads "SPLIT,method=...,recipe=...", in any order, all optional.
+  """Reads "SPLIT,method=...,encoder=...", in any order, all optional.
 
   Args:
     arg: what stands after the colon of --config.
@@ -141,7 +146,8 @@ def parse_arg(
     default_method: where none is named.
 
   Returns:
-    A dict with the keys split, method and recipe.
+    A dict with the keys split, method, recipe, encoder and decoder; the last
+    two are "" unless given.
 
   Raises:
     ValueError: an unknown, repeated or badly valued word, which it names.
@@ -151,18 +157,20 @@ def parse_arg(
     key, has_value, value = word.partition("=")
     if not has_value:
       key, value = "split", word
-    if key not in ("split", "method", "recipe") or key in given:
+    if key not in _WORDS or key in given:
       problem = "given twice" if key in given else "unknown"
+      expected = ",".join(f"{name}=..." for name in _WORDS[1:])
       raise ValueError(
         f"config argument {word!r}: {key!r} is {problem}; expected"
-        " SPLIT,method=...,recipe=..."
+        f" SPLIT,{expected}"
       )
     given[key] = value
   method = given.get("method", default_method)
   _check_word("method", method, methods.names(), is_open="." in method)
   recipes = tuple(methods.find(method).recipes(method_lib.Published()))
   split = splits[0] if splits else ""
-  words = {"split": split, "method": method, "recipe": recipes[0]} | given
+  words = dict.fromkeys(_WORDS, "")
+  words |= {"split": split, "method": method, "recipe": recipes[0]} | given
   _check_word("split", words["split"], splits or (), is_open=splits is None)
   _check_word("recipe", words["recipe"], recipes)
   return words

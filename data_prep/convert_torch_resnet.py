@@ -37,8 +37,6 @@ from u2pl_jax.predict import trained
 from u2pl_jax.runtime import command_line, interrupt
 from u2pl_jax.runtime import workdir as workdir_lib
 
-# Where checkpoints of the published code keep what we call ...
-_STATE_KEYS = {"teacher": "teacher_state", "student": "model_state"}
 # The published code saves the best mIoU as a numpy scalar. Only the weights
 # count here, so that whatever is numpy's is skipped instead of trusted.
 _NUMPY_NAMES = ("numpy.dtype", "numpy.ndarray") + tuple(
@@ -122,8 +120,10 @@ def convert(
 
 
 def _load(path: pathlib.Path) -> Any:
-  """What a PyTorch file holds, without running any code in it."""
+  """What a PyTorch or safetensors file holds; runs no code in it."""
   torch = _import_torch()
+  if path.suffix == ".safetensors":
+    return _load_safetensors(path)
   skipped = [(_Skipped, name) for name in _NUMPY_NAMES]
   with path.open("rb") as file:
     try:
@@ -137,24 +137,37 @@ def _load(path: pathlib.Path) -> Any:
       raise ValueError(f"{path}: {reason}") from error
 
 
+def _load_safetensors(path: pathlib.Path) -> dict[str, Any]:
+  import safetensors.torch
+
+  try:
+    return safetensors.torch.load(path.read_bytes())
+  except safetensors.SafetensorError as error:
+    raise ValueError(f"{path}: damaged .safetensors file ({error})") from error
+
+
 def _pick_state(
   path: pathlib.Path, content: Any, state: str | None
 ) -> tuple[str, Mapping[str, Any]]:
   """Returns how to call the state dict of a file, and the state dict."""
   if not isinstance(content, Mapping) or not content:
     raise ValueError(f"{path}: holds no state dict")
-  held = [name for name, key in _STATE_KEYS.items() if key in content]
-  if not held:
+  keys = {
+    network: key
+    for key, network in torch_networks.state_keys().items()
+    if key in content
+  }
+  if not keys:
     if state:
       raise ValueError(
         f"{path}: a plain state dict, without teacher or student; omit --state"
       )
     label, state_dict = "", content
   else:
-    if state and state not in held:
-      raise ValueError(f"{path}: holds no {state} ({_STATE_KEYS[state]})")
-    chosen = state or held[0]
-    label, state_dict = f"{chosen}, ", content[_STATE_KEYS[chosen]]
+    if state and state not in keys:
+      raise ValueError(f"{path}: holds no {state}, only {', '.join(keys)}")
+    chosen = state or next(iter(keys))
+    label, state_dict = f"{chosen}, ", content[keys[chosen]]
   if not isinstance(state_dict, Mapping) or not all(
     isinstance(name, str) for name in state_dict
   ):
@@ -250,9 +263,10 @@ def save(
     raise ValueError(f"{target}: the name must end with .pth")
   arrays = torch_names.to_torch(variables)
   # Restored arrays may be read-only, which PyTorch's views would ignore.
-  tensors = {n: torch.from_numpy(v.copy()) for n, v in arrays.items()}
+  published, called = torch_networks.as_published(arrays)
+  tensors = {n: torch.from_numpy(v.copy()) for n, v in published.items()}
   content = io.BytesIO()
-  torch.save({_STATE_KEYS[state]: tensors}, content)
+  torch.save({called[state]: tensors}, content)
   workdir_lib.write_bytes(epath.Path(target), content.getvalue())
   print(f"{torch_networks.recognize(arrays)}; {_count(arrays)}")
   print(f"wrote {target}")
@@ -272,7 +286,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument(
     "--state",
-    choices=tuple(_STATE_KEYS),
+    choices=("teacher", "student"),
     help="which of both networks; the teacher, where there is one",
   )
   parser.add_argument(

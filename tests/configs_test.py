@@ -242,3 +242,44 @@ def test_ael_settings_for_voc(recipe):
 def test_a_wrong_argument_is_named(arg, words):
   with pytest.raises(ValueError, match=words):
     load("voc_1464", arg)
+
+
+def test_another_encoder_brings_what_it_goes_with():
+  config = load("voc", "366,encoder=dinov2_vitb14")
+  assert (config.model.encoder, config.model.decoder) == (
+    "dinov2_vitb14",
+    "dpt",
+  )
+  assert (config.optim.kind, config.optim.learning_rate) == ("adamw", 5e-6)
+  assert config.optim.factors.to_dict() == {"encoder": 1.0, "head": 40.0}
+  assert config.optim.weight_decay == 0.01
+  assert config.data.crop_size == config.eval.crop_size == (518, 518)
+  assert config.decoder.rep_channels == 256
+  network.create(config.to_dict(), num_classes=21)
+
+
+def test_a_decoder_alone_or_an_encoder_of_the_same_family_changes_no_more():
+  config = load("synthetic", "encoder=resnet34,method=suponly")
+  assert config.encoder.width == 16 and config.data.crop_size == (65, 65)
+  config = load("cityscapes", "decoder=deeplab")
+  assert flat(config) == flat(load("cityscapes"))
+
+
+def test_settings_of_a_part_that_is_gone_are_dropped():
+  config = load("voc_animals_pretrained", "53,encoder=dinov2_vits14")
+  assert config.model.pretrained == ""
+  assert "output_stride" not in config.encoder
+  assert config.data.crop_size == (224, 224)
+  assert config.eval.crop_size == (252, 252)
+
+
+@pytest.mark.parametrize(
+  "arg, message",
+  [
+    ("encoder=vit", "model.encoder='vit': expected one of"),
+    ("decoder=vit", "model.decoder='vit': expected one of"),
+  ],
+)
+def test_unknown_parts_are_refused(arg, message):
+  with pytest.raises(ValueError, match=message):
+    load("voc", arg)

@@ -61,7 +61,8 @@ def create(parts, toy):
     return Memory(moved), {"toy/decay": decay}
 
   toy_method = method.Method(
-    teach, losses, lambda key, student: Memory(dict(student)), follow=follow,
+    teach, losses, init=lambda key, student: Memory(dict(student)),
+    follow=follow,
     taught=lambda entropy, step: entropy < 1.0,
   )  # fmt: skip
   taught_from = supply.Supply(unlabeled=True)

@@ -14,6 +14,7 @@ import jax
 
 from u2pl_jax import experiment
 from u2pl_jax.data import datasets
+from u2pl_jax.models import costs, network
 from u2pl_jax.runtime import (
   collectives,
   distributed,
@@ -69,7 +70,8 @@ def describe(
   state = exp.programs.abstract_state(exp.programs.phases[-1])
   yield from describe_run(exp)
   yield from describe_state(state)
-  shapes = parameter_dimensions(state.params)
+  yield from describe_network(exp.model, exp.data.crop_size)
+  shapes = parameter_dimensions(state.student["params"])
   batch = exp.data.batch_shapes(exp.programs.supply)
   too_large = []
   for name, traced in exp.programs.trace_steps(batch):
@@ -155,12 +157,17 @@ def describe_state(state: train_state.TrainState) -> Iterator[str]:
   Args:
     state: shapes with shardings.
   """
-  total = _count(state.params)
-  encoder = _count(state.params["encoder"])
+  params = state.student["params"]
+  total, encoder = _count(params), _count(params["encoder"])
   yield (
     f"parameters  {total:,}: encoder {encoder:,}, rest {total - encoder:,}"
   )
-  parts = {"student": state.student, "optimizer": state.opt_state}
+  parts = {
+    "student": (state.params, state.batch_stats),
+    "optimizer": state.opt_state,
+  }
+  if state.frozen is not None:
+    parts["frozen"] = state.frozen
   if state.memory is not None:
     for field in dataclasses.fields(state.memory):
       parts[field.name] = getattr(state.memory, field.name)
@@ -168,6 +175,26 @@ def describe_state(state: train_state.TrainState) -> Iterator[str]:
     f"{name} {_mb(bytes_per_device(part))}" for name, part in parts.items()
   )
   yield f"state       {_mb(bytes_per_device(state))} a device: {each}"
+
+
+def describe_network(
+  model: network.Network, size: tuple[int, int]
+) -> Iterator[str]:
+  """Lines on what a forward pass of one image in train mode costs."""
+  yield f"an image    of {size[0]} x {size[1]} px, one forward pass"
+  for part, cost in costs.of_parts(model, size).items():
+    scores = ""
+    if cost.scores_bytes:
+      scores = f", of these weights of attention {_mib(cost.scores_bytes)}"
+    billions = cost.macs / 1e9
+    yield (
+      f"  {part:10}{2 * billions:,.2f} GFLOP ({billions:,.2f} GMAC), keeps"
+      f" {_mib(cost.kept_bytes)} for the backward pass{scores}"
+    )
+
+
+def _mib(nbytes: int) -> str:
+  return f"{nbytes / 2**20:,.1f} MiB"
 
 
 def describe_program(

@@ -239,7 +239,7 @@ def test_truncated_files_are_refused(kept, legacy, source, target, capsys):
     ({}, "holds no state dict"),
     ({1: 2}, "no state dict of named tensors"),
     ({"model_state": 3}, "no state dict of named tensors"),
-    ({"weight": torch.ones(2)}, "holds no known encoder (efficientnet_lite0"),
+    ({"weight": torch.ones(2)}, "holds no known encoder (dinov2_vits14"),
   ],
 )
 def test_files_without_a_network_are_refused(

@@ -304,7 +304,7 @@ def test_statistics_are_optional(options, parts):
   [
     (
       {"model": {"encoder": "resnet20"}},
-      "model.encoder='resnet20': expected one of efficientnet_lite0, resnet18,",
+      "model.encoder='resnet20': expected one of dinov2_vits14, ",
     ),
     ({"model": {"encoder": "no.such"}}, "model.encoder='no.such': No module"),
     ({"model": {"decoder": "x"}}, "model.decoder='x': expected one of deeplab"),

@@ -107,7 +107,7 @@ def test_single_faulty_entries_are_outvoted():
 @pytest.mark.parametrize(
   "entries,message",
   [
-    ({}, "no known encoder .efficientnet_lite0, resnet18"),
+    ({}, "no known encoder .dinov2_vits14, "),
     ({"encoder.a": 1, "encoder.b": 2}, "entries are encoder.a, encoder.b"),
     (
       {"encoder._blocks.0._bn1.weight": 1, "decoder.a": 1},

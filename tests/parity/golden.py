@@ -39,10 +39,18 @@ class Kind:
     pattern: of the names of its files.
     corrupt: patterns of array names; an error in the first array that one of
       them matches must be noticed, see corruption_test.py.
+    but: pattern of names that belong to another kind nevertheless.
   """
 
   pattern: str
   corrupt: tuple[str, ...]
+  but: str = ""
+
+  def claims(self, name: str) -> bool:
+    """Whether a file of this name is of this kind."""
+    return fnmatch.fnmatchcase(name, self.pattern) and not fnmatch.fnmatchcase(
+      name, self.but
+    )
 
 
 KINDS = {
@@ -411,6 +419,64 @@ KINDS = {
     ),
   ),
   "unimatch_state_dict": Kind("unimatch_v1_state_dict_*.json", ("*",)),
+  "dinov2_positions": Kind(
+    "dinov2_pos_embed*.npz", ("grid*/offset/*", "grid*/register/*", "matrix*")
+  ),
+  "dinov2_tiny": Kind(
+    "dinov2_tiny*.npz",
+    (
+      "*/tokens_in",
+      "*/x_prenorm",
+      "*/block0?",
+      "*/cls",
+      "*/patch",
+      "*/reg",
+      "[!f]*/loss",
+      "[!f]*/grad/*",
+      "float64/*/grad_l2/*",
+      "norm_probe/norm",
+    ),
+  ),
+  "dinov2_layers": Kind(
+    "dinov2_vit*_layers*.npz",
+    ("norm/*", "prenorm/*", "last2_reshaped/*", "unimatch_forward_*"),
+  ),
+  "dinov2": Kind(
+    "dinov2_[!pt]*.npz",
+    (
+      "*/tokens_in",
+      "*/x_prenorm",
+      "*/block0?",
+      "*/block_mean_std_absmax",
+      "*/cls",
+      "*/patch",
+      "*/reg",
+    ),
+    but="dinov2_vit*_layers*.npz",
+  ),
+  "dpt_head": Kind(
+    "dpt_head_*.npz",
+    ("logits", "logits_upsampled", "part/resize_layers.0", "part/*refinenet1"),
+  ),
+  "dpt_model": Kind(
+    "dpt_model_*.npz",
+    (
+      "logits_low",
+      "logits",
+      "argmax",
+      "loss",
+      "grad/*",
+      "grad_sample/*",
+      "grad_l2",
+    ),
+  ),
+  "dpt_init": Kind("dpt_init*.npz", ("names", "statistics")),
+  "dpt_supervised_steps": Kind(
+    "dpt_supervised_steps*.npz",
+    ("loss", "lr_encoder_head", "delta_norm/*", "step?/change/*"),
+  ),
+  "state_dict_dinov2": Kind("state_dict_dinov2_*.json", ("*",)),
+  "state_dict_unimatch_v2": Kind("state_dict_unimatch_v2_*.json", ("*",)),
   "efficientnet": Kind("efficientnet-lite0-golden*.npz", ("block15_mean",)),
 }
 
@@ -420,6 +486,12 @@ SLOW_KINDS = (
   "ael",
   "ael_step",
   "ael_trajectory",
+  "dinov2",
+  "dinov2_layers",
+  "dinov2_tiny",
+  "dpt_init",
+  "dpt_model",
+  "dpt_supervised_steps",
   "trajectory",
   "unimatch_augmentation",
   "unimatch_eval",
@@ -437,6 +509,11 @@ LATER = (
   "dpt_*.npz",
   "state_dict_dinov2_*.json",
   "state_dict_unimatch_*.json",
+  "ael*.npz",
+  "dpt_evaluate*.npz",
+  "dpt_unimatch_v2_steps*.npz",
+  "unimatch_*.npz",
+  "unimatch_*.json",
 )
 
 
@@ -462,18 +539,17 @@ def recordings() -> dict[str, pathlib.Path]:
 
 def find(kind: str) -> list[pathlib.Path]:
   """The recordings of one kind."""
-  pattern = KINDS[kind].pattern
   return [
     path
     for name, path in sorted(recordings().items())
-    if fnmatch.fnmatchcase(name, pattern)
+    if KINDS[kind].claims(name)
   ]
 
 
 def claims(name: str) -> list[str]:
   """The patterns that a recording's file name matches; there must be one."""
-  patterns = [kind.pattern for kind in KINDS.values()] + list(LATER)
-  return [p for p in patterns if fnmatch.fnmatchcase(name, p)]
+  kinds = [kind.pattern for kind in KINDS.values() if kind.claims(name)]
+  return kinds + [p for p in LATER if fnmatch.fnmatchcase(name, p)]
 
 
 def every_file(kind: str) -> pytest.MarkDecorator:
@@ -484,6 +560,24 @@ def every_file(kind: str) -> pytest.MarkDecorator:
     reason = f"no {KINDS[kind].pattern} in {places}"
     cases = [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
   return pytest.mark.parametrize("path", cases)
+
+
+def every_file_but(kind: str, slow: tuple[str, ...]) -> pytest.MarkDecorator:
+  """`every_file`; those whose names hold one of the words are slow."""
+  mark = every_file(kind)
+  cases = [
+    pytest.param(*case.values, id=case.id, marks=SLOW)
+    if case.id and any(word in case.id for word in slow)
+    else case
+    for case in mark.args[1]
+  ]
+  return pytest.mark.parametrize("path", cases)
+
+
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+  """Largest difference in standard deviations of what is expected."""
+  assert np.shape(actual) == expected.shape
+  return float(np.max(np.abs(actual - expected)) / np.std(expected))
 
 
 def load(path: pathlib.Path) -> dict[str, np.ndarray]:

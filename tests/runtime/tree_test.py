@@ -59,3 +59,11 @@ def test_containers_count_by_the_names_of_their_parts():
   assert tree.first_difference(held, state) is None
   trace = (optax.TraceState(trace=make_params()), None)
   assert tree.first_difference([{"trace": make_params()}], trace) is None
+
+
+def test_nested_dicts_are_merged():
+  first = {"a": {"b": 1}, "c": 2}
+  second = {"a": {"d": {"e": 3}}, "f": 4}
+  merged = tree.merge(first, second)
+  assert merged == {"a": {"b": 1, "d": {"e": 3}}, "c": 2, "f": 4}
+  assert first == {"a": {"b": 1}, "c": 2}

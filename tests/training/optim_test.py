@@ -171,12 +171,38 @@ def test_the_longest_group_counts_and_zero_freezes():
 @pytest.mark.parametrize("group", ["backbone", "encoder/layer", "deco"])
 def test_a_group_without_parameters_is_refused(group):
   params, _ = start_and_gradients(0)
-  tx = make(factors=GROUPS | {group: 1.0})
   with pytest.raises(ValueError) as error:
-    tx.init(params)
+    optim.check_groups(params, (*GROUPS, group))
   message = str(error.value)
   assert message.startswith(f"optim.factors.{group}: ") and "\n" not in message
   assert "encoder, encoder2, decoder" in message
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_idle_parameters_stay_and_have_no_state(kind):
+  params, gradients = start_and_gradients(2)
+  options = optim.OptimOptions(kind=kind, factors=GROUPS)
+  tx = optim.create_optimizer(options, **RATES, idle=("encoder2",))
+  after = train(tx, params, gradients)
+  np.testing.assert_array_equal(
+    after["encoder2"]["bias"], np.float32(params["encoder2"]["bias"])
+  )
+  assert np.any(
+    after["encoder"]["layer1"]["kernel"]
+    != np.float32(params["encoder"]["layer1"]["kernel"])
+  )
+  whole = jax.tree.leaves(optim.create_optimizer(options, **RATES).init(params))
+  assert len(jax.tree.leaves(tx.init(params))) < len(whole)
+
+
+def test_a_late_rate_is_that_of_the_step_before():
+  options = optim.OptimOptions(factors=GROUPS)
+  late = optim.OptimOptions(factors=GROUPS, late_rate=True)
+  rate = optim.learning_rates(options, **RATES)["head"]
+  rate_late = optim.learning_rates(late, **RATES)["head"]
+  assert [float(rate_late(step)) for step in range(4)] == [
+    float(rate(step)) for step in (0, 0, 1, 2)
+  ]
 
 
 def test_each_group_has_a_rate_to_be_logged():

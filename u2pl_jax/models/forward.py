@@ -53,7 +53,9 @@ def make_net(model: nn.Module, variables: Variables) -> Net:
   """The network in eval mode, its logits resized to the images' size.
 
   Images whose sides the network cannot take are seen at the nearest size that
-  it can.
+  it can; the logits are first brought to that size, then to the images'.
+
+  Reference: UniMatch-V2 supervised.py, `evaluate`, mode "original".
   """
 
   def net(images):
@@ -61,7 +63,8 @@ def make_net(model: nn.Module, variables: Variables) -> Net:
     seen = tuple(nearest_multiple(side, model.multiple) for side in size)
     images = resize.resize_bilinear(images, seen)
     outputs = model.apply(variables, images, train=False, dropout=False)
-    return resize.resize_bilinear(outputs["logits"], size)
+    logits = resize.resize_bilinear(outputs["logits"], seen)
+    return resize.resize_bilinear(logits, size)
 
   return net
 

@@ -19,6 +19,7 @@ Scales = tuple[jax.Array | None, ...]
 
 DTYPES = ("float32", "bfloat16")
 REMATS = ("none", "blocks")
+FREEZES = ("none", "encoder")
 # Sides of the images that variables are made with, rounded up to a multiple;
 # they enter no variable.
 _MIN_SIDE = 32
@@ -39,6 +40,9 @@ class ModelOptions(options_lib.Options):
   # What is computed again in the backward pass, to save memory: the encoder's
   # blocks, of which only the input is kept.
   remat: str = options_lib.setting("none", choices=REMATS)
+  # The part that is left as it began, by a file of weights: it then has no
+  # gradient, no state in the optimizer, and no copy in a teacher.
+  freeze: str = options_lib.setting("none", choices=FREEZES)
 
 
 def _scale(
@@ -65,6 +69,8 @@ class Network(nn.Module):
     num_classes: K.
     mean_rgb, std_rgb: of the images that the encoder wants, in 0..255.
     multiple: the sides of images must be multiples of it.
+    frozen: names of the parts that are not trained.
+    idle: paths, or beginnings of them, of parameters that no output depends on.
 
   Reference: U2PL u2pl/models/model_helper.py, `ModelBuilder`.
   """
@@ -76,6 +82,8 @@ class Network(nn.Module):
   mean_rgb: tuple[float, float, float]
   std_rgb: tuple[float, float, float]
   multiple: int
+  frozen: tuple[str, ...] = ()
+  idle: tuple[str, ...] = ()
 
   @property
   def rep_channels(self) -> int:
@@ -132,7 +140,12 @@ class Network(nn.Module):
     return outputs
 
   def encode(self, images: jax.Array, *, train: bool) -> list[jax.Array]:
-    """The encoder's features alone, [B, h, w, C_i], see `models.encoders`."""
+    """The encoder's features alone, [B, h, w, C_i], see `models.encoders`.
+
+    A frozen encoder is in eval mode always, and what it returns is a constant.
+    """
+    if "encoder" in self.frozen:
+      return jax.lax.stop_gradient(self.encoder(images, train=False))
     return self.encoder(images, train=train)
 
   @nn.nowrap
@@ -231,7 +244,14 @@ def create(config: Sections, num_classes: int) -> Network:
     mean_rgb=encoder_module.MEAN_RGB,
     std_rgb=encoder_module.STD_RGB,
     multiple=encoder_module.MULTIPLE,
+    frozen=() if model.freeze == "none" else (model.freeze,),
+    idle=_idle("encoder", encoder_module) + _idle("decoder", decoder_module),
   )
+
+
+def _idle(part: str, module: Any) -> tuple[str, ...]:
+  """The paths that a part's module names, within the network."""
+  return tuple(f"{part}/{path}" for path in getattr(module, "IDLE", ()))
 
 
 def _read(

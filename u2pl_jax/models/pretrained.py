@@ -64,10 +64,14 @@ def load_pretrained(
   if whole:
     parts = tuple(p for p in torch_networks.PARTS if p in variables["params"])
   target = torch_networks.select_parts(variables, parts)
-  left_out = tuple(
+  heads = dict.fromkeys(
     head
     for module in decoders.torch_modules()
     for head in module.TORCH_OPTIONAL
+  )
+  left_out = tuple(
+    head
+    for head in heads
     if not _holds(variables["params"], head.split("."))
     and any(name.startswith(f"{head}.") for name in state_dict)
   )
@@ -79,7 +83,8 @@ def load_pretrained(
   problems = torch_names.find_problems(wanted, target)
   if problems:
     raise ValueError(
-      f"{path} ({_describe(state_dict)}) does not fit the network; "
+      f"{path} ({_describe(state_dict)}) does not fit the network"
+      f"{_describe_network(variables)}; "
       + torch_names.summarize(problems)
       + _hint(problems, whole)
     )
@@ -164,6 +169,16 @@ def _describe(state_dict: Mapping[str, np.ndarray]) -> str:
     return str(torch_networks.recognize(state_dict))
   except ValueError as error:
     return str(error)
+
+
+def _describe_network(variables: Mapping[str, Any]) -> str:
+  """The network in parentheses; nothing of one that no file could be of."""
+  try:
+    shapes = torch_names.torch_shapes(variables)
+    zeros = {n: np.broadcast_to(0, shape) for n, shape in shapes.items()}
+    return f" ({torch_networks.recognize(zeros)})"
+  except ValueError:
+    return ""
 
 
 def _hint(problems: list[str], whole: bool) -> str:

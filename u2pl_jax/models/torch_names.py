@@ -24,6 +24,14 @@ _LEAVES = {
   ("batch_stats", "mean"): "running_mean",
   ("batch_stats", "var"): "running_var",
 }
+# Those that both sides call alike.
+_SAME_LEAVES = (
+  "cls_token",
+  "pos_embed",
+  "register_tokens",
+  "mask_token",
+  "gamma",
+)
 # PyTorch's BatchNorm counts its updates; nothing here depends on the count.
 _COUNTER = "num_batches_tracked"
 _MAX_LISTED = 20
@@ -32,7 +40,8 @@ _MAX_LISTED = 20
 @functools.cache
 def _module_rules() -> tuple[tuple[str, str], ...]:
   """Flax module path -> PyTorch module name; the first match counts."""
-  of_encoders = tuple(
+  # Parameters of an encoder itself, such as tokens, belong to no submodule.
+  of_encoders = (("encoder", "encoder"),) + tuple(
     (f"encoder/{pattern}", f"encoder.{replacement}")
     for module in encoders.torch_modules()
     for pattern, replacement in module.TORCH_RULES
@@ -52,6 +61,8 @@ def torch_name(path: tuple[str, ...]) -> str:
     ValueError: no rule of an encoder or decoder is for it.
   """
   module, leaf = "/".join(path[1:-1]), _LEAVES.get((path[0], path[-1]))
+  if path[-1] in _SAME_LEAVES:
+    leaf = path[-1]
   for pattern, replacement in _module_rules():
     match = re.fullmatch(pattern, module)
     if match and leaf:
@@ -59,12 +70,29 @@ def torch_name(path: tuple[str, ...]) -> str:
   raise ValueError(f"no PyTorch name is known for {'/'.join(path)}")
 
 
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-  """[kh, kw, I, O] -> [O, I, kh, kw]; vectors as they are.
+def _torch_axes(path: tuple[str, ...], ndim: int) -> tuple[int, ...]:
+  """Axes of a variable in the order that PyTorch has them.
 
-  Depthwise kernels too: [kh, kw, 1, C] -> [C, 1, kh, kw].
+  [kh, kw, I, O] -> [O, I, kh, kw] of convolutions, depthwise and transposed
+  ones too; [I, O] -> [O, I] of linear layers; all others as they are.
   """
-  return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
+  if path[-1] != "kernel":
+    return tuple(range(ndim))
+  return {4: (3, 2, 0, 1), 2: (1, 0)}[ndim]
+
+
+def torch_shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+  """PyTorch name -> shape of variables, arrays or `jax.ShapeDtypeStruct`s.
+
+  Raises:
+    ValueError: a variable has no PyTorch name.
+  """
+  return {
+    torch_name(path): tuple(
+      leaf.shape[axis] for axis in _torch_axes(path, len(leaf.shape))
+    )
+    for path, leaf in traverse_util.flatten_dict(variables).items()
+  }
 
 
 def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -74,9 +102,9 @@ def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     variables: {"params", "batch_stats"}, nested dictionaries of arrays.
 
   Returns:
-    PyTorch name -> numpy array (convs [O, I, kh, kw]), with a zero int64
-    `num_batches_tracked` for each BatchNorm, so that PyTorch loads it
-    strictly.
+    PyTorch name -> numpy array (convs [O, I, kh, kw], linear layers [O, I]),
+    with a zero int64 `num_batches_tracked` for each BatchNorm, so that PyTorch
+    loads it strictly.
 
   Raises:
     ValueError: a variable has no PyTorch name.
@@ -84,9 +112,8 @@ def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
   state = {}
   for path, leaf in traverse_util.flatten_dict(variables).items():
     name, value = torch_name(path), np.asarray(leaf)
-    if value.ndim == 4:
-      value = np.ascontiguousarray(value.transpose(3, 2, 0, 1))
-    state[name] = value
+    axes = _torch_axes(path, value.ndim)
+    state[name] = np.ascontiguousarray(value.transpose(axes))
     if path[-1] == "mean":
       counter = name.removesuffix("running_mean") + _COUNTER
       state[counter] = np.zeros((), np.int64)
@@ -119,8 +146,7 @@ def from_torch(
   filled = {}
   for path, leaf in traverse_util.flatten_dict(variables).items():
     value = np.asarray(state_dict[torch_name(path)])
-    if value.ndim == 4:
-      value = value.transpose(2, 3, 1, 0)
+    value = value.transpose(np.argsort(_torch_axes(path, value.ndim)))
     filled[path] = np.array(value, dtype=leaf.dtype, order="C")
   return traverse_util.unflatten_dict(filled)
 
@@ -139,10 +165,7 @@ def find_problems(
     shape, or holds anything but finite floats. The update counters of the
     network's own BatchNorms are never extra.
   """
-  targets = {
-    torch_name(path): _torch_shape(leaf.shape)
-    for path, leaf in traverse_util.flatten_dict(variables).items()
-  }
+  targets = torch_shapes(variables)
   counters = {
     name.removesuffix("running_mean") + _COUNTER
     for name in targets

@@ -17,36 +17,105 @@ from u2pl_jax.models import decoders, encoders
 from u2pl_jax.models import network as network_lib
 
 PARTS = ("encoder", "decoder", "auxor")  # Of a `network.Network`.
+# The names in files of the code whose networks are called as ours.
+_PUBLISHED_FIRST = {
+  **{part: f"{part}." for part in PARTS},
+  "teacher": "teacher_state",
+  "student": "model_state",
+}
 
 
 def canonicalize(
   state_dict: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[str]]:
-  """Names the entries of a foreign state dict as the published code does.
+  """Names the entries of a foreign state dict as this project does.
 
-  Knows whole networks of the published code (as saved by its main branch and
-  by its branch with_AEL, which name them alike), with or without the "module."
-  that data-parallel training puts in front of each name; and ImageNet
-  classifiers without any prefix, of every encoder that has TORCH_RULES.
+  Knows whole networks of published code, as each decoder says what they are
+  called there, with or without the "module." that data-parallel training puts
+  in front of each name; and encoders alone without any prefix, of every
+  encoder that has TORCH_RULES.
 
   Args:
     state_dict: PyTorch name -> anything.
 
   Returns:
     The same values under names that begin with "encoder.", "decoder." or
-    "auxor."; and the names of the ImageNet classifier's entries, left out.
+    "auxor."; and the names of what was pretrained beside the encoder, such as
+    an ImageNet classifier, left out.
   """
   entries = dict(state_dict)
   if all(name.startswith("module.") for name in entries):
     entries = {n.removeprefix("module."): v for n, v in entries.items()}
+  for module in decoders.torch_modules():
+    named = {_our_name(name, module): name for name in entries}
+    if any(re.match(module.TORCH_SIGN, name) for name in named):
+      return {ours: entries[name] for ours, name in named.items()}, []
   if any(name.partition(".")[0] in PARTS for name in entries):
     return entries, []
-  module = _find_owner(encoders.torch_modules(), entries)
-  classifier = module.TORCH_CLASSIFIER if module else ()
-  dropped = [name for name in entries if name.startswith(classifier)]
-  for name in dropped:
-    del entries[name]
-  return {f"encoder.{name}": v for name, v in entries.items()}, dropped
+  return _canonicalize_encoder(entries)
+
+
+def _canonicalize_encoder(
+  entries: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str]]:
+  """`canonicalize` of an encoder without prefix."""
+  for module in encoders.torch_modules():
+    named = {name: _without_alias(name, module) for name in entries}
+    if any(re.match(module.TORCH_SIGN, ours) for ours in named.values()):
+      dropped = [n for n in named if n.startswith(module.TORCH_CLASSIFIER)]
+      kept = {n: ours for n, ours in named.items() if n not in dropped}
+      return {f"encoder.{kept[n]}": entries[n] for n in kept}, dropped
+  return {f"encoder.{name}": value for name, value in entries.items()}, []
+
+
+def _without_alias(name: str, encoder: types.ModuleType) -> str:
+  """The name of an entry within an encoder, where files call it otherwise."""
+  for pattern, replacement in getattr(encoder, "TORCH_ALIASES", ()):
+    name = re.sub(rf"^{pattern}$", replacement, name)
+  return name
+
+
+def _called(decoder: types.ModuleType) -> Mapping[str, str]:
+  """What published files of networks with a decoder call things."""
+  return getattr(decoder, "TORCH_FILE", _PUBLISHED_FIRST)
+
+
+def _our_name(name: str, decoder: types.ModuleType) -> str:
+  called = _called(decoder)
+  for part in PARTS:
+    if part in called and name.startswith(called[part]):
+      return f"{part}.{name.removeprefix(called[part])}"
+  return name
+
+
+def as_published(
+  state_dict: Mapping[str, Any],
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+  """The reverse of `canonicalize`, of a whole network.
+
+  Args:
+    state_dict: canonical name -> anything.
+
+  Returns:
+    The same values under the names of the published code that has such a
+    decoder; and under what its checkpoints keep "teacher" and "student".
+  """
+  called = _called(_find_owner(decoders.torch_modules(), state_dict))
+  renamed = {}
+  for name, value in state_dict.items():
+    part, _, rest = name.partition(".")
+    renamed[called.get(part, f"{part}.") + rest] = value
+  return renamed, called
+
+
+def state_keys() -> dict[str, str]:
+  """Under what checkpoints keep a network: that -> "teacher" or "student"."""
+  # DINOv2's own training keeps its encoder under "teacher".
+  return {"teacher": "teacher"} | {
+    _called(module)[network]: network
+    for network in ("teacher", "student")
+    for module in decoders.torch_modules()
+  }
 
 
 def _find_owner(

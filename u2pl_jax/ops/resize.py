@@ -77,15 +77,41 @@ def resize_bilinear(
   for axis in (1, 2):
     if x.shape[axis] == size[axis - 1]:
       continue
-    matrix = _bilinear_matrix(x.shape[axis], size[axis - 1], align_corners)
-    # Lowered for one platform, this leaves a single branch in the program.
-    x = jax.lax.platform_dependent(
-      x,
-      cuda=functools.partial(multiply_in_place, matrix, axis=axis),
-      rocm=functools.partial(multiply_in_place, matrix, axis=axis),
-      default=functools.partial(multiply_at_once, matrix, axis=axis),
-    )
+    x = _resize_axis(x, axis, (x.shape[axis], size[axis - 1]), align_corners)
   return x
+
+
+# A rule of its own, as JAX would keep the matrix for the gradient, repeated for
+# each product.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _resize_axis(
+  x: jax.Array, axis: int, sizes: tuple[int, int], align_corners: bool
+) -> jax.Array:
+  """Resizes float32 [B, h, w, C] along an axis, of sizes (old, new)."""
+  return _multiply(_bilinear_matrix(*sizes, align_corners), x, axis)
+
+
+def _resize_forward(x, axis, sizes, align_corners):
+  return _resize_axis(x, axis, sizes, align_corners), None
+
+
+def _resize_backward(axis, sizes, align_corners, _, grad):
+  matrix = _bilinear_matrix(*sizes, align_corners).T
+  return (_multiply(matrix, grad, axis),)
+
+
+_resize_axis.defvjp(_resize_forward, _resize_backward)
+
+
+def _multiply(matrix: np.ndarray, x: jax.Array, axis: int) -> jax.Array:
+  """The product of a matrix with one axis, in the form of the platform."""
+  # Lowered for one platform, this leaves a single branch in the program.
+  return jax.lax.platform_dependent(
+    x,
+    cuda=functools.partial(multiply_in_place, matrix, axis=axis),
+    rocm=functools.partial(multiply_in_place, matrix, axis=axis),
+    default=functools.partial(multiply_at_once, matrix, axis=axis),
+  )
 
 
 def multiply_at_once(

@@ -276,13 +276,15 @@ def restore_variables(
   path = manager.directory / str(step) / "state"
   saved = ocp.PyTreeCheckpointHandler().metadata(path).tree
   names = ("params", "batch_stats")
-  if not teacher:
-    return _restore_part(path, {name: saved[name] for name in names})
-  held = (saved.get("memory") or {}).get("teacher")
+  held = (saved.get("memory") or {}).get("teacher") if teacher else saved
   if held is None:
     return None
-  wanted = {"memory": {"teacher": {name: held[name] for name in names}}}
-  return _restore_part(path, wanted)["memory"]["teacher"]
+  own = {name: held[name] for name in names}
+  wanted = {"memory": {"teacher": own}} if teacher else own
+  frozen = {"frozen": saved["frozen"]} if saved.get("frozen") else {}
+  found = _restore_part(path, wanted | frozen)
+  own = found["memory"]["teacher"] if teacher else found
+  return tree.merge({n: own[n] for n in names}, found.get("frozen", {}))
 
 
 def restore_network(

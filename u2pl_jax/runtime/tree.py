@@ -1,5 +1,6 @@
 """Compares trees of arrays by names, shapes and dtypes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -27,6 +28,14 @@ def first_difference(
     if ours.get(path) != theirs.get(path):
       return path, ours.get(path, "missing"), theirs.get(path, "none")
   return None
+
+
+def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict:
+  """The entries of two nested dicts, no leaf of which is in both."""
+  merged = dict(first)
+  for name, value in second.items():
+    merged[name] = merge(merged[name], value) if name in merged else value
+  return merged
 
 
 def _describe(tree: PyTree) -> dict[str, str]:

@@ -50,7 +50,7 @@ def create_programs(
   settings = optim.OptimOptions.read(config)
   loss = pixelwise.LossOptions.read(config)
   model = network.create(config, len(class_names))
-  optim.group_params(model.variable_shapes()["params"], tuple(settings.factors))
+  optim.check_groups(model.variable_shapes()["params"], tuple(settings.factors))
   parts = method_lib.Parts(
     model=model,
     supervised_loss=pixelwise.make_supervised_loss(loss),
@@ -69,6 +69,7 @@ def create_programs(
       settings,
       learning_rate=settings.base_rate(data.batch_size_l),
       total_steps=timeline.total_steps,
+      idle=model.idle,
     ),
     phases=module.create(parts, *chosen),
     mesh=mesh,

@@ -13,6 +13,7 @@ from u2pl_jax.runtime import options as options_lib
 Params = Any
 
 REST = "head"  # The group of all parameters that no other group names.
+_IDLE = "(idle)"  # The group of those that no update reaches; not a path.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,31 +104,39 @@ def learning_rates(
   return {group: schedule(f) for group, f in options.factors.items()}
 
 
-def group_params(params: Params, groups: Sequence[str]) -> Params:
+def group_params(
+  params: Params, groups: Sequence[str], idle: Sequence[str] = ()
+) -> Params:
   """Names the group of every parameter.
 
   Args:
     params: nested dicts of arrays or `jax.ShapeDtypeStruct`s.
     groups: beginnings of paths, and `REST`.
+    idle: the same, of parameters that no output depends on.
 
   Returns:
     A tree like `params`, of names.
-
-  Raises:
-    ValueError: no parameter is of some group, which it names.
   """
-  matched = {REST}
 
   def find(path, _):
     words = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-    for length in range(len(words), 0, -1):
-      prefix = "/".join(words[:length])
-      if prefix in groups and prefix != REST:
-        matched.add(prefix)
-        return prefix
-    return REST
+    prefixes = ["/".join(words[:n]) for n in range(len(words), 0, -1)]
+    if any(prefix in idle for prefix in prefixes):
+      return _IDLE
+    named = (p for p in prefixes if p in groups and p != REST)
+    return next(named, REST)
 
-  labels = jax.tree_util.tree_map_with_path(find, params)
+  return jax.tree_util.tree_map_with_path(find, params)
+
+
+def check_groups(params: Params, groups: Sequence[str]) -> None:
+  """Raises ValueError if no parameter is of some group, which it names.
+
+  Args:
+    params: of the whole network, what is frozen included.
+    groups: see `group_params`.
+  """
+  matched = {REST, *jax.tree.leaves(group_params(params, groups))}
   for group in groups:
     if group not in matched:
       raise ValueError(
@@ -135,25 +144,30 @@ def group_params(params: Params, groups: Sequence[str]) -> Params:
         " longer groups take them all; the network's parts are"
         f" {', '.join(params)}"
       )
-  return labels
 
 
 def create_optimizer(
-  options: OptimOptions, *, learning_rate: float, total_steps: int
+  options: OptimOptions,
+  *,
+  learning_rate: float,
+  total_steps: int,
+  idle: Sequence[str] = (),
 ) -> optax.GradientTransformation:
   """SGD or AdamW with a poly schedule, and a rate for each group.
 
   sgd: the decay is added to the gradient before momentum, whose buffer starts
   as the first gradient. adamw: p <- p (1 - rate * decay) - rate * update, with
-  the rate of the parameter's group. Both decay every parameter.
+  the rate of the parameter's group. Both decay every parameter but the idle
+  ones, which stay as they are: PyTorch passes over what has no gradient.
 
   Args:
     options: of the optimizer.
     learning_rate: at the start, see `OptimOptions.base_rate`.
     total_steps: of the run, >= 1.
+    idle: beginnings of the paths of parameters that no output depends on.
 
   Returns:
-    An optax transformation; its `init` raises what `group_params` does.
+    An optax transformation.
 
   Reference: algorithm step 8; `u2pl/utils/lr_helper.py`. Loshchilov and Hutter
     2019 (arXiv 1711.05101); torch.optim.AdamW.
@@ -162,9 +176,12 @@ def create_optimizer(
     options, learning_rate=learning_rate, total_steps=total_steps
   )
   make = {"sgd": _sgd, "adamw": _adamw}[options.kind]
+  updates = {group: make(options, rate) for group, rate in rates.items()}
+  if idle:
+    updates[_IDLE] = optax.set_to_zero()
   return optax.partition(
-    {group: make(options, rate) for group, rate in rates.items()},
-    lambda params: group_params(params, tuple(rates)),
+    updates,
+    lambda params: group_params(params, tuple(rates), idle),
   )
 
 

@@ -12,6 +12,7 @@ from flax import traverse_util
 
 from u2pl_jax.methods import method
 from u2pl_jax.runtime import sharding
+from u2pl_jax.training import frozen as frozen_lib
 
 PyTree = Any
 
@@ -22,9 +23,12 @@ class TrainState:
 
   Attributes:
     step: [] int32, updates made so far.
-    params, batch_stats: the student's.
+    params, batch_stats: the student's, but for what is frozen.
     opt_state: the optimizer's.
-    memory: the method's, of the phase that the last update belongs to.
+    memory: the method's, of the phase that the last update belongs to; a
+      teacher in it lacks what is frozen.
+    frozen: variables of parts that never change, of student and teacher; None
+      where all are trained.
   """
 
   step: jax.Array
@@ -32,14 +36,16 @@ class TrainState:
   batch_stats: PyTree
   opt_state: PyTree
   memory: method.Memory
+  frozen: frozen_lib.Frozen = None
 
   @property
   def student(self) -> dict[str, PyTree]:
-    """Its variables, {"params", "batch_stats"}."""
-    return {"params": self.params, "batch_stats": self.batch_stats}
+    """Its variables, {"params", "batch_stats"}, of the whole network."""
+    trained = {"params": self.params, "batch_stats": self.batch_stats}
+    return frozen_lib.join(trained, self.frozen)
 
   def network(self, name: str) -> method.Variables:
-    """The variables of the "student" or the "teacher".
+    """The variables of the "student" or the "teacher", whole.
 
     Raises:
       ValueError: there is no teacher.
@@ -49,7 +55,7 @@ class TrainState:
     teacher = method.teacher_of(self.memory)
     if teacher is None:
       raise ValueError("--state=teacher: at this step there is only a student")
-    return teacher
+    return frozen_lib.join(teacher, self.frozen)
 
 
 def create_train_state(
@@ -62,7 +68,7 @@ def create_train_state(
 
   Args:
     key: PRNG key; fixes every initial value.
-    model: the network.
+    model: the network; its attribute `frozen` names parts to be left alone.
     tx: the optimizer.
     phase: the first one, which has begun.
 
@@ -71,12 +77,13 @@ def create_train_state(
   """
   key_student, _ = jax.random.split(key)
   student = model.init_variables(key_student)
+  trained, frozen = frozen_lib.split(student, model.frozen)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
-    params=student["params"],
-    batch_stats=student["batch_stats"],
-    opt_state=tx.init(student["params"]),
-    memory=_begin(phase, None, key, student),
+    opt_state=tx.init(trained["params"]),
+    memory=_begin(phase, None, key, student, frozen),
+    frozen=frozen,
+    **trained,
   )
 
 
@@ -90,14 +97,22 @@ def begin_phase(
     phase: that begins.
     key: the one of `create_train_state`.
   """
-  return state.replace(memory=_begin(phase, state.memory, key, state.student))
+  memory = frozen_lib.complete(state.memory, state.frozen)
+  return state.replace(
+    memory=_begin(phase, memory, key, state.student, state.frozen)
+  )
 
 
 def _begin(
-  phase: method.Phase, memory: method.Memory, key: jax.Array, student: PyTree
+  phase: method.Phase,
+  memory: method.Memory,
+  key: jax.Array,
+  student: PyTree,
+  frozen: frozen_lib.Frozen,
 ) -> method.Memory:
   _, key_memory = jax.random.split(key)
   memory = method.begin(phase, memory, key_memory, student)
+  memory = frozen_lib.reduce(memory, frozen)
   # A copy of the student must not share its buffers: the step donates both.
   return jax.tree.map(jnp.copy, memory)
 
@@ -140,7 +155,9 @@ def start_from(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
       for name, tree in network.items()
     }
 
-  state = state.replace(**replace(state.student))
+  trained = {"params": state.params, "batch_stats": state.batch_stats}
+  frozen = state.frozen and replace(state.frozen)
+  state = state.replace(frozen=frozen, **replace(trained))
   teacher = method.teacher_of(state.memory)
   if teacher is None:
     return state
@@ -148,8 +165,11 @@ def start_from(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
 
 
 def _replace_leaves(tree: PyTree, given: Mapping[str, Any]) -> PyTree:
+  """The tree with those leaves that are given; it may lack some of them."""
   leaves = traverse_util.flatten_dict(tree)
   for path, value in traverse_util.flatten_dict(given).items():
+    if path not in leaves:
+      continue
     leaves[path] = jax.make_array_from_callback(
       value.shape, leaves[path].sharding, value.__getitem__
     )

@@ -16,6 +16,7 @@ from flax import linen as nn
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import forward
 from u2pl_jax.training import accumulate, train_state
+from u2pl_jax.training import frozen as frozen_lib
 
 PyTree = Any
 Step = Callable[
@@ -49,14 +50,16 @@ def make_step(
   def step(state, batch, base_rng):
     def compute(running, part, keys):
       batch_stats, memory = running
-      student = {"params": state.params, "batch_stats": batch_stats}
+      student = state.replace(batch_stats=batch_stats).student
+      memory = frozen_lib.complete(memory, state.frozen)
       lesson, memory, metrics = method.teach(
         memory, student, part, keys, state.step
       )
       if lesson.batch_stats is not None:
         student["batch_stats"] = lesson.batch_stats
+      student, frozen = frozen_lib.split(student, model.frozen)
       running, grads, learned = _learn(
-        model, method, student, memory, lesson, keys["student"]
+        model, method, student, frozen, memory, lesson, keys["student"]
       )
       return running, (grads, learned | metrics)
 
@@ -69,7 +72,10 @@ def make_step(
     )
     metrics["grad/norm"] = optax.tree.norm(grads)
     after = _descend(state, tx, grads, *running)
-    memory, followed = method.follow(after.memory, after.student, state.step)
+    memory, followed = method.follow(
+      frozen_lib.complete(after.memory, state.frozen), after.student, state.step
+    )
+    memory = frozen_lib.reduce(memory, state.frozen)
     checked = jnp.stack([metrics["loss/total"], metrics["grad/norm"]])
     is_bad = ~jnp.all(jnp.isfinite(checked))
     after = _unless_bad(state, after.replace(memory=memory), is_bad, method)
@@ -89,24 +95,29 @@ def _learn(
   model: nn.Module,
   method: method_lib.Method,
   student: Mapping[str, PyTree],
+  frozen: frozen_lib.Frozen,
   memory: method_lib.Memory,
   lesson: method_lib.Lesson,
   key: jax.Array,
 ) -> tuple[tuple[PyTree, method_lib.Memory], PyTree, method_lib.Metrics]:
-  """The student's passes: its statistics, the memory, gradient, and losses."""
+  """The student's passes: its statistics, the memory, gradient, and losses.
+
+  What is frozen has no gradient, and leaves what it runs through without one.
+  """
 
   def compute_loss(params):
     outputs, batch_stats = [], student["batch_stats"]
     for index, view in enumerate(lesson.views):
-      variables = {"params": params, "batch_stats": batch_stats}
+      trained = {"params": params, "batch_stats": batch_stats}
       output, batch_stats = forward.train_pass(
         model,
-        variables,
+        frozen_lib.join(trained, frozen),
         view.images,
         key if len(lesson.views) == 1 else jax.random.fold_in(key, index),
         dropout=True,
         **view.arguments,
       )
+      batch_stats = _without(batch_stats, frozen)
       outputs.append(output)
     seen, after, metrics = method.observe(
       memory, jax.lax.stop_gradient(tuple(outputs)), lesson
@@ -114,12 +125,19 @@ def _learn(
     losses = method.losses(tuple(outputs), seen)
     metrics |= {f"loss/{name}": value for name, value in losses.items()}
     total = sum(losses.values())
+    after = frozen_lib.reduce(after, frozen)
     return total, ((batch_stats, after), metrics | {"loss/total": total})
 
   (_, (running, metrics)), grads = jax.value_and_grad(
     compute_loss, has_aux=True
   )(student["params"])
   return running, grads, metrics
+
+
+def _without(batch_stats: PyTree, frozen: frozen_lib.Frozen) -> PyTree:
+  """The statistics of the parts that are trained."""
+  held = {} if frozen is None else frozen["batch_stats"]
+  return {part: s for part, s in batch_stats.items() if part not in held}
 
 
 def _descend(
@@ -131,7 +149,7 @@ def _descend(
 ) -> train_state.TrainState:
   """The state after the optimizer, with what the parts of the batch left."""
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  return train_state.TrainState(
+  return state.replace(
     step=state.step + 1,
     params=optax.apply_updates(state.params, updates),
     batch_stats=batch_stats,

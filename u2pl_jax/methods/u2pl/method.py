@@ -243,15 +243,16 @@ class _U2PL:
       split: of the unlabeled pixels.
       key: PRNG key.
     """
+    size = outputs["rep"].shape[1:3]  # Some decoders have one of its own.
     pixels = contrast.label_pixels(
       *labels,
       split,
-      outputs["logits"].shape[1:3],
+      size,
       num_classes=self.parts.model.num_classes,
       label_stacks=(self.contrast.label_stack,) * 2,
       halves=self.halves,
     )
-    probs = jax.nn.softmax(outputs["logits"], axis=-1)
+    probs = jax.nn.softmax(resize.resize_bilinear(outputs["logits"], size))
     bank, plan, metrics = contrast.prepare(
       key, memory.bank, probs, outputs["rep"], pixels, self.contrast, self.draw
     )

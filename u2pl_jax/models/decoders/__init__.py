@@ -10,9 +10,15 @@ A module is a family of decoders if it has these:
 
 The `nn.Module` is called with the encoder's features, `train` and `dropout`.
 It returns float32 arrays, `logits` [B, h, w, K] and, unless its attribute
-`rep_channels` is 0, `rep` [B, h, w, D]. Its attribute `reads` are the indices
+`rep_channels` is 0, `rep` [B, h', w', D]. Its attribute `reads` are the indices
 of the features that it reads, such as (0, -1). The auxiliary head is an
 `nn.Module` too: it maps the last feature but one to logits.
+
+It may have this:
+
+  IDLE  paths within the decoder of parameters, or beginnings of them, that no
+        output depends on, but that its files have: the optimizer leaves them
+        alone.
 
 Where there are weights of it in PyTorch's format, also these:
 
@@ -23,6 +29,11 @@ Where there are weights of it in PyTorch's format, also these:
   TORCH_ENCODER  options of the encoder in its files, {name: value}, where
                  these are others than the defaults and no file tells them;
                  may be missing.
+  TORCH_FILE     how files of whole networks with it call things, where it is
+                 not "encoder.", "decoder.", "auxor.", "teacher_state" and
+                 "model_state": {"encoder": "backbone.", "decoder": "head.",
+                 "teacher": "model_ema", "student": "model"}. The rules, signs
+                 and shapes here have "encoder." and "decoder." all the same.
   recognize(shapes)  -> (name, options that the file tells, options that it
                  can not tell and that no published network sets, number of
                  classes), of entries {PyTorch's name: shape}.

@@ -15,7 +15,17 @@ A module is a family of encoders if it has these:
 
 The `nn.Module` is called with images [B, H, W, 3] and `train`. It returns a
 list of features [B, h, w, C], from fine to coarse, and has `strides`, the
-input pixels per pixel of each. Batch statistics are optional.
+input pixels per pixel of each. Batch statistics are optional. In train mode it
+may draw from the random stream "dropout".
+
+It may have this:
+
+  IDLE  paths within the encoder of parameters, or beginnings of them, that no
+        feature depends on, but that its files have: the optimizer leaves them
+        alone.
+  GOES_WITH  {"section.key": value}, what a config has with it that chooses it
+        by the word `encoder=`: the decoder and the optimizer that its weights
+        are published with.
 
 Where there are weights of it in PyTorch's format, also these:
 
@@ -23,7 +33,10 @@ Where there are weights of it in PyTorch's format, also these:
                 the encoder, "block3/expand_conv", to PyTorch's name.
   TORCH_SIGN    a pattern that some entry of each of its files starts with,
                 and none of another encoder's.
-  TORCH_CLASSIFIER  beginnings of the entries of an ImageNet classifier.
+  TORCH_CLASSIFIER  beginnings of the entries of an ImageNet classifier, or of
+                whatever else was pretrained with it.
+  TORCH_ALIASES  (pattern, replacement) pairs, from a whole name that files
+                without a decoder may have to PyTorch's name; may be missing.
   recognize(shapes)  -> (name, options that the file tells, options that it
                 can not tell and that no published network sets), of entries
                 {name within the encoder: shape}.

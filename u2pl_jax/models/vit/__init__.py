@@ -1,0 +1,1 @@
+"""A vision transformer, for the encoders that are one."""
