@@ -505,15 +505,8 @@ SLOW_KINDS = (
 # Name patterns of what is not part of the project yet. Work that adds it moves
 # its patterns to KINDS.
 LATER = (
-  "dinov2_*.npz",
-  "dpt_*.npz",
-  "state_dict_dinov2_*.json",
-  "state_dict_unimatch_*.json",
-  "ael*.npz",
   "dpt_evaluate*.npz",
   "dpt_unimatch_v2_steps*.npz",
-  "unimatch_*.npz",
-  "unimatch_*.json",
 )
 
 
