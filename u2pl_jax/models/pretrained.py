@@ -64,17 +64,7 @@ def load_pretrained(
   if whole:
     parts = tuple(p for p in torch_networks.PARTS if p in variables["params"])
   target = torch_networks.select_parts(variables, parts)
-  heads = dict.fromkeys(
-    head
-    for module in decoders.torch_modules()
-    for head in module.TORCH_OPTIONAL
-  )
-  left_out = tuple(
-    head
-    for head in heads
-    if not _holds(variables["params"], head.split("."))
-    and any(name.startswith(f"{head}.") for name in state_dict)
-  )
+  left_out = _find_left_out(state_dict, variables["params"])
   wanted = {
     name: value
     for name, value in state_dict.items()
@@ -95,6 +85,23 @@ def load_pretrained(
     if name.startswith(MEMORY)
   }
   return Pretrained(filled, parts, left_out, remembered)
+
+
+def _find_left_out(
+  state_dict: Mapping[str, np.ndarray], params: Mapping[str, Any]
+) -> tuple[str, ...]:
+  """Heads of a file that the network does not have, nor need."""
+  heads = dict.fromkeys(
+    head
+    for module in decoders.torch_modules()
+    for head in module.TORCH_OPTIONAL
+  )
+  return tuple(
+    head
+    for head in heads
+    if not _holds(params, head.split("."))
+    and any(name.startswith(f"{head}.") for name in state_dict)
+  )
 
 
 def recognize(path: epath.PathLike) -> torch_networks.Recognized:
