@@ -26,8 +26,10 @@ def test_perturbation_keeps_half_of_the_channels_and_doubles_them():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_complementary_views_share_out_the_channels(groups):
   parts = settings_test.make_parts(batch_size_u=6)
-  draw = features.make_complementary(
-    parts, (50, None, 50, 30), untouched=0.5, groups=groups
+  draw = jax.jit(
+    features.make_complementary(
+      parts, (50, None, 50, 30), untouched=0.5, groups=groups
+    )
   )
   scales = draw(KEY)
   assert scales[1] is None
