@@ -14,7 +14,7 @@ from u2pl_jax.training import options as training_options
 FILES = sorted(
   path
   for path in pathlib.Path("configs").glob("*.py")
-  if path.stem not in ("common", "folder", "unimatch_common")
+  if path.stem not in ("common", "folder", "networks", "unimatch_common")
 )
 SPLITS = {
   "synthetic": ["24"],
@@ -32,6 +32,9 @@ SPLITS = {
   "synthetic_rare": ["24"],
   "unimatch_voc": ["92", "183", "366", "732", "1464", "662", "1323", "2646"],
   "unimatch_cityscapes": ["186", "372", "744", "1488"],
+  "unimatch_v2_voc": ["92", "183", "366", "732", "1464"],
+  "unimatch_v2_cityscapes": ["186", "372", "744", "1488"],
+  "unimatch_v2_ade20k": ["316", "631", "1263", "2526", "5052"],
 }
 # Whose default is another method than U2PL by the paper.
 METHODS = {
@@ -39,6 +42,9 @@ METHODS = {
   "unimatch_cityscapes": ("unimatch", "mesh"),
   "cityscapes_ael": ("u2pl_ael", "paper"),
   "voc_ael": ("u2pl_ael", "paper"),
+  "unimatch_v2_voc": ("unimatch_v2", "mesh"),
+  "unimatch_v2_cityscapes": ("unimatch_v2", "mesh"),
+  "unimatch_v2_ade20k": ("unimatch_v2", "mesh"),
 }
 
 
@@ -143,6 +149,26 @@ def test_published_settings_of_unimatch():
   assert (city.eval.windows, city.eval.crop_size) == ("cut", (801, 801))
   assert city.loss.ohem_min_kept == 800_000
   assert load("unimatch_cityscapes", "recipe=reference").consistency.groups == 4
+
+
+def test_published_settings_of_unimatch_v2():
+  for name, side, batch, epochs in (
+    ("voc", 518, 16, 60), ("cityscapes", 798, 8, 180), ("ade20k", 518, 8, 60)
+  ):  # fmt: skip
+    config = load(f"unimatch_v2_{name}")
+    assert config.data.crop_size == config.eval.crop_size == (side, side)
+    assert (config.data.batch_size_l, config.data.batch_size_u) == (batch,) * 2
+    assert (config.optim.kind, config.optim.learning_rate) == ("adamw", 5e-6)
+    assert (config.optim.factors.head, config.optim.weight_decay) == (40, 0.01)
+    assert (config.train.epochs, config.consistency.threshold) == (epochs, 0.95)
+    assert (config.model.encoder, config.model.decoder) == (
+      "dinov2_vitb14",
+      "dpt",
+    )
+    assert config.unimatch_v2.ema_decay == 0.996
+  assert load("unimatch_v2_cityscapes").eval.windows == "shifted"
+  assert load("unimatch_v2_cityscapes").data.split == "unimatch_744"
+  assert load("unimatch_v2_cityscapes").loss.kind == "ohem"
 
 
 def test_lists_of_either_author():

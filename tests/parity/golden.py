@@ -306,6 +306,16 @@ KINDS = {
       "contra_new_keys",
       "contra_low_valid",
       "queue_length",
+  "dpt_unimatch_v2": Kind(
+    "dpt_unimatch_v2_steps*.npz",
+    (
+      "loss",
+      "loss_s",
+      "mask_ratio",
+      "delta_norm/*",
+      "teacher_delta_norm_before_step/*",
+      "pseudo_label",
+      "confidence_every4",
     ),
   ),
   "unimatch_loss": Kind(
@@ -492,6 +502,7 @@ SLOW_KINDS = (
   "dpt_init",
   "dpt_model",
   "dpt_supervised_steps",
+  "dpt_unimatch_v2",
   "trajectory",
   "unimatch_augmentation",
   "unimatch_eval",
@@ -506,7 +517,6 @@ SLOW_KINDS = (
 # its patterns to KINDS.
 LATER = (
   "dpt_evaluate*.npz",
-  "dpt_unimatch_v2_steps*.npz",
 )
 
 
