@@ -306,6 +306,8 @@ KINDS = {
       "contra_new_keys",
       "contra_low_valid",
       "queue_length",
+    ),
+  ),
   "dpt_unimatch_v2": Kind(
     "dpt_unimatch_v2_steps*.npz",
     (
@@ -515,9 +517,7 @@ SLOW_KINDS = (
 
 # Name patterns of what is not part of the project yet. Work that adds it moves
 # its patterns to KINDS.
-LATER = (
-  "dpt_evaluate*.npz",
-)
+LATER = ("dpt_evaluate*.npz",)
 
 
 def folders() -> list[pathlib.Path]:
