@@ -288,7 +288,10 @@ def test_two_processes_train_like_one(
   losses, params = tiny_run.make_steps(data_dir, arg=arg)
   assert [process.finish(400) for process in processes] == [0, 0]
   with np.load(path) as found:
-    np.testing.assert_allclose(found["arr_0"], losses, rtol=1e-5)
+    # With AEL, rounding decides for a pixel now and then; see its runs_test.
+    np.testing.assert_allclose(found["arr_0"][0], losses[0], rtol=1e-5)
+    rtol = 3e-2 if arg else 1e-5
+    np.testing.assert_allclose(found["arr_0"], losses, rtol=rtol)
     for index, leaf in enumerate(jax.tree.leaves(params)):
       np.testing.assert_allclose(found[f"arr_{index + 1}"], leaf, atol=1e-4)
 

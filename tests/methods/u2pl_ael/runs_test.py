@@ -114,7 +114,12 @@ def test_one_device_and_eight_have_the_same_losses(
     arg = f"{ARG},recipe={recipe}"
     found.append(tiny_run.make_steps(data_dir, arg=arg))
   (one, params), (eight, others) = found
-  np.testing.assert_allclose(one, eight, rtol=1e-5)
+  np.testing.assert_allclose(one[0], eight[0], rtol=1e-5)
+  # Which classes count, and which pixels are anchors, goes by the largest
+  # logit: in an untrained network, rounding decides it for a pixel now and
+  # then. One of 8,712 is worth 1e-4 of the consistency, and an anchor more or
+  # less has others drawn, which is worth 1e-2 of the contrastive loss.
+  np.testing.assert_allclose(one, eight, rtol=3e-2)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), params, others
   )
