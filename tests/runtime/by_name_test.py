@@ -7,14 +7,17 @@ from u2pl_jax.models import decoders, encoders
 
 
 def test_names_are_those_of_the_modules():
+  sizes = tuple(f"dinov2_vit{size}14" for size in "sblg")
   assert encoders.names() == (
+    *sizes,
+    *(f"{name}_reg" for name in sizes),
     "efficientnet_lite0",
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
   )
-  assert decoders.names() == ("deeplab", "deeplab_slim")
+  assert decoders.names() == ("deeplab", "deeplab_slim", "dpt")
   for package in (encoders, decoders):
     for name in package.names():
       assert name in package.find(name).NAMES
