@@ -7,10 +7,9 @@ from u2pl_jax.models import decoders, encoders
 
 
 def test_names_are_those_of_the_modules():
-  sizes = tuple(f"dinov2_vit{size}14" for size in "sblg")
+  transformers = [f"dinov2_vit{size}14" for size in "sblg"]
   assert encoders.names() == (
-    *sizes,
-    *(f"{name}_reg" for name in sizes),
+    *(name + end for name in transformers for end in ("", "_reg")),
     "efficientnet_lite0",
     "resnet18",
     "resnet34",
