@@ -102,9 +102,5 @@ def test_parts(path):
     expected = arrays[name]
     channels = config["part_shapes"][part][1]
     assert actual.shape[-1] == channels
-    every = -(-channels // expected.shape[1])
-    strides = [s for s in (every, every - 1, every + 1) if s > 0]
-    (stride, *_) = (
-      s for s in strides if len(range(0, channels, s)) == expected.shape[1]
-    )
+    stride = max(1, channels // (32 if config["size"] == "small" else 12))
     _assert_near(actual[..., ::stride], expected, name)
