@@ -482,6 +482,19 @@ KINDS = {
       "grad_l2",
     ),
   ),
+  "dpt_evaluate": Kind(
+    "dpt_evaluate*.npz",
+    (
+      "original/*/scores",
+      "sliding/*/scores",
+      "*/pred",
+      "*/intersection",
+      "*/union",
+      "*/target",
+      "*/iou",
+      "*/miou",
+    ),
+  ),
   "dpt_init": Kind("dpt_init*.npz", ("names", "statistics")),
   "dpt_supervised_steps": Kind(
     "dpt_supervised_steps*.npz",
@@ -518,6 +531,12 @@ SLOW_KINDS = (
 # Name patterns of what is not part of the project yet. Work that adds it moves
 # its patterns to KINDS.
 LATER = ("dpt_evaluate*.npz",)
+LATER = (
+  "ael*.npz",
+  "dpt_unimatch_v2_steps*.npz",
+  "unimatch_*.npz",
+  "unimatch_*.json",
+)
 
 
 def folders() -> list[pathlib.Path]:
