@@ -1,8 +1,7 @@
 """Recorded arrays: where they lie, what kinds there are, who checks them.
 
 Each kind of file has a module KIND_test.py in this folder, which compares
-this project with every file of that kind; LATER lists what was recorded for
-work that the project does not hold yet. Files are looked for in the folder
+this project with every file of that kind. Files are looked for in the folder
 that the environment variable U2PL_GOLDEN_DIR names; without it in
 tests/golden, compact copies, and beside the project in ../shared/weights and
 ../shared/golden, whole recordings, which replace copies of the same name.
@@ -514,6 +513,7 @@ SLOW_KINDS = (
   "dinov2",
   "dinov2_layers",
   "dinov2_tiny",
+  "dpt_evaluate",
   "dpt_init",
   "dpt_model",
   "dpt_supervised_steps",
@@ -526,16 +526,6 @@ SLOW_KINDS = (
   "unimatch_perturbation",
   "unimatch_state_dict",
   "unimatch_trajectory",
-)
-
-# Name patterns of what is not part of the project yet. Work that adds it moves
-# its patterns to KINDS.
-LATER = ("dpt_evaluate*.npz",)
-LATER = (
-  "ael*.npz",
-  "dpt_unimatch_v2_steps*.npz",
-  "unimatch_*.npz",
-  "unimatch_*.json",
 )
 
 
@@ -570,8 +560,7 @@ def find(kind: str) -> list[pathlib.Path]:
 
 def claims(name: str) -> list[str]:
   """The patterns that a recording's file name matches; there must be one."""
-  kinds = [kind.pattern for kind in KINDS.values() if kind.claims(name)]
-  return kinds + [p for p in LATER if fnmatch.fnmatchcase(name, p)]
+  return [kind.pattern for kind in KINDS.values() if kind.claims(name)]
 
 
 def every_file(kind: str) -> pytest.MarkDecorator:
