@@ -105,6 +105,7 @@ class Encoder(nn.Module):
     width: int,
     output_stride: int,
     multi_grid: bool,
+    pool_ceil: bool,
   ):
     super().__init__()
     has_bottleneck = depth > 34
@@ -123,7 +124,7 @@ class Encoder(nn.Module):
       self.conv1, channels = _conv(3, width, 7, stride=2), width
     self.bn1 = nn.BatchNorm2d(channels)
     self.relu = nn.ReLU(inplace=True)
-    self.maxpool = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
+    self.maxpool = nn.MaxPool2d(3, 2, 1, ceil_mode=pool_ceil)
     self.widths, dilation = [], 1  # Channels of each feature.
     for layer, count in enumerate(_BLOCKS[depth]):
       first_dilation, stride = dilation, 1 if layer == 0 else 2

@@ -19,6 +19,8 @@ _DRAWS = 2000
 def test_mixes(path, mode):
   """Exact, given the recorded masks."""
   arrays = golden.load(path)
+  if f"mix/{mode}/masks" not in arrays:
+    pytest.skip("not in the compact copy")
   images, labels = torch_augment.mix(
     torch_golden.tensor(arrays[f"mix/{mode}/masks"], torch.float32),
     torch_golden.tensor(arrays["mix/data"]),
