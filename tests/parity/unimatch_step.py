@@ -61,6 +61,7 @@ def make_parts(config, model, *, batch_size_l, batch_size_u, total_steps=1):
     model=model,
     supervised_loss=pixelwise.make_supervised_loss(loss_options(config)),
     timeline=timeline_lib.Timeline(total_steps, 1),
+    class_names=tuple(map(str, range(config["K"]))),
     num_unlabeled=batch_size_u,
     batch_size_l=batch_size_l,
     batch_size_u=batch_size_u,

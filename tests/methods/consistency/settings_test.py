@@ -19,6 +19,7 @@ def make_parts(*, batch_size_l=4, batch_size_u=4, steps=1, model=MODEL):
     model=model,
     supervised_loss=lambda outputs, labels: outputs["logits"].mean(),
     timeline=timeline.Timeline(1, 1),
+    class_names=("a", "b"),
     num_unlabeled=8,
     batch_size_l=batch_size_l,
     batch_size_u=batch_size_u,
