@@ -191,12 +191,14 @@ def test_sections_are_the_published_defaults():
       "pretrained": "",
       "dtype": "float32",
       "remat": "none",
+      "freeze": "none",
     },
     "encoder": {
       "stem": "deep",
       "width": 64,
       "output_stride": 8,
       "multi_grid": True,
+      "pool_ceil": True,
     },
     "decoder": {
       "channels": 256,
