@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.parity import golden
 from u2pl_jax.methods.u2pl_ael import boxes
+from u2pl_jax.ops import boxes as box_ops
 from u2pl_jax.ops import components, percentile
 
 _DRAWS = 400
@@ -117,15 +118,15 @@ def test_paste(path):
   config = json.loads(str(arrays["config_json"]))
   pair = golden.channels_last(arrays["paste/image_q"])
   inside = np.asarray(
-    boxes.is_inside(arrays["paste/box"][None], pair.shape[1:3])
+    box_ops.inside(arrays["paste/box"][None], pair.shape[1:3])
   )
-  mixed = boxes.paste(inside, pair[:1], pair[1:])
+  mixed = box_ops.paste(inside, pair[:1], pair[1:])
   expected = golden.channels_last(arrays["paste/mixed_image_q"][None])
   np.testing.assert_array_equal(mixed, expected)
   logits = golden.channels_last(
     np.float32(arrays["paste/logits_q"]) / config["logit_scale"]
   )
-  mixed = boxes.paste(inside[:, ::2, ::2], logits[:1], logits[1:])
+  mixed = box_ops.paste(inside[:, ::2, ::2], logits[:1], logits[1:])
   np.testing.assert_allclose(
     percentile.compute_entropy(mixed)[0],
     arrays["paste/entropy_every2"],

@@ -14,6 +14,7 @@ from tests import held_keys
 from tests.parity import ael_replay, contrast_replay, golden, tiny_net
 from u2pl_jax.methods.u2pl import contrast
 from u2pl_jax.methods.u2pl_ael import boxes, confidence, copy_paste, partition
+from u2pl_jax.ops import boxes as box_ops
 from u2pl_jax.ops import components, percentile, resize
 
 pytestmark = golden.SLOW
@@ -285,8 +286,8 @@ def _full_size(config, step):
 
 def _mixed_logits(config, step):
   _, pair = _full_size(config, step)
-  inside = boxes.is_inside(step["box_y0x0y1x1"][None], config["hw"])
-  return boxes.paste(inside, pair[:1], pair[1:])
+  inside = box_ops.inside(step["box_y0x0y1x1"][None], config["hw"])
+  return box_ops.paste(inside, pair[:1], pair[1:])
 
 
 @golden.every_file("ael_step")

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from u2pl_jax.methods.u2pl_ael import boxes
+from u2pl_jax.ops import boxes as box_ops
 
 SIZE = (20, 30)
 
@@ -47,9 +48,9 @@ def test_a_class_on_every_pixel_has_no_component():
 
 def test_the_second_image_fills_the_box():
   box = np.array([[1, 2, 3, 5]])
-  inside = boxes.is_inside(box, SIZE)
+  inside = box_ops.inside(box, SIZE)
   first, second = np.zeros((1, *SIZE, 1)), np.ones((1, *SIZE, 1))
-  mixed = boxes.paste(inside, first, second)
+  mixed = box_ops.paste(inside, first, second)
   assert mixed[0, 1:3, 2:5].all() and mixed.sum() == 6
 
 

@@ -79,25 +79,6 @@ def choose_box(
   return jnp.where(count[-1] > 0, around, anywhere)
 
 
-def is_inside(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """[B, H, W] bool, true in each image's box [B, 4]."""
-  top, left, bottom, right = boxes.T[..., None]
-  rows, columns = map(jnp.arange, size)
-  in_rows = (rows >= top) & (rows < bottom)
-  in_columns = (columns >= left) & (columns < right)
-  return in_rows[:, :, None] & in_columns[:, None, :]
-
-
-def paste(inside: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
-  """The second image, or map, inside the box, and the first one elsewhere.
-
-  Args:
-    inside: [B, H, W] bool.
-    first, second: [B, H, W, C].
-  """
-  return jnp.where(inside[..., None], second, first)
-
-
 _FRAME = (255, 255, 255), (0, 0, 0)  # Outside in, visible on any picture.
 
 

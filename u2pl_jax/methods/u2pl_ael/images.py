@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from u2pl_jax.methods import method
 from u2pl_jax.methods.u2pl_ael import (
-  boxes,
   chance,
   confidence,
   copy_paste,
@@ -17,6 +16,7 @@ from u2pl_jax.methods.u2pl_ael import (
   presence,
   settings,
 )
+from u2pl_jax.ops import boxes
 
 
 def paste(
@@ -75,7 +75,7 @@ class Mixed:
 
   def summarize(self) -> method.Metrics:
     """Metrics: share of the images known to show each class, and of boxes."""
-    inside = boxes.is_inside(self.boxes, self.images.shape[1:3])
+    inside = boxes.inside(self.boxes, self.images.shape[1:3])
     return {
       "classes/present": jnp.mean(self.present, axis=1),
       "ael/box": jnp.mean(inside),
@@ -112,7 +112,7 @@ def mix(
   # In batch order, image 1 before image 2.
   positions = jnp.stack([batch["position_u"], batch["position_u2"]], axis=1)
   drawn = draws.boxes(key, labels[1], batch["class_u2"], ael.component_area)
-  inside = boxes.is_inside(drawn, labels[1].shape[1:])
+  inside = boxes.inside(drawn, labels[1].shape[1:])
   return Mixed(
     images=boxes.paste(inside, *images),
     logits=boxes.paste(inside, *logits),
