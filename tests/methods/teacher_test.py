@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,3 +23,10 @@ def test_teacher_moves_towards_the_student():
 def test_counters_are_cut_off():
   moved = teacher.ema_update({"n": np.int32(0)}, {"n": np.int32(7)}, 0.5)
   assert moved["n"] == 3 and moved["n"].dtype == np.int32
+
+
+def test_pseudo_labels_are_the_likeliest_classes_with_their_probability():
+  logits = jnp.log(jnp.array([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]]))
+  labels, confidence = teacher.pseudo_labels(logits)
+  assert labels.tolist() == [1, 0] and labels.dtype == jnp.int32
+  np.testing.assert_allclose(confidence, [0.5, 0.4], rtol=1e-6)

@@ -18,6 +18,20 @@ def ema_update(teacher: PyTree, student: PyTree, decay: jax.Array) -> PyTree:
   return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, teacher)
 
 
+def pseudo_labels(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The labels that a prediction gives, and how sure it is of each.
+
+  Args:
+    logits: [..., K] float32.
+
+  Returns:
+    int32 [...], of equally likely classes the lowest one; and float32 [...],
+    the probability of that class.
+  """
+  labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  return labels, jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
+
+
 def ema_decay(nth: jax.Array, max_decay: float) -> jax.Array:
   """d = min(1 - 1/n, max_decay): an average of all students so far at first.
 

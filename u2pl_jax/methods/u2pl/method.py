@@ -18,6 +18,7 @@ from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.data import supply
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method, suponly
+from u2pl_jax.methods import teacher as teacher_lib
 from u2pl_jax.methods.u2pl import contrast, partition, schedule, settings
 from u2pl_jax.methods.u2pl import memory as memory_lib
 from u2pl_jax.models import forward
@@ -278,8 +279,7 @@ class _U2PL:
     weak view.
     """
     logits = forward.make_net(self.parts.model, teacher)(images)
-    labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    confidence = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
+    labels, confidence = teacher_lib.pseudo_labels(logits)
     images, labels = mixing.strong_augment(
       key,
       images,

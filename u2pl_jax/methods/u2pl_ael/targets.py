@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from u2pl_jax import IGNORE_LABEL
+from u2pl_jax.methods import teacher
 from u2pl_jax.methods.u2pl import contrast
 
 
@@ -52,8 +53,7 @@ def make_side(
     is_taught: [B, H, W] bool, pixels that keep their label.
     threshold: so do only those of at least this confidence.
   """
-  labels = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-  sureness = jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1)
-  is_taught &= sureness >= threshold
+  labels, confidence = teacher.pseudo_labels(logits)
+  is_taught &= confidence >= threshold
   labels = jnp.where(is_taught, labels, IGNORE_LABEL)
-  return Side(labels, sureness, uniform)
+  return Side(labels, confidence, uniform)
