@@ -5,8 +5,7 @@ UniMatch-V2.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from u2pl_jax.methods import method
 from u2pl_jax.methods.consistency import settings, student, teacher, views
@@ -44,9 +43,8 @@ class FixMatchOptions(options.Options):
 OPTIONS = (settings.ConsistencyOptions, views.ViewOptions, FixMatchOptions)
 
 
-def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
-  """Every difference between the published code and any mesh."""
-  return settings.recipes(published)
+# Every difference between the published code and any mesh.
+recipes = settings.recipes
 
 
 def create(

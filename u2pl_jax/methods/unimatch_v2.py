@@ -4,8 +4,7 @@ Everything happens in `consistency.teacher`; here stand the settings.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from u2pl_jax.methods import method
 from u2pl_jax.methods.consistency import features, settings, teacher, views
@@ -36,9 +35,8 @@ class UniMatchV2Options(options.Options):
 OPTIONS = (settings.ConsistencyOptions, views.ViewOptions, UniMatchV2Options)
 
 
-def recipes(published: method.Published) -> dict[str, Mapping[str, Any]]:
-  """Every difference between the published code and any mesh."""
-  return settings.recipes(published)
+# Every difference between the published code and any mesh.
+recipes = settings.recipes
 
 
 def create(

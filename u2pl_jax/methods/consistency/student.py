@@ -6,7 +6,7 @@ views in a second pass. There is no teacher, and nothing is remembered.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import flax.struct
 import jax
@@ -107,7 +107,7 @@ class StudentTaught:
     lesson = method.Lesson(
       views=(
         method.View(weak, perturbed),
-        method.View(normalize(join(strong))),
+        method.View(normalize(targets.join(strong))),
       ),
       targets=Targets(
         batch["label_l"].astype(jnp.int32), batch["padding_u"], masks, partner
@@ -137,18 +137,14 @@ class StudentTaught:
   ) -> method.Metrics:
     """L_x, those of the strong views, and that of the perturbed features."""
     found, (first, second) = lesson.targets, outputs
-    labeled = {
-      name: interleave.part(first[name], len(found.labels_l))[0]
-      for name in ("logits", "aux")
-      if name in first
-    }
+    labeled = targets.labeled_part(first, len(found.labels_l))
     losses = {
       "supervised": self.settings.supervised_weight
       * targets.supervised_loss(
         self.parts, labeled, found.labels_l, self.settings.groups
       )
     }
-    losses |= strong_losses(
+    losses |= targets.strong_losses(
       second["logits"], found.strong, self.settings, self.strong_weight
     )
     if self.perturbed_weight:
@@ -158,37 +154,3 @@ class StudentTaught:
         logits, found.weak, self.settings.threshold, self.settings.groups
       )
     return losses
-
-
-def join(arrays: Sequence[jax.Array]) -> jax.Array:
-  """One batch of the strong views, one array [B, ...] for each: 1 or 2."""
-  return arrays[0] if len(arrays) == 1 else interleave.join(*arrays)
-
-
-def part(batch: jax.Array, count: int) -> tuple[jax.Array, ...]:
-  """The views that `join` put together."""
-  return (batch,) if count == 1 else interleave.part(batch, len(batch) // 2)
-
-
-def strong_losses(
-  logits: jax.Array,
-  strong: tuple[targets.Guess, ...],
-  options: settings.ConsistencyOptions,
-  weight: float,
-) -> method.Metrics:
-  """The weighted loss of each strong view, named "strong1", ...
-
-  Args:
-    logits: of all, as `join` puts them together, [B, h, w, K].
-    strong: targets of each.
-    options: settings.
-    weight: of their mean.
-  """
-  return {
-    f"strong{index}": weight
-    / len(strong)
-    * targets.consistency_loss(each, target, options.threshold, options.groups)
-    for index, (each, target) in enumerate(
-      zip(part(logits, len(strong)), strong, strict=True), start=1
-    )
-  }

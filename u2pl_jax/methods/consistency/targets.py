@@ -1,6 +1,6 @@
 """Labels with confidence, how they are mixed, and the losses on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from u2pl_jax.losses import pixelwise
-from u2pl_jax.methods import method
-from u2pl_jax.ops import boxes, resize
+from u2pl_jax.methods import method, teacher
+from u2pl_jax.methods.consistency import settings
+from u2pl_jax.ops import boxes, interleave, resize
 
 PyTree = Any
 
@@ -37,11 +38,7 @@ def guess(logits: jax.Array, padding: jax.Array) -> Guess:
     padding: [B, H, W] uint8, 1 on the padding of the crops.
   """
   logits = resize.resize_bilinear(logits, padding.shape[1:])
-  return Guess(
-    labels=jnp.argmax(logits, axis=-1).astype(jnp.int32),
-    confidence=jnp.max(jax.nn.softmax(logits, axis=-1), axis=-1),
-    is_image=padding == 0,
-  )
+  return Guess(*teacher.pseudo_labels(logits), is_image=padding == 0)
 
 
 def group(tree: PyTree, groups: int) -> PyTree:
@@ -70,6 +67,20 @@ def _mean_over_groups(
   if groups == 1:
     return loss(*trees)
   return jnp.mean(jax.vmap(loss)(*(group(tree, groups) for tree in trees)))
+
+
+def labeled_part(outputs: method.Outputs, count: int) -> method.Outputs:
+  """What the supervised loss needs of a pass of labeled and other images.
+
+  Args:
+    outputs: of `interleave.join`, labeled images first.
+    count: B_l.
+  """
+  return {
+    name: interleave.part(outputs[name], count)[0]
+    for name in ("logits", "aux")
+    if name in outputs
+  }
 
 
 def supervised_loss(
@@ -113,6 +124,40 @@ def consistency_loss(
     return pixelwise.masked_mean(jnp.where(kept, losses, 0.0), target.is_image)
 
   return _mean_over_groups(loss, groups, logits, target)
+
+
+def join(arrays: Sequence[jax.Array]) -> jax.Array:
+  """One batch of the strong views, one array [B, ...] for each: 1 or 2."""
+  return arrays[0] if len(arrays) == 1 else interleave.join(*arrays)
+
+
+def part(batch: jax.Array, count: int) -> tuple[jax.Array, ...]:
+  """The views that `join` put together."""
+  return (batch,) if count == 1 else interleave.part(batch, len(batch) // 2)
+
+
+def strong_losses(
+  logits: jax.Array,
+  strong: tuple[Guess, ...],
+  options: settings.ConsistencyOptions,
+  weight: float,
+) -> method.Metrics:
+  """The weighted loss of each strong view, named "strong1", ...
+
+  Args:
+    logits: of all, as `join` puts them together, [B, h, w, K].
+    strong: targets of each.
+    options: settings.
+    weight: of their mean.
+  """
+  return {
+    f"strong{index}": weight
+    / len(strong)
+    * consistency_loss(each, target, options.threshold, options.groups)
+    for index, (each, target) in enumerate(
+      zip(part(logits, len(strong)), strong, strict=True), start=1
+    )
+  }
 
 
 def summarize(found: Guess, threshold: float) -> method.Metrics:

@@ -11,7 +11,6 @@ from u2pl_jax.data import supply
 from u2pl_jax.methods import method
 from u2pl_jax.methods import teacher as teacher_lib
 from u2pl_jax.methods.consistency import settings, targets, views
-from u2pl_jax.methods.consistency import student as student_lib
 from u2pl_jax.models import forward
 from u2pl_jax.ops import boxes, interleave
 
@@ -98,7 +97,7 @@ class TeacherTaught:
     partner = targets.reverse(weak, groups)
     masks = [boxes.inside(each, weak.labels.shape[1:]) for each in drawn.boxes]
     others = targets.reverse(drawn.strong, groups)
-    images = student_lib.join(
+    images = targets.join(
       [targets.mix(*each) for each in zip(masks, drawn.strong, others)]
     )
     labeled, images = normalize(batch["image_l"]), normalize(images)
@@ -120,13 +119,8 @@ class TeacherTaught:
     """L_x, and those of the strong views."""
     found = lesson.targets
     if self.joins_labeled:
-      parted = {
-        name: interleave.part(outputs[0][name], len(found.labels_l))
-        for name in ("logits", "aux")
-        if name in outputs[0]
-      }
-      labeled = {name: halves[0] for name, halves in parted.items()}
-      strong = parted["logits"][1]
+      labeled = targets.labeled_part(outputs[0], len(found.labels_l))
+      _, strong = interleave.part(outputs[0]["logits"], len(found.labels_l))
     else:
       labeled, strong = outputs[0], outputs[1]["logits"]
     supervised = targets.supervised_loss(
@@ -134,7 +128,7 @@ class TeacherTaught:
     )
     return {
       "supervised": self.settings.supervised_weight * supervised
-    } | student_lib.strong_losses(
+    } | targets.strong_losses(
       strong, found.strong, self.settings, self.strong_weight
     )
 
