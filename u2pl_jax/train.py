@@ -302,15 +302,7 @@ class _Run:
     """Writes what there is to know about the bad steps at the end."""
     exp = self._exp
     steps = [
-      record
-      | streams.ids_at_step(
-        exp.dataset,
-        exp.split,
-        record["step"] - 1,
-        batch_size_l=exp.data.batch_size_l,
-        batch_size_u=exp.unlabeled_at_step(record["step"] - 1),
-        seed=exp.run.seed,
-      )
+      record | self._ids_at(record["step"] - 1)
       for record in self._bad_steps.records
     ]
     path = self._workdir / "bad_steps.json"
@@ -318,6 +310,23 @@ class _Run:
       report = {"config": exp.config, "steps": steps}
       workdir_lib.write_json(path, report)
     return path
+
+  def _ids_at(self, index: int) -> dict[str, list[str]]:
+    """The ids of the images that an update was trained on."""
+    exp = self._exp
+    ids = streams.ids_at_step(
+      exp.dataset,
+      exp.split,
+      index,
+      batch_size_l=exp.data.batch_size_l,
+      # Of the stream, which holds what any phase needs.
+      batch_size_u=exp.data.batch_size_u * exp.uses_unlabeled,
+      seed=exp.run.seed,
+      pairing=exp.data.pairing,
+    )
+    if not exp.unlabeled_at_step(index):
+      ids.pop("unlabeled", None)
+    return ids
 
   def _announce(self, start_step: int) -> None:
     exp, split = self._exp, self._exp.split

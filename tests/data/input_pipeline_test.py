@@ -115,6 +115,17 @@ def test_ids_at_a_step_are_those_of_its_batch(batches, dataset, split):
     }
 
 
+def test_ids_at_a_step_of_fixed_pairs_are_those_of_its_batch(
+  batches, dataset, split
+):
+  ids, sizes = dataset.ids["train"], {"batch_size_l": 4, "batch_size_u": 4}
+  for step, batch in enumerate(batches(4, pairing="fixed", **sizes, **WHOLE)):
+    found = streams.ids_at_step(
+      dataset, split, step, seed=3, pairing="fixed", **sizes
+    )
+    assert found["labeled"] == toy_dataset.find_ids(batch["image_l"], ids)
+
+
 def test_without_unlabeled_images_a_step_has_labeled_ids_alone(dataset, split):
   sizes = {"batch_size_l": 2, "batch_size_u": 0}
   found = streams.ids_at_step(dataset, split, 4, seed=3, **sizes)

@@ -132,6 +132,7 @@ def ids_at_step(
   batch_size_l: int,
   batch_size_u: int,
   seed: int,
+  pairing: str = "independent",
 ) -> dict[str, list[str]]:
   """Returns the ids of the images in the global batch of a step.
 
@@ -142,6 +143,7 @@ def ids_at_step(
     batch_size_l: labeled images a step, over all processes.
     batch_size_u: unlabeled images a step, over all processes; 0 for none.
     seed: the seed of the run.
+    pairing: see `options.DataOptions`.
 
   Returns:
     "labeled" and, if batch_size_u > 0, "unlabeled", in the batch's order.
@@ -151,7 +153,7 @@ def ids_at_step(
     positions = step * batch_size + np.arange(batch_size)
     return [dataset.ids["train"][i] for i in stream.records_at(positions)]
 
-  labeled, unlabeled = of_training(split, batch_size_u, seed)
+  labeled, unlabeled = of_training(split, batch_size_u, seed, pairing=pairing)
   found = {"labeled": ids(labeled, batch_size_l)}
   if unlabeled:
     found["unlabeled"] = ids(unlabeled, batch_size_u)
