@@ -1,16 +1,12 @@
 """What our sides share: their hardware, memory, and the peak of products."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-# Side of the square matrices of the peak; those of an accelerator are large.
-_SIDES = {"cpu": 2048}
-_LARGE_SIDE = 8192
-_REPEATS = 5  # Of which the fastest counts.
+from benchmarks import matmul
 
 
 def describe(
@@ -39,15 +35,11 @@ def describe(
 
 def measure_matmul(dtype: str) -> float:
   """The most floating-point operations a second of a large matrix product."""
-  side = _SIDES.get(jax.devices()[0].platform, _LARGE_SIDE)
-  multiply = jax.jit(jnp.matmul)
-  matrix = jnp.ones((side, side), dtype)
-  seconds = []
-  for _ in range(1 + _REPEATS):
-    start = time.perf_counter()
-    multiply(matrix, matrix).block_until_ready()
-    seconds.append(time.perf_counter() - start)
-  return 2 * side**3 / min(seconds[1:])
+  side = matmul.choose_side(jax.devices()[0].platform)
+  product, matrix = jax.jit(jnp.matmul), jnp.ones((side, side), dtype)
+  return matmul.measure(
+    lambda: product(matrix, matrix).block_until_ready(), side
+  )
 
 
 def shapes_of(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -2,18 +2,14 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-# Side of the square matrices of the peak; those of a GPU are large.
-_SIDES = {"cpu": 2048}
-_LARGE_SIDE = 8192
-_REPEATS = 5  # Of which the fastest counts.
-_PATIENCE = 10.0  # Seconds after which no other product is begun.
+from benchmarks import matmul
+
 _FORMATS = {
   "contiguous": torch.contiguous_format,
   "channels_last": torch.channels_last,
@@ -89,15 +85,13 @@ class Setting:
     return told | {"matmul_flops_per_second": self._measure_matmul()}
 
   def _measure_matmul(self) -> float:
-    side = _SIDES.get(self.device.type, _LARGE_SIDE)
+    side = matmul.choose_side(self.device.type)
     matrix = torch.ones(side, side, device=self.device)
     if self._precision == "bfloat16":
       matrix = matrix.bfloat16()
-    seconds = []
-    # Some CPUs take half a minute for a product in bfloat16: one is enough.
-    while len(seconds) <= _REPEATS and sum(seconds) < _PATIENCE:
-      start = time.perf_counter()
+
+    def multiply():
       torch.matmul(matrix, matrix)
       self.wait()
-      seconds.append(time.perf_counter() - start)
-    return 2 * side**3 / min(seconds)
+
+    return matmul.measure(multiply, side)

@@ -7,8 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks import settings  # noqa: E402
-from benchmarks.peers import torch_common  # noqa: E402
+from benchmarks import matmul, settings  # noqa: E402
 from tests.benchmarks import sizes  # noqa: E402
 
 SETTINGS = settings.peer_settings("cpu", "bfloat16")
@@ -25,7 +24,7 @@ def make(name, setting, recipe="paper", **changes):
 )
 @pytest.mark.parametrize("name", settings.MODULES)
 def test_a_side_runs_and_describes_itself(name, setting, monkeypatch):
-  monkeypatch.setitem(torch_common._SIDES, "cpu", 32)
+  monkeypatch.setitem(matmul._SIDES, "cpu", 32)
   work = make(name, setting)
   work.run(1)
   work.run(2)
