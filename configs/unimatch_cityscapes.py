@@ -21,26 +21,21 @@ SPLITS = ("744", "186", "372", "1488")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  arg, lists = common.take_word(arg, "lists", ("unimatch", "u2pl"))
+  arg, lists = unimatch_common.take_lists(arg)
   config = common.make_config(
     arg,
     splits=SPLITS,
     settings={
       **unimatch_common.NETWORK_V1,
       **unimatch_common.WEAK_VIEWS,
-      "data.name": "cityscapes",
+      **unimatch_common.CITYSCAPES,
       "data.crop_size": (801, 801),
-      "data.batch_size_l": 8,
-      "data.batch_size_u": 8,
-      "loss.kind": "ohem",
       "optim.learning_rate": 0.005,
       "optim.factors.head": 1.0,
       "optim.weight_decay": 1e-4,
       "train.epochs": 240,
-      "eval.protocol": "slide",
       "eval.windows": "cut",
       "eval.crop_size": (801, 801),
-      "eval.batch_size": 8,
     },
     of_method={
       name: {"consistency.threshold": 0.0}
@@ -49,5 +44,5 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
     default_method=unimatch_common.V1,
   )
   if lists == "unimatch":
-    config.data.split = f"unimatch_{config.data.split}"
+    unimatch_common.use_own_lists(config)
   return config

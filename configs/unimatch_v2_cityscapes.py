@@ -19,26 +19,21 @@ SPLITS = ("744", "186", "372", "1488")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  arg, lists = common.take_word(arg, "lists", ("unimatch", "u2pl"))
+  arg, lists = unimatch_common.take_lists(arg)
   config = common.make_config(
     arg,
     splits=SPLITS,
     settings={
       **unimatch_common.NETWORK_V2,
       **unimatch_common.WEAK_VIEWS,
-      "data.name": "cityscapes",
+      **unimatch_common.CITYSCAPES,
       "data.crop_size": (798, 798),
-      "data.batch_size_l": 8,
-      "data.batch_size_u": 8,
-      "loss.kind": "ohem",
       "train.epochs": 180,
-      "eval.protocol": "slide",
       "eval.windows": "shifted",
       "eval.crop_size": (798, 798),
-      "eval.batch_size": 8,
     },
     default_method=unimatch_common.V2,
   )
   if lists == "unimatch":
-    config.data.split = f"unimatch_{config.data.split}"
+    unimatch_common.use_own_lists(config)
   return config

@@ -23,7 +23,7 @@ BLENDED = ("662", "1323", "2646")
 
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
-  arg, lists = common.take_word(arg, "lists", ("unimatch", "u2pl"))
+  arg, lists = unimatch_common.take_lists(arg)
   split = common.parse_arg(arg, CLASSIC + BLENDED, unimatch_common.V1)["split"]
   is_blended = split in BLENDED
   side = 513 if is_blended and lists == "u2pl" else 321
@@ -47,5 +47,5 @@ def get_config(arg: str | None = None) -> config_dict.ConfigDict:
     default_method=unimatch_common.V1,
   )
   if is_blended and lists == "unimatch":
-    config.data.split = f"unimatch_{split}"
+    unimatch_common.use_own_lists(config)
   return config
