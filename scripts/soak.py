@@ -42,7 +42,7 @@ from data_prep import synthetic
 from scripts import interruptions
 from u2pl_jax.runtime import command_line, damage
 from u2pl_jax.runtime import workdir as workdir_lib
-from u2pl_jax.tools import benchmark
+from u2pl_jax.tools import records
 
 _NUM_VAL = 1600  # An evaluation lasts long enough to be hit.
 # Room for one kill: an evaluation and three checkpoints. Many presses of Ctrl-C
@@ -266,7 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"error: {error}", file=sys.stderr)
     record, code = arguments | {"verdict": str(error)}, 1
   if out:
-    benchmark.append_record(benchmark.describe_run("soak") | record, out)
+    told = {"benchmark": "soak"} | records.describe_machine()
+    records.append(told | record, out)
   return code
 
 

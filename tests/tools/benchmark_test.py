@@ -120,13 +120,6 @@ def test_too_few_images_for_quarters_are_refused(predict_arguments):
   assert "at least 4 images" in message
 
 
-def test_records_are_appended(tmp_path):
-  out = tmp_path / "new" / "results.jsonl"
-  for number in (1, 2):
-    benchmark.append_record({"number": number}, out)
-  assert out.read_text() == '{"number": 1}\n{"number": 2}\n'
-
-
 def test_table_shows_nested_values_under_dotted_names():
   table = benchmark.format_table({"a": {"b": 1.23456}, "long_name": [1, 2.0]})
   assert table.splitlines() == ["a.b        1.235", "long_name  1 2"]

@@ -23,31 +23,14 @@ Records go to benchmarks/records.jsonl, or to the file that --out names.
 """
 
 import argparse
-import datetime
 import importlib
-import importlib.metadata
-import json
-import os
-import pathlib
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from u2pl_jax.runtime import command_line, quiet
+from u2pl_jax.tools import records
 
-_PACKAGES = (
-  "flax",
-  "jax",
-  "jaxlib",
-  "numpy",
-  "opencv-python-headless",
-  "optax",
-  "pillow",
-  "tensorflow",
-  "tensorflow-cpu",
-  "torch",
-)
 # Flags that say something about this machine alone.
 _PLACES = ("data_dir", "workdir", "weights", "images")
 _RECORDS = "benchmarks/records.jsonl"
@@ -103,18 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(**arguments)
     if out:
       settings = {k: v for k, v in arguments.items() if k not in _PLACES}
-      append_record(describe_run(name) | {"settings": settings} | results, out)
+      told = {"benchmark": name} | records.describe_machine()
+      records.append(told | {"settings": settings} | results, out)
   # Nobody reads a whole config in a table.
   print(format_table({k: v for k, v in results.items() if k != "config"}))
   return 0
-
-
-def append_record(record: Mapping[str, object], path: str | pathlib.Path):
-  """Appends `record` to a file of JSON lines; folders are made as needed."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open("a", encoding="utf-8") as file:
-    file.write(json.dumps(record) + "\n")
 
 
 def format_table(results: Mapping[str, object]) -> str:
@@ -138,39 +114,6 @@ def _format_value(value: object) -> str:
   if isinstance(value, (list, tuple)):
     return " ".join(map(_format_value, value))
   return str(value)
-
-
-def describe_run(name: str) -> dict[str, object]:
-  """Returns what was run where: what no benchmark needs to know itself."""
-  return {
-    "benchmark": name,
-    "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    "cpu": _cpu_model(),
-    "cpu_count": os.cpu_count(),
-    "load_average": list(os.getloadavg()),
-    "versions": {"python": platform.python_version()} | _package_versions(),
-  }
-
-
-def _cpu_model() -> str:
-  try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-  except OSError:  # Linux only.
-    return platform.processor() or platform.machine()
-  names = [
-    line.split(":")[1] for line in lines if line.startswith("model name")
-  ]
-  return names[0].strip() if names else platform.machine()
-
-
-def _package_versions() -> dict[str, str]:
-  versions = {}
-  for package in _PACKAGES:
-    try:
-      versions[package] = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-      continue
-  return versions
 
 
 def _make_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
