@@ -70,7 +70,8 @@ def test_workdir_holds_config_events_checkpoints_and_result(whole_run):
   assert set(result) == {
     "step", "network", "protocol", "evaluation", "miou", "iou",
     "pixel_accuracy", "best_step", "best_miou", "best_protocol", "seconds",
-    "images_per_second", "method", "recipe", "seed", "versions", "evaluations",
+    "images_per_second", "milliseconds_per_step", "method", "recipe", "seed",
+    "versions", "evaluations",
   }  # fmt: skip
   assert result["step"] == 6
   assert set(result["iou"]) == set(synthetic.CLASS_NAMES)

@@ -30,4 +30,17 @@ def test_a_result_is_rounded_and_null_where_there_is_nothing(exp):
   assert (result["best_step"], result["best_protocol"]) == (4, "crop")
   assert (result["seconds"], result["images_per_second"]) == (1.235, None)
   assert (result["step"], result["protocol"]) == (6, "crop")
+  assert result["milliseconds_per_step"] is None
   assert {"jax", "flax", "numpy"} <= result["versions"].keys()
+
+
+def test_a_step_takes_its_images_by_the_speed(exp):
+  scores = metrics.Scores(
+    iou=np.full(8, 50.0), miou=50.0, pixel_accuracy=70.0, absent=()
+  )
+  progress = {"seconds": 1.0, "images_per_second": 64.0, "step": 6}
+  last = exp.timeline.total_steps
+  result = validation.make_result(
+    exp, last, "teacher", scores, None, "crop", progress
+  )
+  assert result["milliseconds_per_step"] == 250.0  # Of 8 + 8 images.

@@ -196,6 +196,8 @@ def make_result(
     return None if value is None or math.isnan(value) else round(value, 3)
 
   names = exp.dataset.class_names
+  speed = so_far["images_per_second"]
+  images = exp.images_at_step(max(step - 1, 0))
   return {
     "step": step,
     "network": network,
@@ -210,7 +212,8 @@ def make_result(
     "best_miou": best and rounded(best[1]),
     "best_protocol": best_protocol,
     "seconds": rounded(so_far["seconds"]),
-    "images_per_second": rounded(so_far["images_per_second"]),
+    "images_per_second": rounded(speed),
+    "milliseconds_per_step": rounded(speed and 1000 * images / speed),
     "method": exp.run.method,
     "recipe": exp.run.recipe,
     "seed": exp.run.seed,
