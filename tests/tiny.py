@@ -16,10 +16,8 @@ STEPS_PER_EPOCH = 2
 MAX_KEYS = 16
 # Of the network, as the config calls them.
 SETTINGS = {
-  "model.encoder": "resnet18",
+  "model.encoder": "tests.small_encoder",
   "encoder.width": 4,
-  "encoder.output_stride": 16,
-  "encoder.multi_grid": False,
   "decoder.channels": 8,
   "decoder.low_level_channels": 4,
   "decoder.rep_channels": 6,

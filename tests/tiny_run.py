@@ -55,11 +55,19 @@ def _settings(data_dir, method, changes):
   return settings | changes
 
 
+def _with_encoder(arg):
+  """The argument of a config, with a network that compiles at once."""
+  if "encoder=" in arg:
+    return arg
+  return ",".join(filter(None, [arg, "encoder=tests.small_encoder"]))
+
+
 def make_config(data_dir, arg="", **changes):
   """A config as the loop reads it, nested dicts.
 
   `arg` stands after the colon of --config.
   """
+  arg = _with_encoder(arg)
   config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
   config.update_from_flattened_dict(_settings(data_dir, config.method, changes))
   return config.to_dict()
@@ -73,7 +81,8 @@ def create(data_dir, arg="", **changes):
 def make_flags(data_dir, method, **changes):
   """Of main.py, to the same end."""
   settings = _settings(data_dir, method, changes)
-  return [f"--config=configs/synthetic.py:method={method}"] + [
+  arg = _with_encoder(f"method={method}")
+  return [f"--config=configs/synthetic.py:{arg}"] + [
     f"--config.{key}={value}" for key, value in settings.items()
   ]
 
