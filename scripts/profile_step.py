@@ -18,6 +18,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+if not __package__:  # Run as a file.
+  sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 import jax.profiler
 
 from benchmarks import settings as defaults

@@ -1,28 +1,31 @@
 """How the time of a training step grows with the sizes of a run.
 
   python scripts/step_exponents.py measure --out=FILE
-  python scripts/step_exponents.py draw --records=FILE --out=docs/exponents.html
+  python scripts/step_exponents.py draw --records=FILE \
+    --out=docs/step_exponents.svg
 
 `measure` times the step of `benchmark step` (ResNet-50, 129 px, 2 + 2 images,
 21 classes, banks full), one size changed at a time, each in a process of its
 own. A run that was stopped goes on: what stands in FILE is not measured again.
 
-`draw` makes a page with a chart for each size: seconds and peak memory, and the
-exponent p of the line through the points, time ~ size^p.
+`draw` makes a picture with a chart for each size: seconds and peak memory, and
+the exponent p of the line through the points, time ~ size^p.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
 
+if not __package__:  # Run as a file.
+  sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 import numpy as np
-import plotly.io
-from plotly import graph_objects, subplots
+from matplotlib import figure as figure_lib
+from matplotlib import ticker
 
 from u2pl_jax.runtime import progress
-from u2pl_jax.tools import benchmark_programs
+from u2pl_jax.tools import benchmark_programs, records
 
 # What is changed, and the values of it; the second one is the default.
 SIZES = {
@@ -45,9 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.command == "measure":
     measure(args.out, args.rounds)
   else:
-    plotly.io.write_html(
-      draw(read(args.records)), args.out, include_plotlyjs=True
-    )
+    draw(records.read(args.records)).savefig(args.out)
   return 0
 
 
@@ -65,22 +66,15 @@ def _read_arguments(argv):
   return parser.parse_args(argv)
 
 
-def read(path: pathlib.Path) -> list[dict]:
-  """The lines of a file that `measure` wrote."""
-  return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def measure(out: pathlib.Path, rounds: int) -> None:
   """Appends a line of JSON for each point that the file does not hold yet."""
-  known = read(out) if out.exists() else []
-  done = {(record["size"], record["value"]) for record in known}
+  done = {(found["size"], found["value"]) for found in records.read(out)}
   points = [(size, v) for size, values in SIZES.items() for v in values]
   points = [point for point in points if point not in done]
   shown = progress.Progress("measured", len(points), unit="points")
   for size, value in points:
     found = _measure_point(size, value, rounds)
-    with out.open("a") as file:
-      file.write(json.dumps({"size": size, "value": value} | found) + "\n")
+    records.append({"size": size, "value": value} | found, out)
     shown.advance()
 
 
@@ -116,43 +110,30 @@ def fit_exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
   return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
 
 
-def draw(records: Sequence[dict]) -> graph_objects.Figure:
+def draw(points: Sequence[dict]) -> figure_lib.Figure:
   """A chart for each size that was changed.
 
   Args:
-    records: lines of `measure`.
+    points: lines of `measure`.
   """
-  figure = subplots.make_subplots(2, 2, vertical_spacing=0.16)
-  for index, size in enumerate(SIZES):
-    place = {"row": index // 2 + 1, "col": index % 2 + 1}
-    points = sorted(
-      (r["value"], r["seconds"], r["peak_mib"] / 1024)
-      for r in records
-      if r["size"] == size
+  figure = figure_lib.Figure(figsize=(10, 7), layout="constrained")
+  for axes, (size, title) in zip(figure.subplots(2, 2).flat, TITLES.items()):
+    ours = sorted(
+      (point["value"], point["seconds"], point["peak_mib"] / 1024)
+      for point in points
+      if point["size"] == size
     )
-    values, seconds, memory = zip(*points)
-    for label, found, color in (
-      ("seconds", seconds, "#1f5fbf"),
-      ("GiB", memory, "#c05a00"),
-    ):
-      exponent = fit_exponent(values, found)
-      line = graph_objects.Scatter(
-        x=values,
-        y=found,
-        mode="lines+markers+text",
-        text=[""] * (len(values) - 1) + [f"{label}, p = {exponent:.2f}"],
-        textposition="top left",
-        line_color=color,
-        showlegend=False,
-      )
-      figure.add_trace(line, **place)
-    figure.update_xaxes(
-      type="log", title=TITLES[size], tickvals=values, **place
-    )
-    figure.update_yaxes(type="log", **place)
-  return figure.update_layout(
-    template="plotly_white", width=1000, height=760, margin=dict(t=30)
-  )
+    values, seconds, memory = zip(*ours)
+    for name, found in (("seconds", seconds), ("GiB", memory)):
+      label = f"{name}, p = {fit_exponent(values, found):.2f}"
+      axes.loglog(values, found, marker="o", label=label)
+    axes.set(xlabel=title, xticks=values)
+    for axis in (axes.xaxis, axes.yaxis):
+      axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+      axis.set_minor_formatter(ticker.NullFormatter())
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+  return figure
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scripts import step_exponents
+from u2pl_jax.tools import records
 
 
 def test_the_exponent_is_that_of_a_power():
@@ -31,7 +32,7 @@ def test_a_stopped_measurement_goes_on(tmp_path, monkeypatch, capsys):
   out = tmp_path / "points.jsonl"
   out.write_text(json.dumps(make_record("batch", 1)) + "\n")
   assert step_exponents.main(["measure", f"--out={out}", "--rounds=2"]) == 0
-  points = [(r["size"], r["value"]) for r in step_exponents.read(out)]
+  points = [(r["size"], r["value"]) for r in records.read(out)]
   expected = [
     (s, v) for s, values in step_exponents.SIZES.items() for v in values
   ]
@@ -43,13 +44,17 @@ def test_a_stopped_measurement_goes_on(tmp_path, monkeypatch, capsys):
   assert "15/15" in capsys.readouterr().err
 
 
-def test_the_picture_shows_each_size_with_its_exponents():
-  records = [
+def test_the_picture_shows_each_size_with_its_exponents(tmp_path):
+  points = [
     make_record(size, value)
     for size, values in step_exponents.SIZES.items()
     for value in values
   ]
-  figure = step_exponents.draw(records)
-  assert len(figure.data) == 8
-  labels = {trace.text[-1] for trace in figure.data}
-  assert labels == {"seconds, p = 2.00", "GiB, p = 1.00"}
+  figure = step_exponents.draw(points)
+  assert [axes.get_xlabel() for axes in figure.axes] == list(
+    step_exponents.TITLES.values()
+  )
+  for axes in figure.axes:
+    labels = [line.get_label() for line in axes.lines]
+    assert labels == ["seconds, p = 2.00", "GiB, p = 1.00"]
+  figure.savefig(tmp_path / "picture.svg")
