@@ -27,8 +27,12 @@ def compute_entropy(logits: jax.Array) -> jax.Array:
 
   Reference: paper eq. 4; `train_semi.py` (train) in the published code.
   """
-  probs = jax.nn.softmax(logits, axis=-1)
-  return -jnp.sum(probs * jnp.log(probs + 1e-10), axis=-1)
+  # log sum e^x - sum p x, as sum p = 1: one logarithm a pixel, not K. What
+  # 1e-10 adds to p is K 1e-10 nats in all, less than float32 can tell.
+  logits = logits - jnp.max(logits, axis=-1, keepdims=True)
+  exps = jnp.exp(logits)
+  total = jnp.sum(exps, axis=-1)
+  return jnp.log(total) - jnp.sum(exps * logits, axis=-1) / total
 
 
 def _ordered_bits(values: jax.Array) -> jax.Array:

@@ -67,18 +67,18 @@ def partition_by_entropy(
     raise ValueError(
       f"semi.reliable={reliable!r}: expected one of {RELIABLE_RULES}"
     )
-  percents = jnp.stack(
-    [drop_percent, unreliable_percent, 100.0 - unreliable_percent]
+  percents = [drop_percent, 100.0 - unreliable_percent]
+  if reliable == "lowest":
+    percents.append(unreliable_percent)
+  dropped_from, gamma, *lowest = percentile.masked_percentiles(
+    entropy, valid, jnp.stack(percents)
   )
-  dropped_from, lowest, gamma = percentile.masked_percentiles(
-    entropy, valid, percents
-  )
-  if reliable == "below_unreliable":
+  if reliable == "lowest":
+    (reliable_threshold,) = lowest
+    is_unreliable = entropy >= gamma
+  else:
     reliable_threshold = gamma
     is_unreliable = entropy > gamma
-  else:
-    reliable_threshold = lowest
-    is_unreliable = entropy >= gamma
   return Partition(
     kept=valid & (entropy < dropped_from),
     reliable=valid & (entropy <= reliable_threshold),
