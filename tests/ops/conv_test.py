@@ -8,12 +8,12 @@ import pytest
 from u2pl_jax.ops import conv
 
 
-def plain(images, kernel, rate):
+def plain(images, kernel, rate, stride=(1, 1)):
   reach = [step * (side // 2) for step, side in zip(rate, kernel.shape)]
   return jax.lax.conv_general_dilated(
     images,
     kernel,
-    (1, 1),
+    stride,
     [(pixels, pixels) for pixels in reach],
     rhs_dilation=rate,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -30,17 +30,22 @@ def value_and_gradients(function, images, kernel, weights):
   return jax.tree.leaves(jax.jit(gradient)(images, kernel))
 
 
-def compare(function, rate, kernel_size, size):
+def compare(function, rate, kernel_size, size, channels=(3, 4), stride=(1, 1)):
   rng = np.random.default_rng(0)
-  images = rng.normal(size=(2, *size, 3)).astype(np.float32)
-  kernel = rng.normal(size=(*kernel_size, 3, 4)).astype(np.float32)
-  weights = rng.normal(size=(2, *size, 4)).astype(np.float32)
+  images = rng.normal(size=(2, *size, channels[0])).astype(np.float32)
+  kernel = rng.normal(size=(*kernel_size, *channels)).astype(np.float32)
+  out_size = [-(-side // step) for side, step in zip(size, stride)]
+  weights = rng.normal(size=(2, *out_size, channels[1])).astype(np.float32)
   expected = value_and_gradients(
-    lambda images, kernel: plain(images, kernel, rate), images, kernel, weights
+    lambda images, kernel: plain(images, kernel, rate, stride),
+    images,
+    kernel,
+    weights,
   )
   actual = value_and_gradients(function, images, kernel, weights)
   for one, other in zip(actual, expected, strict=True):
-    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    # Sums of hundreds of terms of size 1.
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
 
 
 def test_multiplies_channels():
@@ -69,13 +74,52 @@ def test_multiplies_channels():
 )
 def test_dilated_equals_the_plain_convolution(size, rate, kernel_size):
   compare(
-    lambda images, kernel: conv.dilated(
-      images, kernel, rate, precision="highest"
+    lambda images, kernel: conv.convolve(
+      images, kernel, rate=rate, precision="highest"
     ),
     rate,
     kernel_size,
     size,
   )
+
+
+# Kernels large enough for a gradient by products: either of images and outputs
+# with fewer channels, strides on even and odd sides, and a lone tap.
+@pytest.mark.parametrize(
+  "size, rate, kernel_size, channels, stride",
+  [
+    ((5, 7), (1, 1), (3, 3), (32, 130), (1, 1)),
+    ((5, 7), (1, 1), (5, 3), (130, 32), (1, 1)),
+    ((9, 8), (2, 2), (3, 3), (64, 64), (1, 1)),
+    ((5, 8), (1, 1), (3, 3), (64, 64), (2, 2)),
+    ((6, 7), (1, 1), (1, 1), (64, 64), (2, 2)),
+    ((1, 2), (1, 1), (3, 3), (64, 64), (1, 1)),
+  ],
+)
+def test_gradients_by_products_equal_those_by_convolution(
+  size, rate, kernel_size, channels, stride
+):
+  compare(
+    lambda images, kernel: conv.convolve(
+      images, kernel, stride=stride, rate=rate, precision="highest"
+    ),
+    rate,
+    kernel_size,
+    size,
+    channels,
+    stride,
+  )
+
+
+def test_large_kernels_get_their_gradient_without_a_convolution_on_cpus():
+  def count(channels):
+    images = jax.ShapeDtypeStruct((1, 9, 9, channels), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, channels, 64), jnp.float32)
+    gradient = jax.grad(lambda k, x: jnp.sum(conv.convolve(x, k) ** 2))
+    text = jax.jit(gradient).lower(kernel, images).compile().as_text()
+    return text.count(" convolution(")
+
+  assert (count(32), count(64)) == (2, 1)
 
 
 @pytest.mark.parametrize("rate", [24, 12, 2])
@@ -84,7 +128,9 @@ def test_leaves_out_what_meets_padding_on_cpus(rate):
   images = jax.ShapeDtypeStruct((1, 17, 17, 8), jnp.float32)
   kernel = jax.ShapeDtypeStruct((3, 3, 8, 16), jnp.float32)
   compiled = (
-    jax.jit(lambda images, kernel: conv.dilated(images, kernel, (rate, rate)))
+    jax.jit(
+      lambda images, kernel: conv.convolve(images, kernel, rate=(rate, rate))
+    )
     .lower(images, kernel)
     .compile()
   )
@@ -100,7 +146,7 @@ def test_sums_taps_of_bfloat16_in_float32():
   kernel = jnp.full((3, 3, 256, 1), 1 / 256, jnp.bfloat16)
   kernel = kernel.at[1, 1].set(1.0)
   # 256 from the center and 1/256 of 256 from each of the three other taps.
-  outputs = conv.dilated(images, kernel, (6, 6))
+  outputs = conv.convolve(images, kernel, rate=(6, 6))
   assert outputs.dtype == jnp.bfloat16
   assert float(outputs[0, 0, 0, 0]) == float(jnp.bfloat16(259))
 
@@ -112,7 +158,7 @@ def test_is_exported_for_maps_of_any_size():
   kernel = kernel.astype(np.float32)
 
   def function(images):
-    return conv.dilated(images, kernel, (12, 12), precision="highest")
+    return conv.convolve(images, kernel, rate=(12, 12), precision="highest")
 
   exported = jax.export.export(jax.jit(function))(images)
   for size in ((17, 17), (5, 30)):

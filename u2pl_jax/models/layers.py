@@ -78,8 +78,8 @@ def conv(
   compute = None
   if kernel_size == 1 and stride == 1:
     compute = _multiply_channels
-  elif dilation > 1 and stride == 1 and padding is None:
-    compute = _skip_padding
+  elif padding is None:
+    compute = _convolve
   return nn.Conv(
     features,
     (kernel_size, kernel_size),
@@ -102,16 +102,23 @@ def _multiply_channels(
   return conv_ops.multiply_channels(x, kernel[0, 0], precision)
 
 
-def _skip_padding(
+def _convolve(
   x: jax.Array,
   kernel: jax.Array,
+  window_strides: Sequence[int],
   *_,
   rhs_dilation: Sequence[int],
   precision: Any = None,
   **__,
 ) -> jax.Array:
-  """`ops.conv.dilated`, called as `conv_general_dilated` is."""
-  return conv_ops.dilated(x, kernel, tuple(rhs_dilation), precision=precision)
+  """`ops.conv.convolve`, called as `conv_general_dilated` is."""
+  return conv_ops.convolve(
+    x,
+    kernel,
+    stride=tuple(window_strides),
+    rate=tuple(rhs_dilation),
+    precision=precision,
+  )
 
 
 def run_block(

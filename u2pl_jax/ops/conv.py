@@ -17,6 +17,9 @@ import numpy as np
 # after the other. Measured: at 0.71 it takes three quarters of the time, at
 # 0.85 it gains nothing.
 _WORTH_TAPS = 0.75
+# Input times output channels from which the gradient of a kernel is faster by
+# products of matrices.
+_WORTH_PRODUCTS = 64 * 64
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -64,42 +67,55 @@ def _multiply_backward(precision, saved, grad):
 multiply_channels.defvjp(_multiply_forward, _multiply_backward)
 
 
-def dilated(
+def convolve(
   x: jax.Array,
   kernel: jax.Array,
-  rate: tuple[int, int],
   *,
+  stride: tuple[int, int] = (1, 1),
+  rate: tuple[int, int] = (1, 1),
   precision: Any = None,
 ) -> jax.Array:
-  """A dilated convolution of stride 1 without the work that padding makes.
+  """A convolution with zeros around the map, half of the dilated kernel wide.
 
-  Taps that meet nothing but padding are left out everywhere: a rate of 24 on a
-  map of 17 x 17 leaves the center tap of nine. What else meets padding is left
-  out on CPUs, where it pays. All of it is zero, exactly.
+  Taps of a dilated one that meet nothing but padding are left out everywhere: a
+  rate of 24 on a map of 17 x 17 leaves the center tap of nine. What else meets
+  padding is left out on CPUs, where it pays. All of it is zero, exactly.
+
+  On CPUs the gradient of a large kernel is one product of matrices a tap, a
+  fifth to three quarters of the time that XLA's convolution takes for it.
 
   Args:
     x: [B, H, W, I].
     kernel: [kh, kw, I, O], odd sides.
-    rate: pixels from tap to tap, along height and width.
+    stride: pixels from output to output, along height and width.
+    rate: pixels from tap to tap.
     precision: of the products.
 
   Returns:
-    [B, H, W, O]; the map is padded with half of the dilated kernel.
+    [B, ceil(H / stride), ceil(W / stride), O].
   """
   if not all(isinstance(side, int) for side in x.shape[1:3]):
     # Exported for maps of any size, which decide nothing here.
-    return _convolve(x, kernel, rate, precision)
+    return _convolve(x, kernel, stride, rate, precision)
+  if stride == (1, 1) and max(rate) > 1:
+    kernel = _reached_taps(kernel, x.shape[1:3], rate)
+    if kernel.shape[:2] == (1, 1):
+      return multiply_channels(x, kernel[0, 0], precision)
+    share = _share_inside(x.shape[1:3], kernel.shape[:2], rate)
+    if share <= _WORTH_TAPS:
+      return _dilated_by_platform(x, kernel, rate, precision)
+  return _with_products(x, kernel, stride, rate, precision)
+
+
+def _reached_taps(
+  kernel: jax.Array, size: Sequence[int], rate: Sequence[int]
+) -> jax.Array:
+  """The part of a kernel that meets more than padding."""
   kept = []
-  for axis, step in enumerate(rate):
-    half = kernel.shape[axis] // 2
-    reached = min(half, (x.shape[1 + axis] - 1) // step)
-    kept.append(slice(half - reached, half + reached + 1))
-  kernel = kernel[tuple(kept)]
-  if kernel.shape[:2] == (1, 1):
-    return multiply_channels(x, kernel[0, 0], precision)
-  if _share_inside(x.shape[1:3], kernel.shape[:2], rate) > _WORTH_TAPS:
-    return _convolve(x, kernel, rate, precision)
-  return _dilated_by_platform(x, kernel, rate, precision)
+  for side, count, step in zip(size, kernel.shape[:2], rate, strict=True):
+    reached = min(count // 2, (side - 1) // step)
+    kept.append(slice(count // 2 - reached, count // 2 + reached + 1))
+  return kernel[tuple(kept)]
 
 
 def _share_inside(
@@ -113,7 +129,7 @@ def _share_inside(
   return float(share)
 
 
-def _convolve(x, kernel, rate, precision):
+def _convolve(x, kernel, stride, rate, precision):
   padding = [
     (step * (side // 2),) * 2
     for step, side in zip(rate, kernel.shape[:2], strict=True)
@@ -121,7 +137,7 @@ def _convolve(x, kernel, rate, precision):
   return jax.lax.conv_general_dilated(
     x,
     kernel,
-    window_strides=(1, 1),
+    window_strides=stride,
     padding=padding,
     rhs_dilation=rate,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -129,18 +145,82 @@ def _convolve(x, kernel, rate, precision):
   )
 
 
+_with_products = jax.custom_vjp(_convolve, nondiff_argnums=(2, 3, 4))
+
+
+def _with_products_forward(x, kernel, stride, rate, precision):
+  return _convolve(x, kernel, stride, rate, precision), (x, kernel)
+
+
+def _with_products_backward(stride, rate, precision, saved, grad):
+  def convolve(x, kernel):
+    return _convolve(x, kernel, stride, rate, precision)
+
+  def by_convolution(x, kernel, grad):
+    return jax.vjp(convolve, x, kernel)[1](grad)
+
+  def by_products(x, kernel, grad):
+    grad_kernel = _multiply_maps(x, grad, kernel.shape, stride, rate, precision)
+    # In this order, as `x` is not needed any more then.
+    grad_kernel, grad = jax.lax.optimization_barrier((grad_kernel, grad))
+    (grad_x,) = jax.vjp(lambda x: convolve(x, kernel), x)[1](grad)
+    return grad_x, grad_kernel
+
+  by_platform = {"default": by_convolution}
+  if np.prod(saved[1].shape[2:]) >= _WORTH_PRODUCTS:
+    by_platform["cpu"] = by_products
+  return jax.lax.platform_dependent(*saved, grad, **by_platform)
+
+
+_with_products.defvjp(_with_products_forward, _with_products_backward)
+
+
+def _tap_offsets(
+  taps: Sequence[int], rate: Sequence[int]
+) -> list[tuple[int, int]]:
+  """Pixels from each tap to the center one: down, right."""
+  return [
+    (rate[0] * (row - taps[0] // 2), rate[1] * (column - taps[1] // 2))
+    for row, column in np.ndindex(*taps)
+  ]
+
+
+def _multiply_maps(x, grad, kernel_shape, stride, rate, precision):
+  """Gradient of a kernel, tap by tap; one shifted copy of a map at a time."""
+  offsets = np.array(_tap_offsets(kernel_shape[:2], rate))
+  shifts_x = stride != (1, 1) or x.shape[-1] < grad.shape[-1]
+  if not shifts_x:  # Whichever is less to copy.
+    x, grad, offsets = grad, x, -offsets
+  reach = np.abs(offsets).max(0)
+  padding = ((0, 0), *((pixels, pixels) for pixels in reach), (0, 0))
+  padded = jnp.pad(x, padding)
+
+  def multiply(start):
+    part = jax.lax.dynamic_slice(padded, (0, *start, 0), x.shape)
+    part = part[:, :: stride[0], :: stride[1]]
+    left, right = (part, grad) if shifts_x else (grad, part)
+    left, right = (
+      array.reshape(-1, array.shape[-1]) for array in (left, right)
+    )
+    return jnp.einsum("pi,po->io", left, right, precision=precision)
+
+  return jax.lax.map(multiply, jnp.asarray(offsets + reach)).reshape(
+    kernel_shape
+  )
+
+
 def _add_taps(x, kernel, rate, precision):
   """`_convolve`, one tap after the other on the part of the map it meets."""
   (height, width), total = x.shape[1:3], 0.0
-  for row, column in np.ndindex(kernel.shape[:2]):
-    down = rate[0] * (row - kernel.shape[0] // 2)
-    right = rate[1] * (column - kernel.shape[1] // 2)
+  offsets = _tap_offsets(kernel.shape[:2], rate)
+  places = np.ndindex(kernel.shape[:2])
+  for place, (down, right) in zip(places, offsets, strict=True):
     part = x[
       :,
       max(down, 0) : height + min(down, 0),
       max(right, 0) : width + min(right, 0),
     ]
-    product = multiply_channels(part, kernel[row, column], precision)
+    product = multiply_channels(part, kernel[place], precision)
     total += jnp.pad(
       product.astype(jnp.float32),
       (
@@ -153,6 +233,10 @@ def _add_taps(x, kernel, rate, precision):
   return total.astype(x.dtype)
 
 
+def _convolve_all(x, kernel, rate, precision):
+  return _convolve(x, kernel, (1, 1), rate, precision)
+
+
 # A rule of its own keeps the platforms apart: what one of them would save for
 # its backward pass, all would save.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -161,7 +245,7 @@ def _dilated_by_platform(x, kernel, rate, precision):
     x,
     kernel,
     cpu=functools.partial(_add_taps, rate=rate, precision=precision),
-    default=functools.partial(_convolve, rate=rate, precision=precision),
+    default=functools.partial(_convolve_all, rate=rate, precision=precision),
   )
 
 
@@ -178,7 +262,10 @@ def _dilated_backward(rate, precision, saved, grad):
     return compute
 
   return jax.lax.platform_dependent(
-    *saved, grad, cpu=gradient_of(_add_taps), default=gradient_of(_convolve)
+    *saved,
+    grad,
+    cpu=gradient_of(_add_taps),
+    default=gradient_of(_convolve_all),
   )
 
 
