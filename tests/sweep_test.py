@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from scripts import sweep, sweep_runs, sweep_tables
 from tests.report import reported
+from u2pl_jax.report import curves
 from u2pl_jax.tools import records
 
 RESULT = {
@@ -26,13 +28,11 @@ RESULT = {
 # Stands for main.py: leaves what a run leaves.
 MAIN = """
 import json, pathlib, sys
-sys.path.insert(0, ROOT)
-from tests.report import reported
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:])
 if "fail" in flags["config"]:
   sys.exit("error: no such data")
 folder, seed = pathlib.Path(flags["workdir"]), int(flags["config.seed"])
-reported.write_events(folder, {10: {"whole/miou": 40.0}})
+folder.mkdir(parents=True)
 result = RESULT | {"seed": seed, "miou": 50.0 + seed}
 (folder / "result.json").write_text(json.dumps(result))
 (folder / "config.json").write_text(json.dumps({"data": {"split": "24"}}))
@@ -115,9 +115,12 @@ def test_a_wrong_line_of_a_study_is_named(tmp_path, text, told):
 def command(tmp_path, monkeypatch):
   """Calls the sweep with a program that stands for main.py."""
   main = tmp_path / "main.py"
-  text = MAIN.replace("ROOT", repr(str(sweep_runs._MAIN.parent)))
-  main.write_text(text.replace("RESULT", repr(RESULT)))
+  main.write_text(MAIN.replace("RESULT", repr(RESULT)))
   monkeypatch.setattr(sweep_runs, "_MAIN", main)
+  curve = curves.Curve(np.array([10]), np.array([40.0]))
+  monkeypatch.setattr(
+    sweep_runs.curves_lib, "read_curves", lambda _: {"whole/miou": curve}
+  )
   out, lines = tmp_path / "runs", tmp_path / "runs.jsonl"
 
   def call(text, *flags):
