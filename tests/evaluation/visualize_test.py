@@ -109,3 +109,12 @@ def test_pictures_are_written_as_their_names_say(tmp_path):
   visualize.write_picture(tmp_path / "a.jpg", picture.convert("RGB"))
   with Image.open(tmp_path / "a.jpg") as read:
     assert read.format == "JPEG"
+
+
+def test_ids_with_colors_are_white_where_they_are_255():
+  labels = np.array([[0, 1, 255]], np.uint8)
+  found = visualize.draw_classes(labels, PALETTE)
+  np.testing.assert_array_equal(found, labels)
+  np.testing.assert_array_equal(
+    found.convert("RGB"), visualize.colorize(labels, PALETTE)
+  )

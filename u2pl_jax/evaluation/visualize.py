@@ -33,7 +33,7 @@ def draw_overlay(
 
   Args:
     image: uint8 [H, W, 3].
-    labels: [H, W] in [0, K).
+    labels: [H, W] in [0, K) or 255.
     palette: [K][3] RGB.
   """
   height, width = labels.shape
@@ -58,11 +58,11 @@ def overlay(
   """The classes' colors over a photograph, half and half.
 
   Classes are outlined in white. One that is black, such as the background of
-  PASCAL VOC, leaves the photograph as it is.
+  PASCAL VOC, leaves the photograph as it is, and 255 makes it paler.
 
   Args:
     image: uint8 [H, W, 3].
-    labels: [H, W] in [0, K).
+    labels: [H, W] in [0, K) or 255.
     palette: [K][3] RGB.
     reach: half the width of the outlines, in pixels; None for one that suits
       the image.
@@ -155,11 +155,13 @@ def draw_classes(
   """A picture whose pixels are class ids, with a color for each.
 
   Args:
-    labels: uint8 [H, W].
+    labels: uint8 [H, W]; 255 becomes white.
     palette: [K] RGB.
   """
   picture = Image.fromarray(np.ascontiguousarray(labels))
-  picture.putpalette(bytes(np.asarray(palette, np.uint8).reshape(-1)))
+  has_ignored = (labels == IGNORE_LABEL).any()
+  length = IGNORE_LABEL + 1 if has_ignored else len(palette)
+  picture.putpalette(colorize(np.arange(length), palette).tobytes())
   return picture
 
 
