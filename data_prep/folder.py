@@ -31,6 +31,13 @@ semi-supervised splits, 1_2, 1_4, 1_8 and 1_16 are drawn; see
 data_prep.make_splits for others. An image without a mask can only serve
 unlabeled. Whatever is wrong with any file or list is reported together, and
 then nothing is written.
+
+  python -m data_prep.folder --root=MASKS --add_to=NAME --name=NEW \\
+    --data_dir=DIR
+
+This command makes the dataset NEW of the dataset NAME and masks of some of its
+training images, such as were corrected in CVAT, Label Studio or an editor.
+Classes and validation images stay; split "all" labels all that have a mask.
 """
 
 import dataclasses
@@ -39,6 +46,7 @@ import sys
 from collections.abc import Sequence
 
 from data_prep import (
+  addition,
   class_table,
   command,
   default_splits,
@@ -216,6 +224,18 @@ def _describe(
 def main(argv: Sequence[str] | None = None) -> int:
   parser = command_line.make_parser("data_prep.folder", __doc__)
   args = folder_arguments.parse(parser, argv)
+  if args.add_to:
+    return command.run(
+      lambda: addition.prepare(
+        args.root,
+        add_to=args.add_to,
+        name=args.name,
+        data_dir=args.data_dir,
+        layout=folder_arguments.to_layout(args),
+        classes=folder_arguments.to_classes(args),
+        overwrite=args.overwrite,
+      )
+    )
   return command.run(
     lambda: prepare(
       args.root,

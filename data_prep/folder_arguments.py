@@ -22,6 +22,14 @@ _PLACES = {
 }
 
 
+# What else a dataset knows that masks are added to.
+_OF_IMAGES = (
+  "layout", "unlabeled", "allow_unmatched", "val", "seed", "value_range",
+  "mask_orientation",
+)  # fmt: skip
+_WITH_ADD_TO = ("masks", "mask_suffix")  # Of `_PLACES`.
+
+
 def parse(
   parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> argparse.Namespace:
@@ -30,6 +38,12 @@ def parse(
     "--root", required=True, help="the folder that holds the tree"
   )
   command.add_target_arguments(parser)
+  parser.add_argument(
+    "--add_to",
+    default="",
+    metavar="NAME",
+    help="the dataset whose images the masks in --root are of; see above",
+  )
   group = parser.add_argument_group("where things are, if not found by itself")
   group.add_argument(
     "--layout", choices=layouts.NAMES, default="", help="see above"
@@ -50,8 +64,23 @@ def parse(
     help="leave out masks that match no image, instead of refusing them",
   )
   _add_class_arguments(parser.add_argument_group("what masks mean"))
-  _add_draw_arguments(parser.add_argument_group("what is drawn, and pixels"))
-  return parser.parse_args(argv)
+  drawing = parser.add_argument_group("what is drawn, and pixels")
+  _add_draw_arguments(drawing)
+  args = parser.parse_args(argv)
+  if args.add_to:
+    _check_alone(parser, args)
+  return args
+
+
+def _check_alone(
+  parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+  """Ends the program if a flag is given that --add_to leaves no room for."""
+  names = [*_PLACES, *_OF_IMAGES]
+  for name in names:
+    if name in _WITH_ADD_TO or getattr(args, name) == parser.get_default(name):
+      continue
+    parser.error(f"--{name} goes without --add_to, as {args.add_to} says it")
 
 
 def _add_class_arguments(group):

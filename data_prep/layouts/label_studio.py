@@ -84,6 +84,25 @@ def find(listing: files.Listing, options: tree.Options) -> tree.Tree:
   )
 
 
+def find_masks(
+  listing: files.Listing,
+) -> tuple[list[tree.Entry], list[str]]:
+  """The masks of a folder without its images, and problems.
+
+  Raises:
+    ValueError: there is no JSON export that names the images.
+  """
+  tasks = label_studio_export.read(listing)
+  layers, problems = _find_layers(listing, tasks)
+  entries = []
+  for number, found in layers.items():
+    folder, _, last = tasks[number].image.rpartition("/")
+    name = f"{folder}/{_UPLOADED.sub('', last, count=1)}".lstrip("/")
+    name = files.split_ending(name)[0]
+    entries.append(tree.Entry(name, found[0][1], layers=tuple(found)))
+  return entries, problems
+
+
 def _find_layers(
   listing: files.Listing, tasks: Mapping[str, label_studio_export.Task]
 ) -> tuple[Layers, list[str]]:

@@ -4,7 +4,9 @@ import pytest
 
 from u2pl_jax.data import matching
 
-INDEX = matching.Index(["a", "x/a", "x/b", "y/b", "deep/x/c", "caf\u00e9"])
+INDEX = matching.Index(
+  ["a", "x/a", "x/b", "y/b", "deep/x/c", "1", "deep/d/1", "caf\u00e9"]
+)
 
 
 @pytest.mark.parametrize(
@@ -14,10 +16,11 @@ INDEX = matching.Index(["a", "x/a", "x/b", "y/b", "deep/x/c", "caf\u00e9"])
     ("x/a", ["x/a"]),
     ("images/x/a", ["x/a"]),
     ("images/a", ["a"]),
+    ("x/c", ["deep/x/c"]),
+    ("d/1", ["deep/d/1"]),
     ("b", ["x/b", "y/b"]),
     ("images/y/b", ["y/b"]),
     ("c", ["deep/x/c"]),
-    ("x/c", ["deep/x/c"]),
     ("z/c", []),
     ("bb", []),
     ("d", []),

@@ -29,17 +29,19 @@ class Index:
     ]
 
   def find(self, name: str) -> list[str]:
-    """The id that a name means; several if it may mean any of them.
+    """The id that a name means: itself, or one with most of its path's end.
 
-    It is the name itself, or else the longest id that the name ends with, or
-    else one that ends with the name.
+    Args:
+      name: without an ending.
+
+    Returns:
+      No id, or one; several if it may mean any of them.
     """
-    within = [
-      example_id
-      for example_id in self.related(name)
-      if len(_key(example_id)) <= len(_key(name))
-    ]
-    return [max(within, key=len)] if within else self.related(name)
+    found = self.related(name)
+    if name in found:
+      return [name]
+    common = [min(len(_key(i)), len(_key(name))) for i in found]
+    return [i for i, length in zip(found, common) if length == max(common)]
 
 
 def _key(name: str) -> str:
