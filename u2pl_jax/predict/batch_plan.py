@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from u2pl_jax.data import image_files, shapes
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.predict import photographs
+from u2pl_jax.predict import photographs, reliability
 
 # One more program has to save so many padded pixels: about as many as a CPU
 # core predicts in the time that it takes to compile one.
@@ -39,6 +39,7 @@ class Settings:
       the protocol is "slide", else they are not read.
     value_range: the values of images of more than 8 bits that become black and
       white; None if unknown.
+    rule: masks are 255 where it finds pixels unreliable; None for nowhere.
   """
 
   protocol: protocol_lib.Protocol
@@ -47,6 +48,7 @@ class Settings:
   max_shapes: int | None = None
   max_megapixels: float = 30.0
   value_range: tuple[int, int] | None = None
+  rule: reliability.Rule | None = None
 
 
 @dataclasses.dataclass(frozen=True)

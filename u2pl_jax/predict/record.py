@@ -4,11 +4,12 @@ OUT/predict.json is written before the first result. It names the network by a
 digest of its weights, and all settings that results depend on.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def describe(
     "flip": protocol.flip,
     "maps": sorted(settings.maps),
     "value_range": settings.value_range,
+    "rule": settings.rule and dataclasses.asdict(settings.rule),
   }
   return json.loads(json.dumps(about))
 
@@ -120,7 +122,7 @@ def _difference(
         _format_flag(key, each.get(key)) for each in (found, about)
       )
       return f"of {before}, not {now}"
-  for key in ("palette", "window", "stride_rate"):
+  for key in ("palette", "window", "stride_rate", "rule"):
     if found.get(key) != about[key]:
       return f"of another {key}"
   return None
@@ -155,23 +157,37 @@ def find_done(
   images: Iterable[photographs.Photograph],
   maps: Sequence[str],
 ) -> set[photographs.Photograph]:
-  """Images whose results are all there.
+  """Images whose results are all there, see `find_current`."""
+  return find_current(
+    out, images, lambda image: results.find(out, image.name, maps)
+  )
 
-  Results count if they are newer than the record and than their image, which
-  may have been replaced by a file that was changed earlier: a link, or a copy
-  that keeps its time.
+
+def find_current(
+  out: pathlib.Path,
+  images: Iterable[photographs.Photograph],
+  find_files: Callable[[photographs.Photograph], list[pathlib.Path] | None],
+) -> set[photographs.Photograph]:
+  """Images whose files are there and belong to the record.
+
+  Files count if they are newer than the record and than their image, which may
+  have been replaced by a file that was changed earlier: a link, or a copy that
+  keeps its time.
+
+  Args:
+    out: the folder of the results.
+    images: those to look for.
+    find_files: the files that were made of an image; None if one is missing.
   """
   begun = os.stat(out / NAME).st_mtime_ns
-  return {image for image in images if _is_done(out, image, maps, begun)}
+  return {
+    image for image in images if _is_current(image, find_files(image), begun)
+  }
 
 
-def _is_done(
-  out: pathlib.Path,
-  image: photographs.Photograph,
-  maps: Sequence[str],
-  begun: int,
+def _is_current(
+  image: photographs.Photograph, files: list[pathlib.Path] | None, begun: int
 ) -> bool:
-  files = results.find(out, image.name, maps)
   if files is None:
     return False
   try:

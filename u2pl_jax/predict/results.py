@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from u2pl_jax.evaluation import outputs, visualize
+from u2pl_jax.predict import reliability
 from u2pl_jax.runtime import workdir
 
 KINDS = ("masks", "colors", "overlays")
@@ -25,7 +26,9 @@ Bytes = Mapping[str, np.ndarray]  # uint8 [B, H, W] or [H, W] by kind.
 
 
 def make_compute(
-  maps: Sequence[str], num_classes: int
+  maps: Sequence[str],
+  num_classes: int,
+  rule: reliability.Rule | None = None,
 ) -> Callable[[jax.Array], dict[str, jax.Array]]:
   """compute(logits [..., K]) -> uint8 [...] by kind.
 
@@ -35,13 +38,16 @@ def make_compute(
   Args:
     maps: some of `MAPS`.
     num_classes: K.
+    rule: of the pixels whose mask is 255, since they are unreliable; None for
+      no such pixels.
   """
   highest = {"probability": 1.0, "entropy": np.log(num_classes)}
 
   def compute(logits):
     found = outputs.compute(logits, ("labels", *maps))
     grays = {name: _to_gray(found[name] / highest[name]) for name in maps}
-    return {"masks": found["labels"]} | grays
+    masks = found["labels"] if rule is None else reliability.label(logits, rule)
+    return {"masks": masks} | grays
 
   return compute
 

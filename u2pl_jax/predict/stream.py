@@ -88,17 +88,17 @@ def run(
   variables = jax.device_put(network.variables, sharding.replicate(mesh))
   compile_for = functools.partial(_compile, predict, variables, mesh)
   write = functools.partial(_write_batch, out, network.palette)
-  threads = min(_MAX_THREADS, os.cpu_count() or 1)
-  with _open_pool(threads) as pool, _open_pool(1) as compiler:
+  threads = count_threads()
+  with open_pool(threads) as pool, open_pool(1) as compiler:
     sized = yield from _read_sizes(pool, images, settings, done)
     ordinary, others = _split(sized, settings)
     batches = batch_plan.plan_batches(ordinary, settings, mesh.size, done)
     in_order = dict.fromkeys(batch.shape for batch in batches)
-    programs = _ahead(compiler, compile_for, in_order, 1)
+    programs = ahead(compiler, compile_for, in_order, 1)
     load = functools.partial(_load_batch, settings=settings)
-    loaded = _ahead(pool, load, batches, threads)
+    loaded = ahead(pool, load, batches, threads)
     predicted = _apply(programs, loaded)
-    for failures in _ahead(pool, write, predicted, threads):
+    for failures in ahead(pool, write, predicted, threads):
       yield from failures
   others = [pair for pair in others if pair[0] not in done]
   yield from large.run(network, variables, mesh, others, out, settings, watch)
@@ -126,7 +126,9 @@ def _make_predict(
   logits_of = outputs.make_predict(
     network.model, settings.protocol, ("logits",)
   )
-  compute = results_lib.make_compute(settings.maps, network.num_classes)
+  compute = results_lib.make_compute(
+    settings.maps, network.num_classes, settings.rule
+  )
   return jax.jit(
     lambda variables, images: compute(logits_of(variables, images)["logits"])
   )
@@ -239,8 +241,13 @@ def _write_batch(
   return batch.failures
 
 
+def count_threads() -> int:
+  """Threads that read and write images."""
+  return min(_MAX_THREADS, os.cpu_count() or 1)
+
+
 @contextlib.contextmanager
-def _open_pool(threads: int) -> Iterator[concurrent.futures.Executor]:
+def open_pool(threads: int) -> Iterator[concurrent.futures.Executor]:
   """Threads; an error ends them without what they have not begun."""
   pool = concurrent.futures.ThreadPoolExecutor(threads)
   try:
@@ -249,7 +256,7 @@ def _open_pool(threads: int) -> Iterator[concurrent.futures.Executor]:
     pool.shutdown(cancel_futures=True)
 
 
-def _ahead(
+def ahead(
   pool: concurrent.futures.Executor,
   function: Callable[[In], Out],
   items: Iterable[In],

@@ -122,7 +122,9 @@ def make_program(
     )
   ]
   compiled = jax.jit(see).lower(variables, *arguments).compile()
-  finish = jax.jit(results_lib.make_compute(settings.maps, network.num_classes))
+  finish = jax.jit(
+    results_lib.make_compute(settings.maps, network.num_classes, settings.rule)
+  )
 
   def see_batch(*batch):
     named = dict(enumerate(batch))
