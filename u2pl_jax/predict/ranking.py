@@ -21,6 +21,8 @@ import dataclasses
 
 import numpy as np
 
+from u2pl_jax.predict import findings, photographs
+
 # By name, whether u and d count.
 KINDS = {
   "entropy_diversity": (True, True),
@@ -42,6 +44,27 @@ class Ranking:
 
   order: np.ndarray
   unlike: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+  """An image in such an order.
+
+  Attributes:
+    image: the file of the image.
+    finding: what the network found in it.
+    unlike: see `Ranking`.
+  """
+
+  image: photographs.Photograph
+  finding: findings.Finding
+  unlike: float
+
+  @property
+  def file(self) -> str:
+    """The path of the image within the folder that was searched."""
+    ending = self.image.path.suffix
+    return self.image.name.removesuffix(ending) + ending
 
 
 def rank(
