@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests import tiny_run
-from tests.report import reported
+from tests.report import ranked, reported
 from u2pl_jax.tools import report
 
 CHROMIUM = shutil.which("chromium")
@@ -34,6 +34,8 @@ def files(tmp_path_factory):
     ("no_data", [one, missing]),
   ):
     assert report.main([*flags, f"--out={folder}/{name}.html"]) == 0
+  page = ranked.render(folder / "predicted")
+  (folder / "ranking.html").write_text(page)
   return folder
 
 
@@ -237,3 +239,15 @@ def test_a_finger_scrolls_over_a_chart(open_page):
   )
   assert set(modes) == {False}
   assert page.locator(".modebar-btn").count() == 0
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_ranks_fits_and_its_pictures_are_enlarged(open_page, width):
+  page = open_page("ranking", width)
+  needed = page.evaluate("document.documentElement.scrollWidth")
+  assert needed <= width
+  assert page.locator(".card img").count() == 4 * len(ranked.NAMES)
+  page.locator(".picture").nth(1).click()
+  assert viewer_title(page) == f"Overlay of {ranked.NAMES[0]}.png"
+  page.keyboard.press("ArrowDown")
+  assert viewer_title(page) == f"Overlay of {ranked.NAMES[1]}.png"

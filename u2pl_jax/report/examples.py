@@ -219,30 +219,34 @@ def _make_example(names: Sequence[str], sample: _Sample) -> Example:
   )
 
 
-def shrink(example: Example, side: int) -> Example:
-  """The example with at most `side` rows and columns, its scores kept."""
-  size = example.label.shape
+def small_size(size: Sequence[int], side: int) -> tuple[int, int]:
+  """(height, width) in the same ratio, none of them above `side`."""
   ratio = min(1.0, side / max(size))
   height, width = (max(round(length * ratio), 1) for length in size)
+  return height, width
+
+
+def shrink_nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """[H, W] to the values nearest to the middles of [height, width] cells."""
   rows, columns = (
     (2 * np.arange(short) + 1) * long // (2 * short)
-    for short, long in zip((height, width), size, strict=True)
+    for short, long in zip(size, pixels.shape, strict=True)
   )
+  return pixels[rows[:, None], columns]
 
-  def nearest(pixels):
-    return pixels[rows[:, None], columns]
 
+def shrink(example: Example, side: int) -> Example:
+  """The example with at most `side` rows and columns, its scores kept."""
+  size = small_size(example.label.shape, side)
   return dataclasses.replace(
     example,
-    image=cv2.resize(
-      example.image, (width, height), interpolation=cv2.INTER_AREA
-    ),
-    label=nearest(example.label),
+    image=cv2.resize(example.image, size[::-1], interpolation=cv2.INTER_AREA),
+    label=shrink_nearest(example.label, size),
     views=tuple(
       dataclasses.replace(
         view,
-        prediction=nearest(view.prediction),
-        entropy=nearest(view.entropy),
+        prediction=shrink_nearest(view.prediction, size),
+        entropy=shrink_nearest(view.entropy, size),
       )
       for view in example.views
     ),

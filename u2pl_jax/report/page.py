@@ -39,6 +39,36 @@ def render(
   if examples is not None:
     matrices = _draw_matrices(compared, examples)
     parts = _make_gallery(compared, examples)
+  return (
+    make_environment()
+    .get_template("page.html.jinja2")
+    .render(
+      runs=compared,
+      names=[run.name for run in compared],
+      classes=compared[0].network.class_names,
+      summaries=[_summarize(run) for run in compared],
+      figures=tables.make_figures(compared, examples),
+      evaluations=tables.list_evaluations(compared),
+      curves=curves,
+      matrices=matrices,
+      class_table=tables.make_class_table(compared, examples),
+      config_rows=tables.make_config_rows(compared),
+      batches=[_read_batch(run) for run in compared],
+      examples=examples,
+      why_no_examples=why_no_examples,
+      error_colors={
+        name: charts.to_hex(color)
+        for name, color in pictures.ERROR_COLORS.items()
+      },
+      charts={chart.key: chart.figure for chart in curves + matrices},
+      plotly=offline.get_plotlyjs(),
+      **parts,
+    )
+  )
+
+
+def make_environment() -> jinja2.Environment:
+  """What the templates of this package are rendered with."""
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("u2pl_jax.report"),
     autoescape=True,
@@ -47,28 +77,7 @@ def render(
     lstrip_blocks=True,
   )
   environment.filters["percent"] = tables.format_percent
-  return environment.get_template("page.html.jinja2").render(
-    runs=compared,
-    names=[run.name for run in compared],
-    classes=compared[0].network.class_names,
-    summaries=[_summarize(run) for run in compared],
-    figures=tables.make_figures(compared, examples),
-    evaluations=tables.list_evaluations(compared),
-    curves=curves,
-    matrices=matrices,
-    class_table=tables.make_class_table(compared, examples),
-    config_rows=tables.make_config_rows(compared),
-    batches=[_read_batch(run) for run in compared],
-    examples=examples,
-    why_no_examples=why_no_examples,
-    error_colors={
-      name: charts.to_hex(color)
-      for name, color in pictures.ERROR_COLORS.items()
-    },
-    charts={chart.key: chart.figure for chart in curves + matrices},
-    plotly=offline.get_plotlyjs(),
-    **parts,
-  )
+  return environment
 
 
 def _draw_matrices(

@@ -126,8 +126,6 @@ function setUpViewer() {
 }
 
 setUpTheme();
-drawCharts();
-if (byId("cards")) {
-  setUpGallery();
-  setUpViewer();
-}
+if (byId("charts")) drawCharts();
+if (byId("sort")) setUpGallery();
+if (byId("cards")) setUpViewer();
