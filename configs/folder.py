@@ -5,8 +5,10 @@
 
 The argument is the name of the dataset and, all optional, split=, method=,
 recipe=, and pretrained=FILE, a file of data_prep.convert_torch_resnet: the
-network is then the one that the file belongs to. Without, it is a small one,
-from scratch.
+network is then the one that the file belongs to. With pretrained=WORKDIR the
+run starts from the best checkpoint of another one, and has its network, its
+sizes of crops and batches, and its learning rate. Without, the network is a
+small one, from scratch.
 
 What follows from the images and the devices at hand is filled in when a run
 begins, unless --config.KEY=VALUE sets it; see `complete`. A run that goes on
@@ -15,11 +17,13 @@ keeps what it began with.
 
 import dataclasses
 import math
+import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import config_dict
 
 from configs import common
@@ -41,6 +45,13 @@ _OF_EVERY_RUN = {
 }
 _OF_U2PL = {"semi.supervised_epochs": -1, "contrast.low_rank": -1}
 AUTOMATIC = {**_OF_EVERY_RUN, **_OF_U2PL}
+
+# What a run that starts from another one has from it, beside its network.
+_GOES_ON = (
+  "data.crop_size", "data.batch_size_l", "data.batch_size_u",
+  "optim.learning_rate", "optim.lr_per_16", "optim.weight_decay",
+  "optim.factors.head",
+)  # fmt: skip
 
 _EXAMPLE = "e.g. --config=configs/folder.py:mine,split=1_8"
 _EVALUATIONS = 12  # In a run, about.
@@ -73,22 +84,21 @@ _ACCELERATOR = _Scale(crop=513, batch=16, steps=20_000)
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   name, weights, rest = _parse_arg(arg)
-  # Pretrained networks are large enough for the published banks.
-  small = {} if weights else common.SMALL_U2PL
-  small_bank = {} if weights else common.SMALL_BANK
+  network, of_method = _choose_network(weights)
+  bank = {key: of_method[key] for key in common.SMALL_BANK if key in of_method}
   return common.make_config(
     rest,
     splits=None,
     settings={
-      **_choose_network(weights),
       **_OF_EVERY_RUN,
       "data.name": name,
       "data.scale_range": (0.5, 1.5),
       "optim.lr_per_16": True,
+      **network,
     },
     of_method={
-      "u2pl": {**small, **_OF_U2PL},
-      "u2pl_ael": {**small_bank, **_OF_U2PL},
+      "u2pl": {**of_method, **_OF_U2PL},
+      "u2pl_ael": {**bank, **_OF_U2PL},
     },
     published_gpus=1,
   )
@@ -108,19 +118,50 @@ def _parse_arg(arg: str | None) -> tuple[str, str, str]:
   return names[0], "".join(files).partition("=")[2], ",".join(rest)
 
 
-def _choose_network(weights: str) -> dict[str, Any]:
-  """Settings of the network that a file is of; of a small one without.
+def _choose_network(weights: str) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Settings of the network that weights are of; of a small one without.
 
   Learning rates are for 16 images a step.
+
+  Args:
+    weights: a file, the folder of a run, or "".
+
+  Returns:
+    Settings of every method, and of U2PL alone.
   """
   if not weights:
-    return {**common.SMALL_NETWORK, "optim.learning_rate": 0.1}
+    small = {**common.SMALL_NETWORK, "optim.learning_rate": 0.1}
+    return small, common.SMALL_U2PL
+  if os.path.isdir(os.path.expanduser(weights)):
+    return _read_run(weights)
   sections = pretrained.recognize(weights).sections
   if sections["model"]["encoder"] == common.EFFICIENTNET["model.encoder"]:
     settings = {**common.EFFICIENTNET, "optim.learning_rate": 0.012}
   else:
     settings = {**workdir.flatten(sections), "optim.learning_rate": 0.001}
-  return settings | {"model.pretrained": weights}
+  # Pretrained networks are large enough for the published banks.
+  return settings | {"model.pretrained": weights}, {}
+
+
+def _read_run(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The settings that a run goes on with, as `_choose_network` returns them.
+
+  Raises:
+    FileNotFoundError, ValueError: there is no run, or a damaged one; one line.
+  """
+  config = workdir.read_config(epath.Path(folder).expanduser())
+  flat = {
+    key: tuple(value) if isinstance(value, list) else value  # JSON's tuples.
+    for key, value in workdir.flatten(config).items()
+  }
+  sections = ("model.", "encoder.", "decoder.")
+  kept = {
+    key: value
+    for key, value in flat.items()
+    if key.startswith(sections) or key in _GOES_ON
+  }
+  of_method = {key: flat[key] for key in common.SMALL_U2PL if key in flat}
+  return kept | {"model.pretrained": folder}, of_method
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:

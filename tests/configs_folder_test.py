@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from configs import folder as folder_config
 from data_prep import examples, writer
@@ -130,6 +131,28 @@ def test_a_dataset_that_is_not_there_is_named(tmp_path):
 def test_an_argument_without_one_dataset_is_refused(arg):
   with pytest.raises(ValueError, match="must hold the name of one prepared"):
     folder_config.get_config(arg)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_run_that_starts_from_another_one_has_its_network(tmp_path):
+  prepare(tmp_path)
+  changes = {
+    "encoder.width": 8,
+    "decoder.aspp_rates": (3,),
+    "data.crop_size": (33, 41),
+    "data.batch_size_l": 3,
+    "optim.learning_rate": 0.02,
+    "contrast.bank_capacity": 99,
+  }
+  first = folder_config.complete(make(tmp_path, **changes))
+  names = [f"class {i}" for i in range(3)]
+  workdir.claim(epath.Path(tmp_path / "run"), first, names, [(0, 0, 0)] * 3)
+  arg = f"mine,split=2,pretrained={tmp_path / 'run'}"
+  second = complete(tmp_path, arg)
+  assert {key: second[key] for key in changes} == changes
+  assert second["model.pretrained"] == str(tmp_path / "run")
+  with pytest.raises(FileNotFoundError, match="holds no run"):
+    make(tmp_path, f"mine,split=2,pretrained={tmp_path}")
 
 
 @pytest.mark.usefixtures("one_device")

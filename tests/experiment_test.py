@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from tests import tiny, torch_weights
+from tests import finished_run, tiny, tiny_run, torch_weights
+from tests.report import reported
 from u2pl_jax import experiment
 from u2pl_jax.models import torch_names
+from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import train_state, train_step
 
@@ -209,6 +211,20 @@ def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
   exp = experiment.create_experiment(config)
   with pytest.raises(ValueError, match="encoder.npz.*wrong shape: encoder."):
     experiment.load_pretrained(exp)
+
+
+def test_a_run_starts_from_the_best_checkpoint_of_another_one(tmp_path):
+  data_dir = tiny_run.make_dataset(tmp_path / "data")
+  reported.write_run(tmp_path / "run", data_dir, scalars={})
+  changes = {"model.pretrained": str(tmp_path / "run")}
+  exp = tiny_run.create(data_dir, **changes)
+  assert experiment.load_pretrained(exp).parts == ("decoder", "encoder")
+  state = experiment.create_state(exp)
+  kept = trained.load_run(tmp_path / "run", "best", "teacher").variables
+  finished_run.assert_bit_identical(dict(state.student), dict(kept))
+  other = tiny_run.create(data_dir, **changes, **{"encoder.width": 8})
+  with pytest.raises(ValueError, match="the run has another network; "):
+    experiment.load_pretrained(other)
 
 
 def run_steps(mesh, num_steps=5):

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import optax
+from etils import epath
 
 from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
 from u2pl_jax.data import options as data_options
@@ -17,7 +18,8 @@ from u2pl_jax.evaluation import options as eval_options
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network, pretrained
-from u2pl_jax.runtime import sharding
+from u2pl_jax.predict import trained
+from u2pl_jax.runtime import sharding, tree
 from u2pl_jax.training import assemble, optim, programs, train_state
 from u2pl_jax.training import options as training_options
 
@@ -34,7 +36,8 @@ class Experiment:
     split: its labeled and unlabeled images.
     timeline: length of the run.
     programs: what is computed, with the network and the method's phases.
-    weights_file: that student and teacher start from; "" for none.
+    weights_file: the file or run that student and teacher start from; "" for
+      none.
   """
 
   config: Mapping[str, Any]
@@ -174,17 +177,36 @@ def _check_statistics(experiment: Experiment) -> None:
 
 
 def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
-  """What student and teacher start from, if `model.pretrained` names a file.
+  """What student and teacher start from, if `model.pretrained` names it.
 
   Raises:
-    ValueError, FileNotFoundError: one line that names the file, and lists what
-      does not fit.
+    ValueError, FileNotFoundError: one line that names the file or run, and
+      lists what does not fit.
   """
   if not experiment.weights_file:
     return None
-  return pretrained.load_pretrained(
-    experiment.weights_file, experiment.model.variable_shapes()
-  )
+  shapes = experiment.model.variable_shapes()
+  if epath.Path(experiment.weights_file).expanduser().is_dir():
+    return _load_run(experiment.weights_file, shapes)
+  return pretrained.load_pretrained(experiment.weights_file, shapes)
+
+
+def _load_run(workdir: str, shapes: Mapping[str, Any]) -> pretrained.Pretrained:
+  """The network that training evaluated, of a run's best checkpoint.
+
+  Raises:
+    ValueError, FileNotFoundError: there is none, or it is another network.
+  """
+  found = trained.load_run(epath.Path(workdir).expanduser())
+  difference = tree.first_difference(found.variables, shapes)
+  if difference:
+    name, held, wanted = difference
+    raise ValueError(
+      f"model.pretrained={workdir}: the run has another network; {name} is"
+      f" {held}, expected {wanted}; choose its encoder, decoder and classes"
+    )
+  parts = tuple(found.variables["params"])
+  return pretrained.Pretrained(dict(found.variables), parts, (), {})
 
 
 def learning_rates(experiment: Experiment) -> dict[str, optax.Schedule]:

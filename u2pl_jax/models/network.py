@@ -33,7 +33,8 @@ class ModelOptions(options_lib.Options):
 
   encoder: str = "resnet101"  # A name that `encoders.names()` gives.
   decoder: str = "deeplab"  # A name that `decoders.names()` gives.
-  # File of data_prep.convert_torch_resnet that the student starts from.
+  # File of data_prep.convert_torch_resnet that the student starts from, or the
+  # workdir of a run, whose best checkpoint it then starts from.
   pretrained: str = ""
   # Of the computation; parameters, statistics and outputs are float32 always.
   dtype: str = options_lib.setting("float32", choices=DTYPES)
