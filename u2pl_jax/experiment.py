@@ -129,7 +129,10 @@ def _open(
   data: data_options.DataOptions,
 ) -> tuple[datasets.Dataset, datasets.Split]:
   dataset = datasets.open_dataset(data.name, data.data_dir)
-  return dataset, datasets.read_split(dataset, data.split)
+  split = datasets.read_split(dataset, data.split)
+  if data.unlabeled_masks:
+    datasets.check_unlabeled_masks(dataset, split, data.key("unlabeled_masks"))
+  return dataset, split
 
 
 def _check_sizes(experiment: Experiment, trains: bool) -> None:

@@ -51,6 +51,10 @@ class DataOptions(options.Options):
   padding: str = options.setting("center", choices=PADDINGS)
   # Label of the padding.
   pad_label: int = options.setting(255, minimum=0, maximum=255)
+  # Whether batches also hold the true masks of unlabeled images, where there
+  # are some. Nothing is trained on them: curves tell how right pseudo-labels
+  # are. Reading them takes time, and few datasets but benchmarks have them.
+  unlabeled_masks: bool = False
   # Reading threads; 0 for one a core.
   num_workers: int = options.setting(0, minimum=0)
 
@@ -81,9 +85,9 @@ class DataOptions(options.Options):
     for suffix in (*labeled, *supply.suffixes):
       size = sizes["u" if suffix in supply.suffixes else "l"]
       shapes[f"image_{suffix}"] = (size, *self.crop_size, 3)
-      if suffix in labeled:
+      if suffix in labeled or self.unlabeled_masks:
         shapes[f"label_{suffix}"] = (size, *self.crop_size)
-      elif supply.padding:
+      if suffix in supply.suffixes and supply.padding:
         shapes[f"padding_{suffix}"] = (size, *self.crop_size)
     arrays = {
       name: jax.ShapeDtypeStruct(shape, np.uint8)
