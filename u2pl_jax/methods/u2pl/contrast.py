@@ -245,7 +245,9 @@ def prepare(
   """
   key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
   size, probs, rep = probs.shape, _flatten(probs), _flatten(rep)
-  bank, offered = _push_keys(key_keys, bank, probs, rep, pixels, options)
+  bank, offered, candidates = _push_keys(
+    key_keys, bank, probs, rep, pixels, options
+  )
   anchors = selection.anchor_mask(
     probs,
     pixels.is_class,
@@ -269,7 +271,7 @@ def prepare(
   )
   metrics = {
     "contrast/anchors": num_anchors,
-    "contrast/new_keys": jnp.sum(offered),
+    "contrast/new_keys": jnp.sum(candidates),
     "contrast/classes": jnp.sum(contributes),
   }
   return bank, plan, metrics
@@ -282,8 +284,11 @@ def _push_keys(
   rep: jax.Array,
   pixels: Pixels,
   options: ContrastOptions,
-) -> tuple[memory_bank.MemoryBank, jax.Array]:
-  """The bank with the new keys, and where they come from, [B, P, K] bool."""
+) -> tuple[memory_bank.MemoryBank, jax.Array, jax.Array]:
+  """The bank with the new keys, and their candidates.
+
+  The latter as pixels, [B, P, K] bool, and their number, [K] int32.
+  """
   negatives = selection.negative_mask(
     probs,
     pixels.is_class,
@@ -300,7 +305,7 @@ def _push_keys(
     key, candidates, options.max_keys_per_class
   )
   keys = sampling.select_rows(rep, negatives, ranks)
-  return memory_bank.push(bank, keys, valid), negatives
+  return memory_bank.push(bank, keys, valid), negatives, candidates
 
 
 def compute_loss(
