@@ -1,6 +1,5 @@
 """The curves of a run, against a recount from its checkpoint."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -9,12 +8,14 @@ from tests.methods import review_test
 from u2pl_jax import experiment, train
 from u2pl_jax.report import curves
 
+# Hardly above chance with 8 classes: the network is untrained.
+THRESHOLD = 0.13
 SETTINGS = {
   "data.unlabeled_masks": True,
   "decoder.rep_channels": 0,
   "data.resizing": "long_side",
   "data.padding": "corner",
-  "consistency.threshold": 0.2,
+  "consistency.threshold": THRESHOLD,
   "views.jitter_prob": 0.0,
   "views.gray_prob": 0.0,
   "views.blur_prob": 0.0,
@@ -33,14 +34,25 @@ def test_the_curve_is_what_a_recount_finds(tmp_path):
   (phase,) = exp.programs.phases
   state = finished_run.state_of(config, tmp_path / "run", step=4)
   batch = next(experiment.train_batches(exp, 4))
-  key = jax.device_get(exp.programs._base_rng())
-  metrics, seen = review_test.run_step(exp.model, phase, state, batch, key)
+  metrics, seen = review_test.run_step(
+    exp.model,
+    phase,
+    state,
+    batch,
+    key=exp.programs._base_rng(),
+    tx=exp.programs.tx,
+  )
   labels = review_test.eval_labels(
     exp.model, state.memory.teacher, batch["image_u"]
   )
   partner = review_test.reversed_partner(batch, labels, 1)
   ((taught, truth),) = review_test.recount_views(
-    [seen["views"][0][1::2]], exp.model, batch, labels, partner, threshold=0.2
+    [seen["views"][0][1::2]],
+    exp.model,
+    batch,
+    labels,
+    partner,
+    threshold=THRESHOLD,
   )
   is_counted = (taught != 255) & (truth != 255)
   right = (taught == truth)[is_counted]

@@ -46,9 +46,10 @@ def record(phase):
   return usual._replace(observe=observe)
 
 
-def run_step(model, phase, state, batch, key=KEY):
+def run_step(model, phase, state, batch, *, key=KEY, tx=None):
   """Metrics of a step, and what `record` recorded, as numpy."""
-  step = jax.jit(train_step.make_step(model, tiny.make_tx(), record(phase)))
+  tx = tx or tiny.make_tx()
+  step = jax.jit(train_step.make_step(model, tx, record(phase)))
   _, metrics = jax.device_get(step(state, batch, key))
   return metrics, metrics.pop("recorded")
 
