@@ -11,6 +11,7 @@ from u2pl_jax.runtime import options
 
 # Sides smaller than this leave nothing of an image at the encoder's stride.
 MIN_SIDE = 16
+BATCH_SIZES = ("given", "auto", "parts")
 PAIRINGS = ("independent", "fixed")
 RESIZINGS = ("factor", "long_side")
 PADDINGS = ("center", "corner")
@@ -27,6 +28,11 @@ class DataOptions(options.Options):
   # Its list of labeled and unlabeled images.
   split: str = ""
   data_dir: str = "data"
+  # Who says how many images a step has: "given", the next two keys; "auto", the
+  # memory of the devices, of which main.py has the largest batch that fits;
+  # "parts", the next two keys, but what does not fit at once is computed in
+  # parts, see tools/batch_sizes.py.
+  batch_size: str = options.setting("given", choices=BATCH_SIZES)
   # Labeled and unlabeled images a step, all devices. A list with fewer images
   # is repeated.
   batch_size_l: int = options.setting(16, minimum=1)
