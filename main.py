@@ -79,16 +79,19 @@ def _run() -> None:
   )
   from data_prep import published, synthetic
   from u2pl_jax import dry_run, evaluate, train
+  from u2pl_jax.tools import batch_sizes
 
   workdir = _WORKDIR.value
   config = main_flags.complete(_CONFIG.value.to_dict(), workdir)
   if _DRY_RUN.value:
     opened = published.stand_in(config["data"]) if _TOPOLOGY.value else None
+    config = batch_sizes.rehearse(config, _TOPOLOGY.value, opened)
     return dry_run.report(config, _TOPOLOGY.value, opened)
   data = config["data"]
   if data["name"] in synthetic.MADE_BY_RUNS:
     special = synthetic.MADE_BY_RUNS[data["name"]]
     synthetic.prepare(data["data_dir"], name=data["name"], **special)
+  config = batch_sizes.resolve(config, workdir)
   if _MODE.value == "eval":
     evaluate.evaluate(
       config,

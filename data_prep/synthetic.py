@@ -52,8 +52,14 @@ _NOISE_STD = (0.02, 0.06)
 # Of _OBJECTS, those that can be made rarer still.
 _RARE = (6, 7)
 _MAX_SPLIT_DRAWS = 1000
+# Parameters that are stored only where they are given.
+_OPTIONAL = {"rare_percent": None, "foreground": None}
 # Datasets that a run makes for itself, and what is special about each.
-MADE_BY_RUNS = {"synthetic": {}, "synthetic_rare": {"rare_percent": 6}}
+MADE_BY_RUNS = {
+  "synthetic": {},
+  "synthetic_rare": {"rare_percent": 6},
+  "synthetic_stars": {"rare_percent": 6, "foreground": "star"},
+}
 
 
 def generate_scene(
@@ -174,6 +180,7 @@ def prepare(
   image_size: int = 96,
   seed: int = 0,
   rare_percent: float | None = None,
+  foreground: str | None = None,
 ) -> pathlib.Path:
   """Generates the dataset, unless it is there already.
 
@@ -189,6 +196,8 @@ def prepare(
     image_size: side of the square images, in pixels.
     seed: fixes the scenes.
     rare_percent: see `generate_scene`.
+    foreground: makes a dataset of two classes, this one and "background", which
+      all others are.
 
   Returns:
     The dataset's folder.
@@ -213,6 +222,13 @@ def prepare(
       raise ValueError(
         f"synthetic: rare_percent={rare_percent} must be between 0 and 100"
       )
+  if foreground is not None:
+    parameters["foreground"] = foreground
+    if foreground not in CLASS_NAMES:
+      raise ValueError(
+        f"synthetic: foreground={foreground!r} must be one of"
+        f" {', '.join(CLASS_NAMES)}"
+      )
   if min(num_labeled, num_unlabeled, num_val) < 1 or image_size < 16:
     raise ValueError(
       "synthetic: at least one image of each kind, 16 pixels wide, is needed"
@@ -232,7 +248,7 @@ def _check_same(dataset: datasets.Dataset, parameters: dict[str, object]):
   found = dataset.parameters
   differences = [
     f"{key}={found.get(key)}, not {value}"
-    for key, value in ({"rare_percent": None} | parameters).items()
+    for key, value in (_OPTIONAL | parameters).items()
     if found.get(key) != value
   ]
   if differences:
@@ -244,7 +260,7 @@ def _check_same(dataset: datasets.Dataset, parameters: dict[str, object]):
 
 def _generate_scenes(count, parameters):
   """Returns `count` scenes, each from a seed of its own."""
-  return [
+  scenes = [
     generate_scene(
       np.random.default_rng([parameters["seed"], i]),
       parameters["image_size"],
@@ -252,13 +268,18 @@ def _generate_scenes(count, parameters):
     )
     for i in range(count)
   ]
+  if "foreground" not in parameters:
+    return scenes
+  foreground = CLASS_NAMES.index(parameters["foreground"])
+  return [(image, np.uint8(label == foreground)) for image, label in scenes]
 
 
 def _make_source(scenes, parameters) -> writer.Source:
   """Lays scenes out as the two TFDS splits and the lists of the split."""
   num_train = parameters["num_labeled"] + parameters["num_unlabeled"]
   train = _to_raw_examples("train", scenes[:num_train])
-  class_ids = np.arange(len(CLASS_NAMES))
+  class_names, palette = _list_classes(parameters.get("foreground"))
+  class_ids = np.arange(len(class_names))
   presence = [np.isin(class_ids, label) for _, label in scenes[:num_train]]
   labeled = _draw_labeled(
     np.stack(presence), parameters["num_labeled"], parameters["seed"]
@@ -268,8 +289,8 @@ def _make_source(scenes, parameters) -> writer.Source:
     [raw.id for i, raw in enumerate(train) if i not in labeled],
   )
   return writer.Source(
-    class_names=CLASS_NAMES,
-    palette=PALETTE,
+    class_names=class_names,
+    palette=palette,
     examples={
       "train": train,
       "val": _to_raw_examples("val", scenes[num_train:]),
@@ -277,6 +298,14 @@ def _make_source(scenes, parameters) -> writer.Source:
     split_lists={str(parameters["num_labeled"]): lists},
     parameters=parameters,
   )
+
+
+def _list_classes(foreground: str | None):
+  """Returns names and colors of the classes."""
+  if foreground is None:
+    return CLASS_NAMES, PALETTE
+  color = PALETTE[CLASS_NAMES.index(foreground)]
+  return ("background", foreground), ((0, 0, 0), color)
 
 
 def _to_raw_examples(split, scenes) -> list[examples.RawExample]:
@@ -325,6 +354,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--image_size", type=int, default=96, help="side in pixels"
   )
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument(
+    "--foreground", help="a class; all others are then one, the background"
+  )
   parser.add_argument(
     "--rare_percent",
     type=float,

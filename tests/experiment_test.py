@@ -1,5 +1,6 @@
 """The parts that a config makes, on eight devices."""
 
+import dataclasses
 import runpy
 
 import jax
@@ -10,6 +11,7 @@ from data_prep import synthetic
 from tests import finished_run, tiny, tiny_run, torch_weights
 from tests.report import reported
 from u2pl_jax import experiment
+from u2pl_jax.data import datasets
 from u2pl_jax.models import torch_names
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding
@@ -134,6 +136,18 @@ def test_the_run_follows_from_the_lists_and_the_config(make_config):
   assert [exp.images_at_step(index) for index in (0, 15, 16)] == [8, 8, 16]
   networks = [exp.programs.phase_of_state(step).network for step in (0, 16, 17)]
   assert networks == ["student", "student", "teacher"]
+
+
+def test_masks_of_unlabeled_images_must_be_there(make_config, monkeypatch):
+  config = make_config(**{"data.unlabeled_masks": True})
+  exp = experiment.create_experiment(config)
+  assert "label_u" in exp.data.batch_shapes(exp.programs.supply)
+  is_labeled = np.zeros(len(exp.dataset.ids["train"]), bool)
+  is_labeled[exp.split.labeled] = True
+  unmasked = dataclasses.replace(exp.dataset, has_label={"train": is_labeled})
+  monkeypatch.setattr(datasets, "open_dataset", lambda *_: unmasked)
+  with pytest.raises(ValueError, match="data.unlabeled_masks=True: no unlab"):
+    experiment.create_experiment(config)
 
 
 def test_labels_alone_remember_nothing(make_config):

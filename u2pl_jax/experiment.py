@@ -5,14 +5,21 @@ module sees the config as a whole.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from etils import epath
 
-from u2pl_jax.data import datasets, eval_pipeline, input_pipeline
+from u2pl_jax.data import (
+  datasets,
+  eval_pipeline,
+  input_pipeline,
+  label_counts,
+)
 from u2pl_jax.data import options as data_options
 from u2pl_jax.evaluation import options as eval_options
 from u2pl_jax.evaluation import protocol as protocol_lib
@@ -120,7 +127,12 @@ def create_experiment(
     split=split,
     timeline=timeline,
     programs=assemble.create_programs(
-      config, dataset.class_names, len(split.unlabeled), timeline, mesh
+      config,
+      dataset.class_names,
+      len(split.unlabeled),
+      timeline,
+      mesh,
+      functools.partial(_count_pixels, dataset, split),
     ),
     weights_file=network.ModelOptions.read(config).pretrained,
   )
@@ -132,7 +144,19 @@ def _open(
   data: data_options.DataOptions,
 ) -> tuple[datasets.Dataset, datasets.Split]:
   dataset = datasets.open_dataset(data.name, data.data_dir)
-  return dataset, datasets.read_split(dataset, data.split)
+  split = datasets.read_split(dataset, data.split)
+  if data.unlabeled_masks:
+    datasets.check_unlabeled_masks(dataset, split, data.key("unlabeled_masks"))
+  return dataset, split
+
+
+def _count_pixels(
+  dataset: datasets.Dataset, split: datasets.Split
+) -> np.ndarray:
+  """Labeled pixels of each class, [K]; alike where there are no images."""
+  if not dataset.files:  # Then nothing is trained, only compiled.
+    return np.ones(dataset.num_classes, np.int64)
+  return label_counts.count_pixels(dataset, split.labeled)
 
 
 def _check_sizes(experiment: Experiment, trains: bool) -> None:

@@ -1,9 +1,11 @@
 """What batches hold: its description, and that batches keep to it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tests import toy_dataset
+from tests import toy_dataset, voc_tree
 from u2pl_jax.data import datasets, input_pipeline, options, streams, supply
 
 SETTINGS = options.DataOptions(
@@ -137,6 +139,73 @@ def test_the_second_view_is_of_the_same_images_under_other_draws(
   what = supply.Supply(unlabeled=True, second="same")
   drawn = next(open_batches(what, settings))
   assert (drawn["image_u2"] != drawn["image_u"]).any((1, 2, 3)).all()
+
+
+class TestTrueMasks:
+  """Of unlabeled images, where curves ask for them."""
+
+  SETTINGS = dataclasses.replace(SETTINGS, unlabeled_masks=True, pad_label=0)
+
+  def test_they_are_described(self, open_batches):
+    for what in (supply.Supply(), EVERYTHING):
+      batches = open_batches(what, self.SETTINGS)
+      if what.is_requested:
+        ask(batches, 0)
+      shapes = shapes_of(self.SETTINGS.batch_shapes(what))
+      assert shapes_of(next(batches)) == shapes
+      for suffix in ("u", "u2"):
+        assert (f"label_{suffix}" in shapes) == what.unlabeled
+
+  def test_they_are_those_of_the_images_and_tell_nothing_of_padding(
+    self, open_batches, dataset
+  ):
+    batches = open_batches(supply.Supply(unlabeled=True), self.SETTINGS)
+    plain = open_batches(supply.Supply(unlabeled=True))
+    unmasked = 0
+    for _ in range(3):
+      batch = next(batches)
+      np.testing.assert_array_equal(batch["image_u"], next(plain)["image_u"])
+      ids = toy_dataset.find_ids(batch["image_u"], dataset.ids["train"])
+      for name, label in zip(ids, batch["label_u"], strict=True):
+        has_mask = name.startswith("train")
+        expected = toy_dataset.whole_label(name) if has_mask else 255
+        np.testing.assert_array_equal(label, expected)
+        unmasked += not has_mask
+    assert 0 < unmasked < 12
+
+  def test_second_views_have_masks_of_their_own_window(
+    self, open_batches, dataset
+  ):
+    settings = dataclasses.replace(
+      self.SETTINGS, crop_size=(16, 16), flip_prob=0.5
+    )
+    what = supply.Supply(unlabeled=True, second="same")
+    batch = next(open_batches(what, settings))
+    windows = {}
+    for name in dataset.ids["train"]:
+      has_mask = name.startswith("train")
+      image, mask = voc_tree.draw_image(name), voc_tree.draw_mask(name)
+      mask = mask if has_mask else np.full_like(mask, 255)
+      for row, column in np.ndindex(*np.subtract(mask.shape, 15)):
+        window = slice(row, row + 16), slice(column, column + 16)
+        for step in (1, -1):
+          pixels, label = (x[window][:, ::step] for x in (image, mask))
+          windows[pixels.tobytes()] = label
+    for suffix in ("u", "u2"):
+      pairs = zip(batch[f"image_{suffix}"], batch[f"label_{suffix}"])
+      for pixels, label in pairs:
+        np.testing.assert_array_equal(label, windows[pixels.tobytes()])
+
+  def test_a_dataset_without_any_is_refused(self, dataset, split):
+    datasets.check_unlabeled_masks(dataset, split, "data.unlabeled_masks")
+    is_masked = np.array(dataset.has_label["train"])[split.unlabeled]
+    few = dataclasses.replace(split, unlabeled=split.unlabeled[~is_masked])
+    with pytest.raises(ValueError) as error:
+      datasets.check_unlabeled_masks(dataset, few, "data.unlabeled_masks")
+    assert str(error.value) == (
+      "data.unlabeled_masks=True: no unlabeled image of dataset 'toy', split"
+      " 'few', has a mask; set it to False"
+    )
 
 
 class TestPartners:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from u2pl_jax.data import datasets, input_pipeline, options, supply
+from u2pl_jax.data import (
+  datasets,
+  input_pipeline,
+  label_counts,
+  options,
+  supply,
+)
 
 SMALL = {"num_labeled": 8, "num_unlabeled": 12, "num_val": 3, "image_size": 32}
 
@@ -105,6 +111,20 @@ def test_other_parameters_are_refused_not_mixed_up(tmp_path):
     synthetic.prepare(tmp_path, **SMALL, rare_percent=6)
   other = synthetic.prepare(tmp_path, **SMALL, seed=1, name="other")
   assert other == datasets.dataset_path("other", tmp_path)
+
+
+def test_one_class_can_be_told_from_all_others(tmp_path):
+  synthetic.prepare(tmp_path, name="stars", **SMALL, foreground="star")
+  dataset = datasets.open_dataset("stars", tmp_path)
+  assert dataset.class_names == ("background", "star")
+  split = datasets.read_split(dataset, "8")
+  pixels = label_counts.count_pixels(dataset, split.labeled)
+  assert 0 < pixels[1] < 0.2 * pixels[0]
+  with pytest.raises(ValueError, match="foreground=None, not star"):
+    synthetic.prepare(tmp_path, name="plain", **SMALL)
+    synthetic.prepare(tmp_path, name="plain", **SMALL, foreground="star")
+  with pytest.raises(ValueError, match="foreground='tree' must be one of clou"):
+    synthetic.prepare(tmp_path, name="trees", **SMALL, foreground="tree")
 
 
 def test_too_few_labeled_scenes_are_refused(tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from u2pl_jax.losses import pixelwise
+from u2pl_jax.losses import overlap, pixelwise
 
 _ohem = jax.jit(
   jax.value_and_grad(pixelwise.ohem_cross_entropy),
@@ -152,6 +152,55 @@ class TestOhem:
     np.testing.assert_array_equal(gradient, np.zeros_like(logits))
 
 
+class TestWeights:
+  # Of the true class: 1/2, 1/4, 3/4, and one pixel ignored.
+  logits = _logits_of([[[[0.5, 0.5], [0.25, 0.75], [0.25, 0.75], [0.9, 0.1]]]])
+  labels = jnp.asarray([[[0, 0, 1, 255]]])
+  weights = np.float32([1, 6])
+
+  def test_worked_by_hand(self):
+    loss = pixelwise.cross_entropy(self.logits, self.labels, self.weights)
+    expected = -(np.log(0.5) + np.log(0.25) + 6 * np.log(0.75)) / 8
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+  def test_ohem_weighs_the_hard_pixels(self):
+    loss = pixelwise.ohem_cross_entropy(
+      self.logits, self.labels, np.float32([1, 3]), threshold=0.1, min_kept=3
+    )
+    expected = -(np.log(0.5) + np.log(0.25) + 3 * np.log(0.75)) / 5
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+  def test_equal_ones_change_nothing(self):
+    logits, labels = _random_case(0)
+    same = np.full(6, 2.5, np.float32)
+    for loss in (pixelwise.cross_entropy, pixelwise.focal_loss):
+      np.testing.assert_allclose(
+        loss(logits, labels, same), loss(logits, labels), rtol=1e-6
+      )
+
+  def test_where_only_classes_without_weight_are_labeled_it_is_zero(self):
+    loss, gradient = _cross_entropy(
+      self.logits, self.labels, np.float32([0, 0])
+    )
+    assert loss == 0
+    assert not np.any(gradient)
+
+
+class TestFocal:
+  def test_worked_by_hand_without_the_ignored_pixel(self):
+    logits = _logits_of([[[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]])
+    labels = jnp.asarray([[[0, 1, 255]]])
+    loss = pixelwise.focal_loss(logits, labels, gamma=2.0)
+    expected = -(0.25 * np.log(0.5) + 0.0625 * np.log(0.75)) / 2
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+  def test_sure_pixels_have_no_gradient_and_none_is_nan(self):
+    logits = jnp.asarray([[[[50.0, -50.0], [0.0, 0.0]]]])
+    labels = jnp.zeros((1, 1, 2), jnp.int32)
+    gradient = jax.grad(pixelwise.focal_loss)(logits, labels, gamma=1.0)
+    assert not np.any(gradient[0, 0, 0]) and np.all(np.isfinite(gradient))
+
+
 class TestUnsupervisedLoss:
   def test_worked_by_hand(self):
     # Of four pixels two are kept, one of the others is ignored: mean of the
@@ -194,7 +243,9 @@ class TestUnsupervisedLoss:
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"kind": "focal"}, "loss.kind='focal': expected one of ce, ohem"),
+    ({"kind": "dice"}, "loss.kind='dice': expected one of ce, ohem, focal"),
+    ({"focal_gamma": 0.5}, "loss.focal_gamma=0.5: must be >= 1"),
+    ({"pixel_weight": 0}, "leave no supervised loss; set one of them"),
     ({"ohem_threshold": 1.5}, "loss.ohem_threshold=1.5: must be in"),
     ({"ohem_min_kept": -1}, "loss.ohem_min_kept=-1: must be >= 0"),
   ],
@@ -202,6 +253,25 @@ class TestUnsupervisedLoss:
 def test_settings_out_of_range_are_named(changes, message):
   with pytest.raises(ValueError, match=message):
     pixelwise.LossOptions(**changes)
+
+
+def test_terms_add_up_by_their_weights():
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(1, 9, 9, 3)).astype(np.float32)
+  labels = rng.integers(0, 3, (1, 9, 9))
+  weights = np.float32([1, 2, 3])
+
+  def loss(**changes):
+    settings = pixelwise.LossOptions(**changes)
+    return pixelwise.make_supervised_loss(settings, weights)(
+      {"logits": logits}, labels
+    )
+
+  dice = loss(pixel_weight=0, dice_weight=1)
+  np.testing.assert_allclose(dice, overlap.dice_loss(logits, labels), rtol=1e-6)
+  focal = pixelwise.focal_loss(logits, labels, weights, gamma=3)
+  both = loss(kind="focal", focal_gamma=3, pixel_weight=0.5, dice_weight=2)
+  np.testing.assert_allclose(both, 0.5 * focal + 2 * dice, rtol=1e-6)
 
 
 def test_the_auxiliary_prediction_counts_by_its_weight():

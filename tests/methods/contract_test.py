@@ -86,3 +86,10 @@ def test_a_method_that_does_not_exist_is_named():
     methods.find("nothing")
   with pytest.raises(ValueError, match="method='tests.nothing': No module"):
     methods.find("tests.nothing")
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_pseudo_labels_of_every_method_can_be_reviewed(data_dir, name):
+  exp = tiny_run.create(data_dir, f"method={name}")
+  for phase in exp.programs.phases:
+    assert (phase.method.review is not None) == phase.uses_unlabeled

@@ -161,7 +161,8 @@ class TestStrongAugment:
       own = mixed[0][i, ..., 0] == images[i, ..., 0]
       np.testing.assert_array_equal(own, ~from_partner)
       assert own.any() and from_partner.any()
-      for inputs, output in zip((images, labels), mixed, strict=True):
+      np.testing.assert_array_equal(mixed[2][i], own)
+      for inputs, output in zip((images, labels), mixed[:2], strict=True):
         np.testing.assert_array_equal(output[i][own], inputs[i][own])
         np.testing.assert_array_equal(
           output[i][from_partner], inputs[partner][from_partner]
@@ -197,6 +198,7 @@ class TestStrongAugment:
     assert np.all(np.abs(box.mean(axis=(1, 2)) - 0.5) < 0.06)
     np.testing.assert_array_equal(cut[0], np.where(box[..., None], 0, images))
     np.testing.assert_array_equal(cut[1], np.where(box, 255, labels))
+    np.testing.assert_array_equal(cut[2], ~box)
 
   @pytest.mark.parametrize("mode", ["cutout", "cutmix", "classmix"])
   def test_every_image_gets_its_own_mask(self, mode):
@@ -235,7 +237,8 @@ class TestStrongAugment:
 
   def test_mode_none_changes_nothing(self):
     inputs = _batch()
-    outputs = _run(jax.random.key(0), *inputs, "none")
+    *outputs, keeps_own = _run(jax.random.key(0), *inputs, "none")
+    assert keeps_own.all()
     for output, own in zip(outputs, inputs, strict=True):
       np.testing.assert_array_equal(output, own)
 

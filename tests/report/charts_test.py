@@ -107,6 +107,24 @@ def test_the_state_of_the_classes_has_a_chart_each(kind):
   assert trace["name"] == NAMES[1]
 
 
+def test_what_the_truth_says_has_charts_overall_and_by_class():
+  tags = ("taught_share", "taught_accuracy", "negative_purity")
+  by_class = {f"{tag}__{NAMES[1]}": [0.5] for tag in tags}
+  drawn = draw(
+    make_run(taught__share=[0.6], taught__accuracy=[0.9], **by_class)
+  )
+  names = {
+    key: [trace["name"] for trace in chart.figure["data"]]
+    for key, chart in drawn.items()
+  }
+  assert names == {
+    "taught": ["share", "accuracy"],
+    "taught-accuracy": [NAMES[1]],
+    "taught-share": [NAMES[1]],
+    "purity": [NAMES[1]],
+  }
+
+
 def test_curves_that_would_hide_each_other_are_one():
   drawn = draw(
     make_run(

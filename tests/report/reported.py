@@ -68,6 +68,8 @@ def make_scalars(names):
     scalars[step]["semi/kept_fraction"] = 0.8
     scalars[step]["semi/reliable_fraction"] = 0.2
     scalars[step] |= {f"bank/fill/{name}": step / 6 for name in names}
+    scalars[step] |= {"taught/share": 0.8, "taught/accuracy": 0.9}
+    scalars[step] |= {f"taught_accuracy/{name}": 0.9 for name in names}
   return scalars
 
 

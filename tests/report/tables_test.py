@@ -70,6 +70,21 @@ def test_scores_of_the_examples_follow_from_their_confusion_matrix():
   assert accuracy.values == ("70.00 %", "100.00 %")
 
 
+def test_right_pseudo_labels_are_those_of_the_last_tenth():
+  accuracy = [0.0] * 18 + [0.8, 0.9]
+  run = reported.make_run(
+    curves={
+      "taught/accuracy": reported.make_curve(*accuracy),
+      "taught/share": reported.make_curve(*[0.0] * 18, 0.5, 0.7),
+    }
+  )
+  figures = by_title(tables.make_figures([run, reported.make_run()], None))
+  figure = figures["Right pseudo-labels"]
+  assert figure.values == ("85.00 %", "–")
+  assert figure.notes[0] == "of 60.0 % that are taught; last 2 steps"
+  assert "data.unlabeled_masks" in figure.notes[1]
+
+
 def test_classes_of_the_examples():
   table = tables.make_class_table(
     [reported.make_run(result=RESULT)], make_examples(CONFUSION)

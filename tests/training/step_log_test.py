@@ -5,7 +5,7 @@ import tensorflow as tf
 from clu import metric_writers
 from tensorboard.backend.event_processing import event_accumulator
 
-from u2pl_jax.training import bad_steps, step_log
+from u2pl_jax.training import bad_steps, quality, step_log
 
 
 class RecordingWriter:
@@ -57,6 +57,16 @@ def test_per_class_metrics_are_named_by_class():
   log.add(1, losses(1) | {"bank/fill": jnp.asarray([0.25, 0.5])}, 4)
   assert writer.written[1]["bank/fill/sky"] == 0.25
   assert writer.written[1]["bank/fill/road"] == 0.5
+
+
+def test_shares_are_divided_and_left_out_where_there_are_no_pixels():
+  log, writer = make_log([])
+  share = quality.Share(jnp.asarray([1, 0]), jnp.asarray([4, 0]))
+  none = quality.Share(jnp.asarray(0), jnp.asarray(0))
+  log.add(1, losses(1) | {"taught_share": share, "taught/accuracy": none}, 4)
+  assert writer.written[1]["taught_share/sky"] == 0.25
+  assert "taught_share/road" not in writer.written[1]
+  assert "taught/accuracy" not in writer.written[1]
 
 
 def test_progress_line_has_losses_speed_and_remaining_time(monkeypatch):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.data import options, preprocess, reading, streams
 from u2pl_jax.data import supply as supply_lib
 from u2pl_jax.ops import normalize
@@ -168,7 +169,7 @@ def read_ahead(
     )
     crops.append(partner)
   if supply.unlabeled:
-    crops.append(Crop("u", settings, marks_padding=supply.padding))
+    crops.append(_unlabeled("u", settings, supply))
   if supply.second == "same":
     crops.append(_second(settings, supply))
   return tuple(crops)
@@ -182,6 +183,17 @@ def asked_for(
 
 
 def _second(settings: options.DataOptions, supply: supply_lib.Supply) -> Crop:
+  crop = _unlabeled("u2", settings, supply)
+  return dataclasses.replace(crop, purpose=streams.SECOND)
+
+
+def _unlabeled(
+  suffix: str, settings: options.DataOptions, supply: supply_lib.Supply
+) -> Crop:
+  # What padding is trained as says nothing of what it shows.
   return Crop(
-    "u2", settings, marks_padding=supply.padding, purpose=streams.SECOND
+    suffix,
+    dataclasses.replace(settings, pad_label=IGNORE_LABEL),
+    has_label=settings.unlabeled_masks,
+    marks_padding=supply.padding,
   )

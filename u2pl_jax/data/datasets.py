@@ -168,6 +168,24 @@ def read_split(dataset: Dataset, split: str) -> Split:
   )
 
 
+def check_unlabeled_masks(dataset: Dataset, split: Split, key: str) -> None:
+  """Raises ValueError, one line, if no unlabeled image has a mask.
+
+  Those that have none are labeled 255 everywhere.
+
+  Args:
+    dataset: where the images are.
+    split: which of them are unlabeled.
+    key: of the config, which asks for their masks.
+  """
+  has_label = np.asarray(dataset.has_label["train"], bool)
+  if not has_label[split.unlabeled].any():
+    raise ValueError(
+      f"{key}=True: no unlabeled image of dataset {dataset.name!r}, split"
+      f" {split.name!r}, has a mask; set it to False"
+    )
+
+
 def fingerprint(dataset: Dataset, split: Split) -> dict[str, str]:
   """What tells the data of a run from other data.
 

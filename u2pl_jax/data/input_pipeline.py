@@ -114,10 +114,9 @@ def make_train_iterator(
     for kind, stream, size in zip(("labeled", "unlabeled"), both, sizes)
   )
   parts = [
-    _read_crops(
-      crop, labeled if crop.has_label else unlabeled, read, start_step, threads
-    )
+    _read_crops(crop, share, read, start_step, threads)
     for crop in crops.read_ahead(settings, supply)
+    for share in [unlabeled if crop.suffix in supply.suffixes else labeled]
   ]
   crop = crops.asked_for(settings, supply)
   return TrainBatches(

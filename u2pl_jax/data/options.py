@@ -11,6 +11,7 @@ from u2pl_jax.runtime import options
 
 # Sides smaller than this leave nothing of an image at the encoder's stride.
 MIN_SIDE = 16
+BATCH_SIZES = ("given", "auto", "parts")
 PAIRINGS = ("independent", "fixed")
 RESIZINGS = ("factor", "long_side")
 PADDINGS = ("center", "corner")
@@ -27,6 +28,11 @@ class DataOptions(options.Options):
   # Its list of labeled and unlabeled images.
   split: str = ""
   data_dir: str = "data"
+  # Who says how many images a step has: "given", the next two keys; "auto", the
+  # memory of the devices, of which main.py has the largest batch that fits;
+  # "parts", the next two keys, but what does not fit at once is computed in
+  # parts, see tools/batch_sizes.py.
+  batch_size: str = options.setting("given", choices=BATCH_SIZES)
   # Labeled and unlabeled images a step, all devices. A list with fewer images
   # is repeated.
   batch_size_l: int = options.setting(16, minimum=1)
@@ -51,6 +57,10 @@ class DataOptions(options.Options):
   padding: str = options.setting("center", choices=PADDINGS)
   # Label of the padding.
   pad_label: int = options.setting(255, minimum=0, maximum=255)
+  # Whether batches also hold the true masks of unlabeled images, where there
+  # are some. Nothing is trained on them: curves tell how right pseudo-labels
+  # are. Reading them takes time, and few datasets but benchmarks have them.
+  unlabeled_masks: bool = False
   # Reading threads; 0 for one a core.
   num_workers: int = options.setting(0, minimum=0)
 
@@ -81,9 +91,9 @@ class DataOptions(options.Options):
     for suffix in (*labeled, *supply.suffixes):
       size = sizes["u" if suffix in supply.suffixes else "l"]
       shapes[f"image_{suffix}"] = (size, *self.crop_size, 3)
-      if suffix in labeled:
+      if suffix in labeled or self.unlabeled_masks:
         shapes[f"label_{suffix}"] = (size, *self.crop_size)
-      elif supply.padding:
+      if suffix in supply.suffixes and supply.padding:
         shapes[f"padding_{suffix}"] = (size, *self.crop_size)
     arrays = {
       name: jax.ShapeDtypeStruct(shape, np.uint8)

@@ -71,8 +71,17 @@ def decode_example(
   )
   if not with_label:
     return [image]
-  label = tf.io.decode_png(example["label"], channels=1)
-  return [image, tf.squeeze(label, -1)]
+  return [image, _decode_mask(example["label"])]
+
+
+def decode_label(serialized: tf.Tensor) -> tf.Tensor:
+  """The mask of a stored example alone, uint8 [H, W]."""
+  example = tf.io.parse_single_example(serialized, _FEATURES)
+  return _decode_mask(example["label"])
+
+
+def _decode_mask(encoded: tf.Tensor) -> tf.Tensor:
+  return tf.squeeze(tf.io.decode_png(encoded, channels=1), -1)
 
 
 def read_size(serialized: bytes) -> tuple[int, int]:

@@ -74,7 +74,11 @@ class Supply:
 
   @property
   def suffixes(self) -> tuple[str, ...]:
-    """Of the arrays of unlabeled images: "u", "u2"."""
+    """Of the arrays of unlabeled images: "u", "u2".
+
+    `label_u` and `label_u2` are there where `data.unlabeled_masks` asks for
+    them; no method sees them, see `Method.review`.
+    """
     return ("u",) * self.unlabeled + ("u2",) * bool(self.second)
 
   @property

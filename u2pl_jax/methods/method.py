@@ -20,6 +20,7 @@ keeps. `training.train_step` calls them in this order, once for all methods:
   losses  of what the student made of it                    (each step)
   follow  once the student is updated                       (each step)
   restore where the step turned out bad                     (each step)
+  review  what was taught, beside the truth, for curves     (where it is known)
 
 A memory is a pytree of arrays, or None. The variables of a teacher, where
 there is one, stand in it under the name `teacher`, {"params", "batch_stats"};
@@ -46,6 +47,9 @@ Variables = Mapping[str, PyTree]  # {"params", "batch_stats"} of a network.
 Metrics = dict[str, jax.Array]
 Batch = Mapping[str, jax.Array]
 Outputs = Mapping[str, jax.Array]  # Of one forward pass of a network.
+# True labels of unlabeled images, int32 [B_u, H, W], 255 where not known:
+# `label_u` and, where there is a second image, `label_u2`.
+Truth = Mapping[str, jax.Array]
 
 # Each step has one random key for each of these, from seed and step alone.
 # "student" is that of the student's forward passes; the others are for `teach`.
@@ -81,6 +85,23 @@ class Lesson:
   views: tuple[View, ...]
   targets: PyTree
   batch_stats: PyTree = None
+
+
+@flax.struct.dataclass
+class Review:
+  """What a step taught of unlabeled images, beside what these really show.
+
+  Attributes:
+    taught: for each view that the student is to agree with labels on, the
+      labels, [B, H, W] int32, 255 where none is taught; and the truth about
+      the same pixels, alike, 255 where it is not known.
+    negatives: [B, h, w, K] bool, pixels that new negative keys of each class
+      come from, and the truth about them, [B, h, w] int32; None where a method
+      has no negatives.
+  """
+
+  taught: tuple[tuple[jax.Array, jax.Array], ...]
+  negatives: tuple[jax.Array, jax.Array] | None = None
 
 
 def _nothing(key: jax.Array, student: Variables) -> Memory:
@@ -154,6 +175,9 @@ class Method(NamedTuple):
     adopt: (memory, remembered) -> memory; takes over what a file of weights
       remembers beside networks, arrays by name, see `models.pretrained`.
       Raises ValueError, one line, where it does not fit.
+    review: (lesson, truth) -> `Review`; follows the lesson that `losses` gets,
+      so that true labels are mixed as the pseudo-labels were. Nothing else of
+      a method ever sees the truth. None where no pseudo-labels are taught.
     show: (memory, batch) -> pictures, numpy uint8 [H, W, 3], of what the last
       step made of its batch, of which the arrays are those of this process on
       the host. None where nothing is to be shown.
@@ -170,6 +194,7 @@ class Method(NamedTuple):
   observe: Callable[..., tuple[Lesson, Memory, Metrics]] = _look_on
   requests: Callable[[Memory], dict[str, jax.Array]] = _ask_nothing
   adopt: Callable[[Memory, Mapping[str, np.ndarray]], Memory] = _start_anew
+  review: Callable[[Lesson, Truth], Review] | None = None
   show: Callable[[Memory, Batch], list[np.ndarray]] | None = None
 
 

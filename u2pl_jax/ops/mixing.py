@@ -101,6 +101,22 @@ def cut(
   )
 
 
+def follow(keep: jax.Array, labels: jax.Array, mode: str) -> jax.Array:
+  """Other labels of the same images, changed as `strong_augment` changes them.
+
+  Args:
+    keep: [B, H, W] bool, that it returned.
+    labels: [B, H, W] int32.
+    mode: that it was given.
+
+  Returns:
+    [B, H, W] int32; 255 where images were blanked.
+  """
+  if mode == "cutout":
+    return jnp.where(keep, labels, IGNORE_LABEL)
+  return mix(keep, labels)[0]
+
+
 def strong_augment(
   key: jax.Array,
   images: jax.Array,
@@ -109,7 +125,7 @@ def strong_augment(
   mode: str,
   probability: float,
   num_classes: int,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """With some probability, for the whole batch at once, one of the mixes.
 
   Args:
@@ -121,7 +137,8 @@ def strong_augment(
     num_classes: K.
 
   Returns:
-    Images and labels, of the same shapes.
+    Images and labels, of the same shapes, and [B, H, W] bool, true where an
+    image kept its own pixels.
 
   Raises:
     ValueError: `mode` is unknown.
@@ -131,9 +148,9 @@ def strong_augment(
   if mode not in MODES:
     raise ValueError(f"augment.mode={mode!r}: expected one of {MODES}")
   if mode == "none":
-    return images, labels
+    return images, labels, jnp.ones(labels.shape, bool)
   key_apply, key_mask = jax.random.split(key)
   keep = _masks(key_mask, labels, mode, num_classes)
   keep |= ~jax.random.bernoulli(key_apply, probability)
   apply = cut if mode == "cutout" else mix
-  return apply(keep, images, labels)
+  return *apply(keep, images, labels), keep

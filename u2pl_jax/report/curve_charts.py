@@ -39,6 +39,47 @@ class _Kind:
     }
 
 
+# Of what the truth about unlabeled images says, see `data.unlabeled_masks`.
+_OF_TRUTH = (
+  _Kind(
+    "taught",
+    "Pixels taught",
+    "Share of the unlabeled pixels of known class that are taught a"
+    " pseudo-label; accuracy is the share of these whose label is right.",
+    prefix="taught/",
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+  _Kind(
+    "taught-accuracy",
+    "Right pseudo-labels by class",
+    "Of the pixels taught as a class, the share that truly are of it.",
+    prefix="taught_accuracy/",
+    by_class=True,
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+  _Kind(
+    "taught-share",
+    "Pixels taught by class",
+    "Of the pixels that truly are of a class, the share that is taught, as"
+    " whatever class.",
+    prefix="taught_share/",
+    by_class=True,
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+  _Kind(
+    "purity",
+    "Purity of negatives",
+    "Of the unlabeled pixels that became negatives of a class, the share that"
+    " truly are of another one.",
+    prefix="negative_purity/",
+    by_class=True,
+    tick_format=".0%",
+    value_format=".1%",
+  ),
+)
 # Of what a method remembers of each class.
 _OF_CLASSES = (
   _Kind(
@@ -111,6 +152,7 @@ def _kinds(protocol: str) -> tuple[_Kind, ...]:
       tick_format=".0%",
       value_format=".1%",
     ),
+    *_OF_TRUTH,
     *_OF_CLASSES,
   )
 

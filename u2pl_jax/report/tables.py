@@ -14,6 +14,7 @@ from u2pl_jax.runtime import progress
 from u2pl_jax.runtime import workdir as workdir_lib
 
 NOTHING = "–"
+_TAUGHT = "taught/accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +114,9 @@ def make_figures(
       _percents("mIoU, this report", mious, notes),
       _percents("Pixel accuracy, this report", accuracies, notes),
     ]
+  if any(_TAUGHT in run.curves for run in compared):
+    accuracies, notes = zip(*map(_describe_taught, compared))
+    figures.append(_percents("Right pseudo-labels", accuracies, notes))
   trainings = [_describe_training(run) for run in compared]
   return [*figures, Figure("Training", *map(tuple, zip(*trainings)))]
 
@@ -141,6 +145,19 @@ def _logged_miou(
       values.append(float(curve.values[index]))
       notes.append(f"{protocol}, step {curve.steps[index]:,}")
   return _percents(title, values, notes)
+
+
+def _describe_taught(run: runs.Run) -> tuple[float | None, str]:
+  """Accuracy of the pixels taught at the end, in percent, and their share."""
+  if _TAUGHT not in run.curves:
+    return None, "not compared with masks, see data.unlabeled_masks"
+  last = {}
+  for tag in (_TAUGHT, "taught/share"):
+    values = run.curves[tag].values
+    last[tag] = values[-max(len(values) // 10, 1) :]
+  accuracy, share = (100 * float(values.mean()) for values in last.values())
+  steps = len(last[_TAUGHT])
+  return accuracy, f"of {share:.1f} % that are taught; last {steps:,} steps"
 
 
 def _describe_training(run: runs.Run) -> tuple[str, str]:

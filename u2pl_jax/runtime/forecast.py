@@ -62,19 +62,14 @@ class Forecast:
   def _compile(self, traced: jax.stages.Traced) -> None:
     self.text = self._memory = None
     self._uses_triton = True
-    lowered = traced.lower()
     try:
-      compiled = lowered.compile()
+      compiled, self._uses_triton = _compile(traced)
     except jax.errors.JaxRuntimeError as error:
-      full = _TPU_IS_FULL.search(str(error))
-      if full is not None:
-        self.need = int(float(full[1]) * _UNITS[full[2]])
-        self.limit = int(float(full[3]) * _UNITS[full[4]])
-        return
-      if _NO_TILES not in str(error):
+      full = _read_full(error)
+      if full is None:
         raise
-      compiled = lowered.compile(compiler_options=_WITHOUT_TRITON)
-      self._uses_triton = False
+      self.need, self.limit = full
+      return
     self._memory = compiled.memory_analysis()
     self.text = compiled.as_text()
     self.need = whole_memory(self._memory)
@@ -132,6 +127,45 @@ class Forecast:
       f" {1e3 * compute:,.1f} ms at the peaks of its FLOPs,"
       f" {1e3 * memory:,.1f} ms at {chip.bandwidth / 1e9:,.0f} GB/s"
     )
+
+
+def _compile(traced: jax.stages.Traced) -> tuple[jax.stages.Compiled, bool]:
+  """The program, and whether Triton makes products of it."""
+  lowered = traced.lower()
+  try:
+    return lowered.compile(), True
+  except jax.errors.JaxRuntimeError as error:
+    if _NO_TILES not in str(error):
+      raise
+    return lowered.compile(compiler_options=_WITHOUT_TRITON), False
+
+
+def _read_full(error: Exception) -> tuple[int, int] | None:
+  """Bytes needed and bytes there, of a compiler that found no room."""
+  full = _TPU_IS_FULL.search(str(error))
+  if full is None:
+    return None
+  need, limit = full.groups()[:2], full.groups()[2:]
+  return tuple(int(float(n) * _UNITS[unit]) for n, unit in (need, limit))
+
+
+def needed_bytes(traced: jax.stages.Traced) -> int:
+  """Memory of one device that a step needs; compiles it.
+
+  Args:
+    traced: the step.
+
+  Raises:
+    JaxRuntimeError: it does not compile, for another reason than memory.
+  """
+  try:
+    compiled, _ = _compile(traced)
+  except jax.errors.JaxRuntimeError as error:
+    full = _read_full(error)
+    if full is None:
+      raise
+    return full[0]
+  return whole_memory(compiled.memory_analysis())
 
 
 def whole_memory(memory: Any) -> int:

@@ -19,6 +19,7 @@ _FREE_TO_CHANGE = (
   "model.remat",
   "data.data_dir",
   "data.num_workers",
+  "data.unlabeled_masks",
   "train.log_every_steps",
   "train.max_bad_steps",
   "eval.batch_size",

@@ -1,14 +1,15 @@
 """From a config to the programs of a run, for which no data is needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from u2pl_jax import methods
 from u2pl_jax.data import options as data_options
 from u2pl_jax.evaluation import options as eval_options
-from u2pl_jax.losses import pixelwise
+from u2pl_jax.losses import class_weights, pixelwise
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network
@@ -32,6 +33,7 @@ def create_programs(
   num_unlabeled: int,
   timeline: timeline_lib.Timeline,
   mesh: jax.sharding.Mesh,
+  count_pixels: Callable[[], np.ndarray] | None = None,
 ) -> programs.Programs:
   """The network, the optimizer, and the phases of the method.
 
@@ -41,6 +43,8 @@ def create_programs(
     num_unlabeled: length of the unlabeled list.
     timeline: length of the run.
     mesh: of the devices.
+    count_pixels: pixels of each class that are labeled, [K] integers; called
+      where the config asks for weights by them. None where none are known.
 
   Raises:
     ValueError: one line that names the key.
@@ -49,11 +53,12 @@ def create_programs(
   data = data_options.DataOptions.read(config)
   settings = optim.OptimOptions.read(config)
   loss = pixelwise.LossOptions.read(config)
+  weights = class_weights.choose(loss.class_weights, class_names, count_pixels)
   model = network.create(config, len(class_names))
   optim.check_groups(model.variable_shapes()["params"], tuple(settings.factors))
   parts = method_lib.Parts(
     model=model,
-    supervised_loss=pixelwise.make_supervised_loss(loss),
+    supervised_loss=pixelwise.make_supervised_loss(loss, weights),
     timeline=timeline,
     class_names=tuple(class_names),
     num_unlabeled=num_unlabeled,

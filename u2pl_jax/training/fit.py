@@ -5,7 +5,7 @@ Estimates: what a setting saves is only known once the step is compiled with it.
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 # Share of a step's temporaries that is left. Of bfloat16 by the compiler's
 # figures for ResNet-101 with 513 px on an H100, see docs/scaling.md.
@@ -55,6 +55,34 @@ def suggest(step: Footprint, limit: int) -> list[tuple[str, int]]:
     if need <= limit:
       break
   return found
+
+
+def largest(
+  sizes: Sequence[int], need: Callable[[int], int], limit: int
+) -> int | None:
+  """The largest size that fits; as few are tried as its growth allows.
+
+  Args:
+    sizes: ascending, at least one.
+    need: bytes that a size takes; more for a larger one, about linearly.
+    limit: bytes that there are.
+
+  Returns:
+    One of `sizes`; None where the smallest one does not fit.
+  """
+  low, high = 0, len(sizes) - 1
+  needs = {place: need(sizes[place]) for place in dict.fromkeys((low, high))}
+  if needs[low] > limit:
+    return None
+  if needs[high] <= limit:
+    return sizes[high]
+  while high - low > 1:
+    share = (limit - needs[low]) / (needs[high] - needs[low])
+    place = low + int(share * (high - low))
+    place = min(max(place, low + 1), high - 1)
+    needs[place] = need(sizes[place])
+    low, high = (place, high) if needs[place] <= limit else (low, place)
+  return sizes[low]
 
 
 def _shrink(step: Footprint) -> Iterator[tuple[str, int]]:

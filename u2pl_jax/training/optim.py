@@ -66,6 +66,25 @@ class OptimOptions(options_lib.Options):
     return self.learning_rate * scale
 
 
+def scale_rate(options: OptimOptions, times: float) -> float:
+  """The learning rate for a batch that is so many times as large.
+
+  SGD's grows as the batch does, AdamW's as its square root; one that is for 16
+  images stays, as `base_rate` scales it.
+
+  Args:
+    options: of the optimizer, for the batch as it was.
+    times: of the number of images, above 0.
+
+  Reference: Goyal et al. 2017 (arXiv 1706.02677) for SGD; Malladi et al. 2022
+  (arXiv 2205.10287) for Adam.
+  """
+  if options.lr_per_16:
+    return options.learning_rate
+  scale = {"sgd": times, "adamw": times**0.5}[options.kind]
+  return options.learning_rate * scale
+
+
 def poly_schedule(
   learning_rate: float, total_steps: int, power: float
 ) -> optax.Schedule:

@@ -14,8 +14,9 @@ from clu import metric_writers
 
 from u2pl_jax.runtime import progress
 from u2pl_jax.training import bad_steps as bad_steps_lib
+from u2pl_jax.training import quality
 
-Metrics = Mapping[str, jax.Array]
+Metrics = Mapping[str, jax.Array | quality.Share]
 
 
 class StepLog:
@@ -118,11 +119,18 @@ class StepLog:
   def _scalars(self, step: int, metrics: Metrics) -> dict[str, float]:
     scalars = {}
     for name, value in metrics.items():
+      is_share = isinstance(value, quality.Share)
+      value = value.divide() if is_share else value
+      named = {name: value}
       if np.ndim(value):
         names = (f"{name}/{label}" for label in self._class_names)
-        scalars |= dict(zip(names, map(float, value), strict=True))
-      else:
-        scalars[name] = float(value)
+        named = dict(zip(names, value, strict=True))
+      # A share of no pixels is none: a class that the batch does not show.
+      scalars |= {
+        name: float(value)
+        for name, value in named.items()
+        if not (is_share and math.isnan(value))
+      }
     for group, schedule in self._learning_rates.items():
       scalars[f"learning_rate/{group}"] = float(schedule(step - 1))
     return scalars

@@ -15,7 +15,7 @@ from flax import linen as nn
 
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.models import forward
-from u2pl_jax.training import accumulate, train_state
+from u2pl_jax.training import accumulate, quality, train_state
 from u2pl_jax.training import frozen as frozen_lib
 
 PyTree = Any
@@ -43,13 +43,15 @@ def make_step(
   Returns:
     step(state, batch, base_rng) -> (state, metrics). Metrics are `loss/NAME`
     of each loss, `loss/total`, `grad/norm` and those of the method, scalars or
-    [K]. Where loss or gradient is not finite the state counts on and is
-    otherwise the same.
+    [K], and `quality.measure` where a batch holds the truth about unlabeled
+    images, which changes nothing else. Where loss or gradient is not finite the
+    state counts on and is otherwise the same.
   """
 
   def step(state, batch, base_rng):
     def compute(running, part, keys):
       batch_stats, memory = running
+      part, truth = quality.set_aside(part)
       student = state.replace(batch_stats=batch_stats).student
       memory = frozen_lib.complete(memory, state.frozen)
       lesson, memory, metrics = method.teach(
@@ -59,7 +61,7 @@ def make_step(
         student["batch_stats"] = lesson.batch_stats
       student, frozen = frozen_lib.split(student, model.frozen)
       running, grads, learned = _learn(
-        model, method, student, frozen, memory, lesson, keys["student"]
+        model, method, student, frozen, memory, lesson, truth, keys["student"]
       )
       return running, (grads, learned | metrics)
 
@@ -98,6 +100,7 @@ def _learn(
   frozen: frozen_lib.Frozen,
   memory: method_lib.Memory,
   lesson: method_lib.Lesson,
+  truth: method_lib.Truth,
   key: jax.Array,
 ) -> tuple[tuple[PyTree, method_lib.Memory], PyTree, method_lib.Metrics]:
   """The student's passes: its statistics, the memory, gradient, and losses.
@@ -126,6 +129,8 @@ def _learn(
     metrics |= {f"loss/{name}": value for name, value in losses.items()}
     total = sum(losses.values())
     after = frozen_lib.reduce(after, frozen)
+    if truth and method.review is not None:
+      metrics |= quality.measure(method.review(seen, truth), model.num_classes)
     return total, ((batch_stats, after), metrics | {"loss/total": total})
 
   (_, (running, metrics)), grads = jax.value_and_grad(

@@ -67,7 +67,9 @@ class StudentTaught:
       method.Phase(
         "semi",
         0,
-        method.Method(self.teach, self.losses, observe=self.observe),
+        method.Method(
+          self.teach, self.losses, observe=self.observe, review=self.review
+        ),
         supply.Supply(unlabeled=True, padding=True, second=second),
       ),
     )
@@ -131,6 +133,15 @@ class StudentTaught:
     strong = tuple(targets.mix(mask, weak, partner) for mask in found.masks)
     lesson = lesson.replace(targets=found.replace(weak=weak, strong=strong))
     return lesson, memory, targets.summarize(weak, self.settings.threshold)
+
+  def review(self, lesson: method.Lesson, truth: method.Truth) -> method.Review:
+    """Labels of all views that they are taught on, beside the truth."""
+    found, options = lesson.targets, self.settings
+    seen = targets.compare(found.masks, found.strong, truth, options)
+    if not self.perturbed_weight:
+      return seen
+    weak = targets.taught_labels(found.weak, options.threshold)
+    return seen.replace(taught=(*seen.taught, (weak, truth["label_u"])))
 
   def losses(
     self, outputs: tuple[method.Outputs, ...], lesson: method.Lesson

@@ -7,6 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method, teacher
 from u2pl_jax.methods.consistency import settings
@@ -97,6 +98,11 @@ def supervised_loss(
   return _mean_over_groups(parts.supervised_loss, groups, outputs, labels)
 
 
+def is_taught(target: Guess, threshold: float) -> jax.Array:
+  """[B, H, W] bool, pixels of images whose label is confident enough."""
+  return target.is_image & (target.confidence >= threshold)
+
+
 def consistency_loss(
   logits: jax.Array, target: Guess, threshold: float, groups: int
 ) -> jax.Array:
@@ -120,7 +126,7 @@ def consistency_loss(
   def loss(logits, target):
     logits = resize.resize_bilinear(logits, target.labels.shape[1:])
     losses = pixelwise.pixel_cross_entropy(logits, target.labels)
-    kept = target.is_image & (target.confidence >= threshold)
+    kept = is_taught(target, threshold)
     return pixelwise.masked_mean(jnp.where(kept, losses, 0.0), target.is_image)
 
   return _mean_over_groups(loss, groups, logits, target)
@@ -158,6 +164,35 @@ def strong_losses(
       zip(part(logits, len(strong)), strong, strict=True), start=1
     )
   }
+
+
+def compare(
+  masks: tuple[jax.Array, ...],
+  strong: tuple[Guess, ...],
+  truth: method.Truth,
+  options: settings.ConsistencyOptions,
+) -> method.Review:
+  """What strong views were taught as, beside what was mixed as they were.
+
+  Args:
+    masks: [B, H, W] bool of each view, true in its box.
+    strong: targets of each.
+    truth: of the weak views and, where there are some, of second images.
+    options: settings.
+  """
+  own = truth["label_u"]
+  other = truth.get("label_u2", reverse(own, options.groups))
+  return method.Review(
+    tuple(
+      (taught_labels(target, options.threshold), mix(mask, own, other))
+      for mask, target in zip(masks, strong, strict=True)
+    )
+  )
+
+
+def taught_labels(target: Guess, threshold: float) -> jax.Array:
+  """[B, H, W] int32, 255 where no label is taught."""
+  return jnp.where(is_taught(target, threshold), target.labels, IGNORE_LABEL)
 
 
 def summarize(found: Guess, threshold: float) -> method.Metrics:

@@ -33,10 +33,12 @@ class Targets:
   Attributes:
     labels_l: [B_l, H, W] int32.
     strong: of each strong view, mixed as it is.
+    masks: [B_u, H, W] bool of each strong view, true in its box.
   """
 
   labels_l: jax.Array
   strong: tuple[targets.Guess, ...]
+  masks: tuple[jax.Array, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,7 @@ class TeacherTaught:
           self.losses,
           init=lambda key, student: Memory(dict(student)),
           follow=self.follow,
+          review=self.review,
         ),
         supply.Supply(unlabeled=True, padding=True),
         network="teacher",
@@ -95,7 +98,8 @@ class TeacherTaught:
     net = forward.make_net(self.parts.model, memory.teacher)
     weak = targets.guess(net(normalize(batch["image_u"])), batch["padding_u"])
     partner = targets.reverse(weak, groups)
-    masks = [boxes.inside(each, weak.labels.shape[1:]) for each in drawn.boxes]
+    size = weak.labels.shape[1:]
+    masks = tuple(boxes.inside(each, size) for each in drawn.boxes)
     others = targets.reverse(drawn.strong, groups)
     images = targets.join(
       [targets.mix(*each) for each in zip(masks, drawn.strong, others)]
@@ -109,6 +113,7 @@ class TeacherTaught:
     found = Targets(
       batch["label_l"].astype(jnp.int32),
       tuple(targets.mix(mask, weak, partner) for mask in masks),
+      masks,
     )
     metrics = targets.summarize(weak, self.settings.threshold)
     return method.Lesson(seen, found), memory, metrics
@@ -131,6 +136,11 @@ class TeacherTaught:
     } | targets.strong_losses(
       strong, found.strong, self.settings, self.strong_weight
     )
+
+  def review(self, lesson: method.Lesson, truth: method.Truth) -> method.Review:
+    """Labels of the strong views, beside the truth."""
+    found = lesson.targets
+    return targets.compare(found.masks, found.strong, truth, self.settings)
 
   def follow(
     self, memory: Memory, student: method.Variables, step: jax.Array

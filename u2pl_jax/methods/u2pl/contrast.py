@@ -196,6 +196,7 @@ class Plan:
     negatives: [K, A, N] int32, their rows among the keys.
     contributes: [K] bool, classes with an anchor and a non-empty bank.
     members: [K] int32, reliable pixels of each class.
+    offered: [B, h, w, K] bool, which pixels new keys of each class come from.
   """
 
   anchors: jax.Array
@@ -205,6 +206,7 @@ class Plan:
   negatives: jax.Array
   contributes: jax.Array
   members: jax.Array
+  offered: jax.Array
 
   @property
   def present(self) -> jax.Array:
@@ -242,8 +244,10 @@ def prepare(
     The bank with the new keys, the plan, and metrics.
   """
   key_keys, key_anchors, key_negatives = jax.random.split(key, 3)
-  probs, rep = _flatten(probs), _flatten(rep)
-  bank, candidates = _push_keys(key_keys, bank, probs, rep, pixels, options)
+  size, probs, rep = probs.shape, _flatten(probs), _flatten(rep)
+  bank, offered, candidates = _push_keys(
+    key_keys, bank, probs, rep, pixels, options
+  )
   anchors = selection.anchor_mask(
     probs,
     pixels.is_class,
@@ -263,6 +267,7 @@ def prepare(
     negatives=memory_bank.draw_rows(bank, key_negatives, shape, draw),
     contributes=contributes,
     members=jnp.sum(members, axis=(0, 1), dtype=jnp.int32),
+    offered=offered.reshape(size),
   )
   metrics = {
     "contrast/anchors": num_anchors,
@@ -279,8 +284,11 @@ def _push_keys(
   rep: jax.Array,
   pixels: Pixels,
   options: ContrastOptions,
-) -> tuple[memory_bank.MemoryBank, jax.Array]:
-  """The bank with the new keys, and the candidates of each class, [K] int32."""
+) -> tuple[memory_bank.MemoryBank, jax.Array, jax.Array]:
+  """The bank with the new keys, and their candidates.
+
+  The latter as pixels, [B, P, K] bool, and their number, [K] int32.
+  """
   negatives = selection.negative_mask(
     probs,
     pixels.is_class,
@@ -297,7 +305,7 @@ def _push_keys(
     key, candidates, options.max_keys_per_class
   )
   keys = sampling.select_rows(rep, negatives, ranks)
-  return memory_bank.push(bank, keys, valid), candidates
+  return memory_bank.push(bank, keys, valid), negatives, candidates
 
 
 def compute_loss(

@@ -19,7 +19,13 @@ from u2pl_jax.data import supply
 from u2pl_jax.losses import pixelwise
 from u2pl_jax.methods import method, suponly
 from u2pl_jax.methods import teacher as teacher_lib
-from u2pl_jax.methods.u2pl import contrast, partition, schedule, settings
+from u2pl_jax.methods.u2pl import (
+  contrast,
+  partition,
+  review,
+  schedule,
+  settings,
+)
 from u2pl_jax.methods.u2pl import memory as memory_lib
 from u2pl_jax.models import forward
 from u2pl_jax.ops import interleave, mixing, percentile, resize, sampling
@@ -44,12 +50,14 @@ class Targets:
     labels_u: [B_u, H, W] int32, pseudo-labels.
     split: of the unlabeled pixels.
     plan: of the contrastive loss; None without.
+    own: [B_u, H, W] bool, where an image was not filled from its partner.
   """
 
   labels_l: jax.Array
   labels_u: jax.Array
   split: partition.Partition
   plan: contrast.Plan | None
+  own: jax.Array
 
 
 def create(
@@ -126,6 +134,7 @@ class _U2PL:
       restore=memory_lib.restore,
       lay_out=memory_lib.lay_out,
       taught=self.taught,
+      review=self.review,
     )
 
   def teach(
@@ -146,7 +155,7 @@ class _U2PL:
     normalize = self.parts.model.normalize
 
     # The teacher labels the weak view; the strong view is made of it.
-    images_u, labels_u, confidence = self._strong_view(
+    images_u, labels_u, own, confidence = self._strong_view(
       memory.teacher, normalize(batch["image_u"]), keys["augment"]
     )
     images = self.halves.join(normalize(batch["image_l"]), images_u)
@@ -177,7 +186,7 @@ class _U2PL:
         memory, outputs, (labels_l, labels_u), split, keys["draw"]
       )
       metrics |= found
-    targets = Targets(labels_l, labels_u, split, plan)
+    targets = Targets(labels_l, labels_u, split, plan, own)
     return method.Lesson((method.View(images),), targets), memory, metrics
 
   def losses(
@@ -208,6 +217,19 @@ class _U2PL:
         outputs["rep"], targets.plan, self.contrast
       )
     return losses
+
+  def review(self, lesson: method.Lesson, truth: method.Truth) -> method.Review:
+    """Pseudo-labels and negatives, beside what was mixed as they were."""
+    targets = lesson.targets
+    mixed = mixing.follow(targets.own, truth["label_u"], self.augment.mode)
+    return review.compare(
+      targets.labels_u,
+      targets.split.kept,
+      mixed,
+      targets.plan,
+      num_labeled=len(targets.labels_l),
+      halves=self.halves,
+    )
 
   def follow(
     self, memory: memory_lib.Memory, student: method.Variables, step: jax.Array
@@ -271,20 +293,20 @@ class _U2PL:
 
   def _strong_view(
     self, teacher: method.Variables, images: jax.Array, key: jax.Array
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Strongly augmented images, their pseudo-labels int32, and confidence.
+  ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Strongly augmented images, their pseudo-labels int32, and more.
 
     The teacher in eval mode labels the weak view, of which the strong view is
-    made with its labels. Shapes [B, H, W, 3], [B, H, W], and [B, H, W] of the
-    weak view.
+    made with its labels. Shapes [B, H, W, 3], [B, H, W], [B, H, W] bool, where
+    an image kept its own pixels, and confidence [B, H, W] of the weak view.
     """
     logits = forward.make_net(self.parts.model, teacher)(images)
     labels, confidence = teacher_lib.pseudo_labels(logits)
-    images, labels = mixing.strong_augment(
+    images, labels, own = mixing.strong_augment(
       key,
       images,
       labels,
       num_classes=self.parts.model.num_classes,
       **self.augment.to_section(),
     )
-    return images, labels, confidence
+    return images, labels, own, confidence

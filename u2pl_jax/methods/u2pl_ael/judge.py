@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from u2pl_jax.methods import method
-from u2pl_jax.methods.u2pl import contrast
+from u2pl_jax.methods.u2pl import contrast, review
 from u2pl_jax.methods.u2pl_ael import confidence, consistency, setup, targets
 from u2pl_jax.methods.u2pl_ael import memory as memory_lib
-from u2pl_jax.ops import resize
+from u2pl_jax.ops import boxes, resize
 
 
 def observe(
@@ -86,6 +86,22 @@ def compute_losses(
       rep, wanted.plan, given.contrast
     )
   return losses
+
+
+def compare(
+  lesson: method.Lesson, truth: method.Truth, *, given: setup.Setup
+) -> method.Review:
+  """What mixed images were taught as, beside what was mixed as they were."""
+  wanted = lesson.targets
+  inside = boxes.inside(wanted.boxes, wanted.mixed.labels.shape[1:])
+  return review.compare(
+    wanted.mixed.labels,
+    wanted.mixed.weights > 0,
+    boxes.paste(inside, truth["label_u"], truth["label_u2"]),
+    wanted.plan,
+    num_labeled=len(wanted.labels),
+    halves=given.halves,
+  )
 
 
 def _full_size(

@@ -141,6 +141,7 @@ class _Ael:
       teach=functools.partial(teach.teach, given=given),
       observe=functools.partial(judge.observe, given=given),
       losses=functools.partial(judge.compute_losses, given=given),
+      review=functools.partial(judge.compare, given=given),
       init=self.init,
       start=self.start,
       follow=self.follow,

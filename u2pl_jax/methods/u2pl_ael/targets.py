@@ -34,12 +34,14 @@ class Targets:
     labels: [B_l, H, W] int32, of the labeled images after copy-paste.
     labeled, mixed: of the consistency.
     plan: of the contrastive loss; None without.
+    boxes: [B_u, 4] int32, what the second images fill.
   """
 
   labels: jax.Array
   labeled: Side
   mixed: Side
   plan: contrast.Plan | None
+  boxes: jax.Array
 
 
 def make_side(

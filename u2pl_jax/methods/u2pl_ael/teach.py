@@ -70,7 +70,7 @@ def teach(
     )
     metrics |= found
   views = method.View(images_l), method.View(mixed.images)
-  wanted = targets.Targets(labels_l, labeled, unlabeled, plan)
+  wanted = targets.Targets(labels_l, labeled, unlabeled, plan, mixed.boxes)
   return method.Lesson(views, wanted), memory, metrics
 
 
