@@ -4,9 +4,9 @@
   python main.py --config=configs/folder.py:mine,split=1_8 --workdir=runs/mine
 
 The argument is the name of the dataset and, all optional, split=, method=,
-recipe=, and pretrained=FILE, a file of data_prep.convert_torch_resnet: the
-network is then the one that the file belongs to. Without, it is a small one,
-from scratch.
+recipe=, and pretrained=FILE, a file of data_prep.convert_torch_resnet or what
+u2pl_jax.tools.export writes for this package: the network is then the one that
+the file belongs to. Without, it is a small one, from scratch.
 
 What follows from the images and the devices at hand is filled in when a run
 begins, unless --config.KEY=VALUE sets it; see `complete`. A run that goes on
@@ -115,7 +115,7 @@ def _choose_network(weights: str) -> dict[str, Any]:
   """
   if not weights:
     return {**common.SMALL_NETWORK, "optim.learning_rate": 0.1}
-  sections = pretrained.recognize(weights).sections
+  sections = pretrained.read_sections(weights)
   if sections["model"]["encoder"] == common.EFFICIENTNET["model.encoder"]:
     settings = {**common.EFFICIENTNET, "optim.learning_rate": 0.012}
   else:

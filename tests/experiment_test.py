@@ -9,7 +9,7 @@ import pytest
 from data_prep import synthetic
 from tests import tiny, torch_weights
 from u2pl_jax import experiment
-from u2pl_jax.models import torch_names
+from u2pl_jax.models import saved_networks, torch_names
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import train_state, train_step
 
@@ -209,6 +209,25 @@ def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
   exp = experiment.create_experiment(config)
   with pytest.raises(ValueError, match="encoder.npz.*wrong shape: encoder."):
     experiment.load_pretrained(exp)
+
+
+def test_a_shared_network_of_other_classes_is_refused(make_config, tmp_path):
+  exp = experiment.create_experiment(make_config())
+  names = exp.dataset.class_names
+  sections = ("model", "encoder", "decoder")
+  about = {"options": {"num_classes": len(names)}, "names": names}
+  about["options"] |= {name: exp.config[name] for name in sections}
+  variables = torch_weights.random(exp.model.variable_shapes())
+  path = tmp_path / "net"
+  saved_networks.write_folder(path, about, variables, "")
+  exp = experiment.create_experiment(
+    make_config(**{"model.pretrained": str(path)})
+  )
+  torch_weights.assert_same(experiment.create_state(exp).student, variables)
+  about["names"] = ("sky", *names[1:])
+  saved_networks.write_folder(path, about, variables, "")
+  with pytest.raises(ValueError, match="net: its classes.*class 0 is sky, not"):
+    experiment.create_state(exp)
 
 
 def run_steps(mesh, num_steps=5):

@@ -5,6 +5,7 @@ module sees the config as a whole.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -182,9 +183,32 @@ def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
   """
   if not experiment.weights_file:
     return None
-  return pretrained.load_pretrained(
+  loaded = pretrained.load_pretrained(
     experiment.weights_file, experiment.model.variable_shapes()
   )
+  check_classes(experiment, experiment.weights_file, loaded.class_names)
+  return loaded
+
+
+def check_classes(
+  experiment: Experiment, path: str, names: Sequence[str]
+) -> None:
+  """Raises ValueError if a network tells other classes than the dataset has.
+
+  Args:
+    experiment: holds the dataset.
+    path: of the network.
+    names: its classes; () of one that does not tell.
+  """
+  dataset = experiment.dataset
+  for index, (name, wanted) in enumerate(
+    itertools.zip_longest(names, dataset.class_names)
+  ):
+    if names and name != wanted:
+      raise ValueError(
+        f"{path}: its classes are not those of dataset {dataset.name!r}; class"
+        f" {index} is {name or 'missing'}, not {wanted or 'one of them'}"
+      )
 
 
 def learning_rates(experiment: Experiment) -> dict[str, optax.Schedule]:

@@ -235,6 +235,7 @@ FLAGS = {
   "profile": None,
   "state": None,
   "save_predictions": "",
+  "weights": None,
 }
 
 
@@ -247,6 +248,7 @@ FLAGS = {
     {"profile": "1:2"},
     {"mode": "eval"},
     {"mode": "eval", "state": "student", "save_predictions": "index"},
+    {"mode": "eval", "weights": "net", "workdir": None},
   ],
 )
 def test_accepts_flags_that_go_together(changes):
@@ -265,6 +267,12 @@ def test_accepts_flags_that_go_together(changes):
     ({"mode": "eval", "dry_run": True}, "leave --mode=eval out"),
     ({"state": "student"}, "--state goes with --mode=eval"),
     ({"save_predictions": "index"}, "--save_predictions goes with --mode=eval"),
+    ({"weights": "net"}, "by --config.model.pretrained"),
+    ({"mode": "eval", "weights": "net"}, "--workdir goes with a run"),
+    (
+      {"mode": "eval", "weights": "net", "workdir": "", "state": "student"},
+      "--state goes with a run",
+    ),
   ],
 )
 def test_refuses_flags_that_do_not_go_together(changes, words):

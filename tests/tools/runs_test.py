@@ -11,7 +11,7 @@ from u2pl_jax.tools import runs
 
 BOTH = {"config", "workdir", "num_processes", "process_id"}
 TRAINING = {"profile", "dry_run", "topology"}
-EVALUATION = {"checkpoint", "state", "save_predictions"}
+EVALUATION = {"checkpoint", "state", "save_predictions", "weights"}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ class ModelOptions(options_lib.Options):
 
   encoder: str = "resnet101"  # A name that `encoders.names()` gives.
   decoder: str = "deeplab"  # A name that `decoders.names()` gives.
-  # File of data_prep.convert_torch_resnet that the student starts from.
+  # What the student starts from: a file of data_prep.convert_torch_resnet, or a
+  # folder or .safetensors file of u2pl_jax.tools.export.
   pretrained: str = ""
   # Of the computation; parameters, statistics and outputs are float32 always.
   dtype: str = options_lib.setting("float32", choices=DTYPES)

@@ -204,12 +204,14 @@ def check_together(given: Mapping[str, Any]) -> None:
   Raises:
     ValueError: one line that names the flag at fault.
   """
-  if not given["workdir"] and not given["dry_run"]:
+  evaluates = given["mode"] == "eval"
+  if given["weights"]:
+    _check_weights(given, evaluates)
+  elif not given["workdir"] and not given["dry_run"]:
     raise ValueError(
       "--workdir=DIR is missing, e.g. --workdir=runs/1; only --dry_run does"
       " without"
     )
-  evaluates = given["mode"] == "eval"
   if given["profile"] and (given["dry_run"] or evaluates):
     raise ValueError(
       "--profile goes with training, not --mode=eval or a dry run"
@@ -225,6 +227,19 @@ def check_together(given: Mapping[str, Any]) -> None:
   for flag in ("state", "save_predictions"):
     if given[flag] and not evaluates:
       raise ValueError(f"--{flag} goes with --mode=eval")
+
+
+def _check_weights(given: Mapping[str, Any], evaluates: bool) -> None:
+  if not evaluates:
+    raise ValueError(
+      "--weights goes with --mode=eval; a run starts from a network by"
+      " --config.model.pretrained"
+    )
+  for flag in ("workdir", "state", "save_predictions"):
+    if given[flag]:
+      raise ValueError(
+        f"--{flag} goes with a run; --weights={given['weights']} is one network"
+      )
 
 
 def parse_profile(text: str | None) -> tuple[int, int] | None:

@@ -24,11 +24,12 @@ Evaluates a checkpoint of a run.
   {} --config=synthetic --workdir=runs/synthetic
   {} --config=voc_1464 --workdir=DIR --checkpoint=last \\
     --config.eval.protocol=slide --save_predictions=color
+  {} --config=voc:366 --weights=FOLDER
 """
 # Of the flags that only one of the commands has.
 _ABSENT = dict.fromkeys(
   ("profile", "dry_run", "topology")
-  + ("checkpoint", "state", "save_predictions")
+  + ("checkpoint", "state", "save_predictions", "weights")
 )
 
 
@@ -126,6 +127,13 @@ def _define_evaluation(flag_values: flags.FlagValues) -> None:
     " cityscapes.",
     flag_values,
   )
+  flags.DEFINE_string(
+    "weights",
+    None,
+    "Network to evaluate instead of a run's: a folder or file of"
+    " u2pl_jax.tools.export, or .npz of data_prep.convert_torch_resnet.",
+    flag_values,
+  )
 
 
 def _define_processes(flag_values: flags.FlagValues) -> None:
@@ -207,7 +215,9 @@ def _run(given: dict[str, Any]) -> None:
   if data["name"] in synthetic.MADE_BY_RUNS:
     special = synthetic.MADE_BY_RUNS[data["name"]]
     synthetic.prepare(data["data_dir"], name=data["name"], **special)
-  if given["mode"] == "eval":
+  if given["weights"]:
+    evaluate.evaluate_weights(config, given["weights"])
+  elif given["mode"] == "eval":
     evaluate.evaluate(
       config,
       workdir,
