@@ -30,8 +30,8 @@ HEAVY = ("tensorflow", "tensorflow_datasets", "clu")
 LIGHT = (
   "ops", "losses", "models", "methods", "evaluation", "training", "predict"
 )  # fmt: skip
-# ... but for those that read data, or write what TensorBoard shows.
-HEAVY_MODULES = ("u2pl_jax.training.step_log",)
+# ... but for those that write what TensorBoard and others show.
+HEAVY_MODULES = ("u2pl_jax.training.step_log", "u2pl_jax.training.writers")
 
 # Flags are read by entry points. The config is a plain dictionary behind them.
 READS_FLAGS = ("tools",)

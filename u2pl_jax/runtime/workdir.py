@@ -24,6 +24,7 @@ _FREE_TO_CHANGE = (
   "eval.batch_size",
   "eval.num_images",
   "checkpoint.",
+  "log.",
 )
 
 
