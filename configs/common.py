@@ -8,7 +8,7 @@ default, unit and allowed values; every class is a section of the config:
   data               u2pl_jax/data/options.py
   loss               u2pl_jax/losses/pixelwise.py
   optim              u2pl_jax/training/optim.py
-  seed, mesh, train, checkpoint  u2pl_jax/training/options.py
+  seed, mesh, train, checkpoint, log  u2pl_jax/training/options.py
   eval               u2pl_jax/evaluation/options.py
   all others         u2pl_jax/methods/, of the method that is chosen
 

@@ -4,11 +4,11 @@
   python main.py --config=configs/folder.py:mine,split=1_8 --workdir=runs/mine
 
 The argument is the name of the dataset and, all optional, split=, method=,
-recipe=, and pretrained=FILE, a file of data_prep.convert_torch_resnet: the
-network is then the one that the file belongs to. With pretrained=WORKDIR the
-run starts from the best checkpoint of another one, and has its network, its
-sizes of crops and batches, and its learning rate. Without, the network is a
-small one, from scratch.
+recipe=, and pretrained=FILE, a file of data_prep.convert_torch_resnet or what
+u2pl_jax.tools.export writes for this package: the network is then the one that
+the file belongs to. With pretrained=WORKDIR the run starts from the best
+checkpoint of another one, and has its network, its sizes of crops and batches,
+and its learning rate. Without, the network is a small one, from scratch.
 
 What follows from the images and the devices at hand is filled in when a run
 begins, unless --config.KEY=VALUE sets it; see `complete`. A run that goes on
@@ -17,7 +17,6 @@ keeps what it began with.
 
 import dataclasses
 import math
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -132,9 +131,9 @@ def _choose_network(weights: str) -> tuple[dict[str, Any], dict[str, Any]]:
   if not weights:
     small = {**common.SMALL_NETWORK, "optim.learning_rate": 0.1}
     return small, common.SMALL_U2PL
-  if os.path.isdir(os.path.expanduser(weights)):
+  if workdir.holds_checkpoint(epath.Path(weights).expanduser()):
     return _read_run(weights)
-  sections = pretrained.recognize(weights).sections
+  sections = pretrained.read_sections(weights)
   if sections["model"]["encoder"] == common.EFFICIENTNET["model.encoder"]:
     settings = {**common.EFFICIENTNET, "optim.learning_rate": 0.012}
   else:

@@ -1,5 +1,6 @@
 """Evaluation of a finished run: protocols, networks, predictions."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from tests import tiny_run
 from u2pl_jax import evaluate, train
+from u2pl_jax.predict import trained
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,25 @@ def test_what_cannot_be_evaluated_is_refused(
 def test_a_folder_without_a_run_is_refused(tmp_path, make_config):
   with pytest.raises(FileNotFoundError, match="holds no run"):
     evaluate.evaluate(make_config(), tmp_path, "last")
+
+
+def test_a_shared_network_scores_as_in_its_run(finished, make_config, tmp_path):
+  workdir, result = finished
+  network = trained.load_run(workdir, "last")
+  trained.save_folder(network, tmp_path / "net", "")
+  # What the config says of a network does not count.
+  config = make_config(**{"encoder.width": 8})
+  scores = evaluate.evaluate_weights(config, tmp_path / "net")
+  assert scores.miou == pytest.approx(result["miou"], abs=1e-3)
+
+
+def test_a_shared_network_of_other_classes_is_refused(
+  finished, make_config, tmp_path
+):
+  workdir, _ = finished
+  network = trained.load_run(workdir, "last")
+  names = (*network.class_names[:-1], "dragon")
+  network = dataclasses.replace(network, class_names=names)
+  trained.save_folder(network, tmp_path / "net", "")
+  with pytest.raises(ValueError, match="its classes.*is dragon, not"):
+    evaluate.evaluate_weights(make_config(), tmp_path / "net")

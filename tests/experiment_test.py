@@ -12,7 +12,7 @@ from tests import finished_run, tiny, tiny_run, torch_weights
 from tests.report import reported
 from u2pl_jax import experiment
 from u2pl_jax.data import datasets
-from u2pl_jax.models import torch_names
+from u2pl_jax.models import saved_networks, torch_names
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import train_state, train_step
@@ -239,6 +239,25 @@ def test_a_run_starts_from_the_best_checkpoint_of_another_one(tmp_path):
   other = tiny_run.create(data_dir, **changes, **{"encoder.width": 8})
   with pytest.raises(ValueError, match="the run has another network; "):
     experiment.load_pretrained(other)
+
+
+def test_a_shared_network_of_other_classes_is_refused(make_config, tmp_path):
+  exp = experiment.create_experiment(make_config())
+  names = exp.dataset.class_names
+  sections = ("model", "encoder", "decoder")
+  about = {"options": {"num_classes": len(names)}, "names": names}
+  about["options"] |= {name: exp.config[name] for name in sections}
+  variables = torch_weights.random(exp.model.variable_shapes())
+  path = tmp_path / "net"
+  saved_networks.write_folder(path, about, variables, "")
+  exp = experiment.create_experiment(
+    make_config(**{"model.pretrained": str(path)})
+  )
+  torch_weights.assert_same(experiment.create_state(exp).student, variables)
+  about["names"] = ("sky", *names[1:])
+  saved_networks.write_folder(path, about, variables, "")
+  with pytest.raises(ValueError, match="net: its classes.*class 0 is sky, not"):
+    experiment.create_state(exp)
 
 
 def run_steps(mesh, num_steps=5):

@@ -38,7 +38,8 @@ def assert_one_line_error(finished, *words):
       ["'optim.learning_rat'", "'optim.learning_rate'"],
     ),
     (["--config=configs/camvid.py:1_3", "--workdir=x"], ["1_3", "1_8"]),
-    ([], ["--config=configs/synthetic.py --workdir=runs/synthetic"]),
+    (["--config=camvit", "--workdir=x"], ["--config=camvit", "camvid,"]),
+    ([], ["python main.py --config=synthetic --workdir=runs/synthetic"]),
     ([CONFIG], ["--workdir=DIR is missing"]),
     ([CONFIG, "--workdir=x", "--profile=5"], ["--profile=5", "START:STOP"]),
     ([CONFIG, "--workdir=x", "--num_processes=2"], ["--coordinator_address"]),
@@ -84,6 +85,7 @@ def test_a_wrong_mode_is_refused():
 
 def test_help_explains_the_flags():
   finished = run("--help")
+  assert finished.returncode == 0
   assert "python main.py --config=configs/synthetic.py" in finished.stdout
   for flag in ("--mode", "--profile", "--[no]dry_run", "--num_processes"):
     assert flag in finished.stdout

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from absl import flags
 
-import main  # noqa: F401  Defines the flags.
 from u2pl_jax.runtime import workdir
+from u2pl_jax.tools import runs
 
 SCRIPTS = sorted(pathlib.Path("scripts").glob("*.sh"))
 
@@ -78,9 +78,11 @@ def check_flags(arguments):
   """Asserts that main.py has these flags, and the config these keys."""
   config = runpy.run_path("configs/voc_1464.py")["get_config"]()
   keys = workdir.flatten(config.to_dict())
+  known = flags.FlagValues()
+  runs.define_flags(None, ["main.py"], known)
   for argument in arguments:
     name = re.fullmatch(r"--([\w.]+)(=.*)?", argument)[1]
     if name.startswith("config."):
       assert name.removeprefix("config.") in keys
     else:
-      assert name in flags.FLAGS
+      assert name in known

@@ -13,4 +13,6 @@ coefficient. `logits` are raw, `probs` softmaxed, `confidence` is the largest
 prob. Entropies are in nats. Label 255 (`ignore_label`) means "no label".
 """
 
+__version__ = "0.2.0"
+
 IGNORE_LABEL = 255

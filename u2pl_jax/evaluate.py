@@ -1,4 +1,4 @@
-"""Evaluation of what a run saved."""
+"""Evaluation of what a run saved, or of a network that others share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,8 @@ from etils import epath
 
 from u2pl_jax import experiment, validation
 from u2pl_jax.data import datasets
-from u2pl_jax.evaluation import options, predictions
+from u2pl_jax.evaluation import metrics, options, predictions
+from u2pl_jax.predict import trained
 from u2pl_jax.runtime import checkpoint, distributed
 from u2pl_jax.runtime import workdir as workdir_lib
 
@@ -71,6 +72,27 @@ def evaluate(
   if jax.process_index() == 0:
     validation.write_result(workdir, result)
   return result
+
+
+def evaluate_weights(
+  config: Mapping[str, Any], path: epath.PathLike
+) -> metrics.Scores:
+  """Evaluates the network in a file or folder; shows its scores.
+
+  Args:
+    config: of a run on the data to evaluate on; its network does not count.
+    path: see `trained.load_file`.
+
+  Raises:
+    ValueError, OSError: one line that names the key, file or value at fault,
+      such as classes that are not those of the data.
+  """
+  network = trained.load_file(path)
+  sections = {k: v for k, v in network.options.items() if k != "num_classes"}
+  exp = experiment.create_experiment({**config, **sections}, trains=False)
+  experiment.check_classes(exp, str(path), network.class_names)
+  evaluation = validation.Evaluation(exp, distributed.show)
+  return evaluation.measure(network.variables, f"{network.origin}:")
 
 
 def _create_saver(

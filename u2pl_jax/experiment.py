@@ -6,6 +6,7 @@ module sees the config as a whole.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network, pretrained
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding, tree
+from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.training import assemble, optim, programs, train_state
 from u2pl_jax.training import options as training_options
 
@@ -209,19 +211,25 @@ def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
   """
   if not experiment.weights_file:
     return None
-  shapes = experiment.model.variable_shapes()
-  if epath.Path(experiment.weights_file).expanduser().is_dir():
-    return _load_run(experiment.weights_file, shapes)
-  return pretrained.load_pretrained(experiment.weights_file, shapes)
+  path, shapes = experiment.weights_file, experiment.model.variable_shapes()
+  folder = epath.Path(path).expanduser()
+  if workdir_lib.holds_checkpoint(folder):
+    loaded = _load_run(folder, shapes)
+  else:
+    loaded = pretrained.load_pretrained(path, shapes)
+  check_classes(experiment, path, loaded.class_names)
+  return loaded
 
 
-def _load_run(workdir: str, shapes: Mapping[str, Any]) -> pretrained.Pretrained:
+def _load_run(
+  workdir: epath.Path, shapes: Mapping[str, Any]
+) -> pretrained.Pretrained:
   """The network that training evaluated, of a run's best checkpoint.
 
   Raises:
     ValueError, FileNotFoundError: there is none, or it is another network.
   """
-  found = trained.load_run(epath.Path(workdir).expanduser())
+  found = trained.load_run(workdir)
   difference = tree.first_difference(found.variables, shapes)
   if difference:
     name, held, wanted = difference
@@ -230,7 +238,30 @@ def _load_run(workdir: str, shapes: Mapping[str, Any]) -> pretrained.Pretrained:
       f" {held}, expected {wanted}; choose its encoder, decoder and classes"
     )
   parts = tuple(found.variables["params"])
-  return pretrained.Pretrained(dict(found.variables), parts, (), {})
+  return pretrained.Pretrained(
+    dict(found.variables), parts, (), {}, tuple(found.class_names)
+  )
+
+
+def check_classes(
+  experiment: Experiment, path: str, names: Sequence[str]
+) -> None:
+  """Raises ValueError if a network tells other classes than the dataset has.
+
+  Args:
+    experiment: holds the dataset.
+    path: of the network.
+    names: its classes; () of one that does not tell.
+  """
+  dataset = experiment.dataset
+  for index, (name, wanted) in enumerate(
+    itertools.zip_longest(names, dataset.class_names)
+  ):
+    if names and name != wanted:
+      raise ValueError(
+        f"{path}: its classes are not those of dataset {dataset.name!r}; class"
+        f" {index} is {name or 'missing'}, not {wanted or 'one of them'}"
+      )
 
 
 def learning_rates(experiment: Experiment) -> dict[str, optax.Schedule]:

@@ -22,7 +22,7 @@ from u2pl_jax.runtime import (
   profiling,
 )
 from u2pl_jax.runtime import workdir as workdir_lib
-from u2pl_jax.training import bad_steps, feed, step_log, train_state
+from u2pl_jax.training import bad_steps, feed, step_log, train_state, writers
 
 
 def train_and_evaluate(
@@ -131,7 +131,7 @@ class _Run:
     self._stop = stop
     self._profile_steps = profile_steps
     self._writer = metric_writers.AsyncMultiWriter(
-      [metric_writers.SummaryWriter(str(workdir))]
+      writers.create(exp.config, workdir, distributed.show)
       if jax.process_index() == 0
       else []
     )
@@ -217,7 +217,7 @@ class _Run:
       show=distributed.show,
     )
     scores = None
-    with metric_writers.ensure_flushes(self._writer), contextlib.closing(trace):
+    with contextlib.closing(self._writer), contextlib.closing(trace):
       if start_step < total_steps:
         try:
           step, state, scores = self._run_steps(start_step, state, trace)

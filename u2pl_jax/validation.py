@@ -72,9 +72,27 @@ class Evaluation:
     Raises:
       ValueError: there is no teacher.
     """
-    exp = self._exp
-    network = network or exp.programs.phase_of_state(step).network
+    network = network or self._exp.programs.phase_of_state(step).network
     variables = state.network(network)
+    scores = self.measure(variables, f"step {step}: {network}", on_batch)
+    if self._writer is not None:
+      self._write(step, variables, scores)
+    return scores
+
+  def measure(
+    self,
+    variables: Any,
+    title: str,
+    on_batch: evaluator.OnBatch | None = None,
+  ) -> metrics.Scores:
+    """Scores of variables, wherever they are from.
+
+    Args:
+      variables: {"params", "batch_stats"} of the experiment's network.
+      title: what the line with the scores begins with.
+      on_batch: see `evaluator.evaluate`.
+    """
+    exp = self._exp
     scores = evaluator.evaluate(
       self._count_pixels,
       variables,
@@ -85,12 +103,10 @@ class Evaluation:
     names = exp.dataset.class_names
     absent = ", ".join(names[index] for index in scores.absent)
     self._show(
-      f"step {step}: {network} mIoU {scores.miou:.2f} %, pixel accuracy"
+      f"{title} mIoU {scores.miou:.2f} %, pixel accuracy"
       f" {scores.pixel_accuracy:.2f} % ({exp.protocol.name})"
       + (f" (absent: {absent})" if absent else "")
     )
-    if self._writer is not None:
-      self._write(step, variables, scores)
     return scores
 
   def show_batch(

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from tests import torch_weights
-from u2pl_jax.models import network, pretrained, torch_networks
+from tests import tiny_network, torch_weights
+from u2pl_jax.models import network, pretrained, saved_networks, torch_networks
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_other_files_are_refused_and_the_converter_named(tmp_path):
 
 def test_missing_files_and_folders_are_refused(path, tmp_path):
   assert refusal(path) == ": no such file"
-  assert "not an .npz file" in refusal(tmp_path)
+  assert "holds no network" in refusal(tmp_path)
 
 
 def network_refusal(path):
@@ -213,3 +213,87 @@ def test_a_network_without_classifier_is_refused(path):
     if not name.startswith("decoder.classifier")
   }
   assert "num_classes" in network_refusal(write(path, state_dict))
+
+
+def save_folder(path, *, names=tiny_network.NAMES, **changes):
+  """A tiny network as a folder; returns its variables."""
+  options = tiny_network.make_options(**changes)
+  variables = tiny_network.make_variables(options)
+  about = {"options": options, "names": names}
+  saved_networks.write_folder(path, about, variables, "")
+  return variables
+
+
+def tiny_shapes(**changes):
+  options = tiny_network.make_options(**changes)
+  return network.create(options, len(tiny_network.NAMES)).variable_shapes()
+
+
+@pytest.mark.parametrize("part", ["", "model.safetensors"])
+def test_a_shared_network_fills_the_whole_network(part, tmp_path):
+  variables = save_folder(tmp_path / "net")
+  path = str(tmp_path / "net" / part)
+  loaded = pretrained.load_pretrained(path, tiny_shapes())
+  torch_weights.assert_same(loaded.variables, variables)
+  assert loaded.parts == ("encoder", "decoder")
+  assert loaded.class_names == tiny_network.NAMES
+  assert not loaded.left_out and not loaded.remembered
+
+
+def test_heads_of_a_shared_network_are_left_out_and_told(tmp_path):
+  variables = save_folder(tmp_path / "net")
+  shapes = tiny_shapes(rep_channels=0)
+  loaded = pretrained.load_pretrained(tmp_path / "net", shapes)
+  assert loaded.left_out == ("decoder.representation",)
+  for collection in variables.values():
+    del collection["decoder"]["representation"]
+  torch_weights.assert_same(loaded.variables, variables)
+
+
+@pytest.mark.parametrize(
+  "saved, wanted, difference",
+  [
+    (
+      dict(rep_channels=0),
+      dict(rep_channels=8),
+      "batch_stats/decoder/representation/block1/bn/mean is missing",
+    ),
+    (
+      dict(width=4),
+      tiny_network.ENCODER | dict(encoder="resnet34"),
+      "batch_stats/encoder/layer1_2/bn1/mean is missing",
+    ),
+  ],
+)
+def test_a_shared_network_of_another_sort_is_refused(
+  saved, wanted, difference, tmp_path
+):
+  path = tmp_path / "net"
+  save_folder(path, **saved)
+  with pytest.raises(ValueError) as caught:
+    pretrained.load_pretrained(path, tiny_shapes(**wanted))
+  message = str(caught.value)
+  assert message.startswith(f"{path} (resnet18, deeplab, 5 classes) does not")
+  assert difference in message and "\n" not in message
+
+
+def test_a_faulty_description_of_a_shared_network_is_refused(tmp_path):
+  path = tmp_path / "net"
+  variables = save_folder(path)
+  saved_networks.write_folder(path, {"names": ["a"]}, variables, "")
+  with pytest.raises(ValueError, match="description of its network is faulty"):
+    pretrained.load_pretrained(path, tiny_shapes())
+  options = tiny_network.make_options(width=8)
+  about = {"options": options, "names": tiny_network.NAMES}
+  saved_networks.write_folder(path, about, variables, "")
+  with pytest.raises(ValueError, match="another network than it says"):
+    pretrained.load_pretrained(path, tiny_shapes())
+
+
+def test_sections_are_read_of_both_sorts_of_files(path, tmp_path):
+  save_folder(tmp_path / "net")
+  sections = pretrained.read_sections(tmp_path / "net")
+  assert sections == tiny_network.make_sections()
+  write(path, torch_weights.state_dict())
+  told = pretrained.recognize(path).sections
+  assert pretrained.read_sections(path) == told

@@ -177,6 +177,45 @@ def test_a_run_survives_the_way_through_a_file(finished, path):
   torch_weights.assert_same(loaded.variables, variables[1, "teacher"])
 
 
+def test_a_folder_keeps_everything_bit_for_bit(tmp_path):
+  network = tiny_network.make_trained()
+  trained.save_folder(network, tmp_path / "net", "# A card\n")
+  loaded = trained.load_file(tmp_path / "net")
+  torch_weights.assert_same(loaded.variables, network.variables)
+  assert loaded.origin == str(tmp_path / "net")
+  assert loaded.options == network.options
+  assert loaded.palette == network.palette
+  assert loaded.window == network.window
+
+
+@pytest.mark.parametrize(
+  "edit, words",
+  [
+    (
+      lambda c: c["options"]["model"].update(encoder="resnet34"),
+      "holds another network than it says; batch_stats/encoder/layer1_2/",
+    ),
+    (lambda c: c["options"].update(num_classes=4), "5 names for num_classes=4"),
+    (lambda c: c["names"].pop(), "4 names for num_classes=5"),
+    (
+      lambda c: [c["names"].pop(), c["options"].update(num_classes=4)],
+      "bias is float32[5], expected float32[4]",
+    ),
+    (lambda c: c.update(u2pl_jax="9.0.0"), "was written by u2pl_jax 9.0.0"),
+  ],
+)
+def test_a_folder_whose_config_is_of_another_network_is_refused(
+  edit, words, tmp_path
+):
+  trained.save_folder(tiny_network.make_trained(), tmp_path / "net", "")
+  change(tmp_path / "net/config.json", edit)
+  assert words in refusal(trained.load_file, tmp_path / "net")
+
+
+def test_a_run_is_no_folder_of_a_network(run):
+  assert "named by --workdir" in refusal(trained.load_file, run)
+
+
 def test_other_programs_can_read_the_file(path):
   network = tiny_network.make_trained()
   trained.save_safetensors(network, path)

@@ -1,6 +1,7 @@
 """Exported networks, run without the project, against the project's own."""
 
 import builtins
+import dataclasses
 import json
 import pathlib
 import re
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import tiny_network, torch_weights
+from tests import networks, tiny_network, tiny_run, torch_weights
 from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.evaluation import protocol
 from u2pl_jax.models import forward, torch_names
@@ -170,6 +171,31 @@ def test_a_size_is_chosen_and_files_serve_as_well_as_runs(checkpoint, tmp_path):
     net.call(make_images(2, (33, 33)))
 
 
+@pytest.mark.parametrize(
+  "encoder",
+  ["resnet18", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)],
+)
+def test_one_program_takes_images_of_any_size(encoder):
+  changes = {} if encoder == "resnet18" else {"encoder": encoder}
+  network = tiny_network.make_trained(**changes)
+  exported = export.export_program(network, export.FREE)
+  about = export.describe(network, exported)
+  assert about["input"]["shape"] == ["batch", "height", "width", 3]
+  assert about["outputs"]["mask"]["shape"] == ["batch", "height", "width"]
+  net = jax.export.deserialize(exported.serialize())
+  predict = jax.jit(export.make_predict(network))
+  # Even and odd sides, of which the max-pooling makes different numbers.
+  for count, size in ((2, (33, 41)), (1, (40, 22))):
+    images = make_images(count, size)
+    found, expected = net.call(images), predict(images)
+    np.testing.assert_allclose(
+      found["confidence"], expected["confidence"], rtol=1e-4
+    )
+    assert np.mean(found["mask"] == expected["mask"]) > 0.99
+  with pytest.raises(ValueError):
+    net.call(make_images(1, (15, 33)))
+
+
 def test_efficientnet_is_exported_for_all_platforms():
   network = tiny_network.make_trained(encoder="efficientnet_lite0")
   exported = export.export_program(network, (33, 33))
@@ -201,6 +227,30 @@ def test_safetensors_are_written(run, tmp_path, capsys):
   assert f"wrote {out}" in printed
 
 
+def test_a_folder_is_written_and_taken_as_a_network(tmp_path, capsys):
+  config = tiny_run.make_config(tmp_path, "encoder=resnet18")
+  tiny_network.save_run(tmp_path / "run", config=config)
+  run = f"--workdir={tmp_path}/run"
+  out = tmp_path / "shared"
+  arguments = ["--format=folder", f"--out={out}", "--license=cc-by-4.0"]
+  assert export.main([run, *arguments]) == 0
+  assert f"wrote {out}" in capsys.readouterr().out
+  shared, expected = trained.load_file(out), trained.load_run(tmp_path / "run")
+  torch_weights.assert_same(shared.variables, expected.variables)
+  about = json.loads((out / "config.json").read_text())
+  assert about["origin"] == "run, teacher of step 1"
+  for path in out.iterdir():  # Where the run lies is nobody's business.
+    assert str(tmp_path).encode() not in path.read_bytes()
+  card = (out / "README.md").read_text()
+  assert "license: cc-by-4.0" in card and "# shared" in card
+  middle = tmp_path / "net.safetensors"
+  weights = [f"--weights={out}", "--format=safetensors", f"--out={middle}"]
+  assert export.main(weights) == 0
+  torch_weights.assert_same(
+    trained.load_file(middle).variables, expected.variables
+  )
+
+
 @pytest.mark.parametrize(
   "state, key", [("teacher", "teacher_state"), ("student", "model_state")]
 )
@@ -223,6 +273,18 @@ def test_torch_checkpoints_are_written_from_runs_and_files(
     for name, value in content[key].items():
       np.testing.assert_array_equal(value.numpy(), expected[name])
     out.unlink()
+
+
+def test_a_size_that_the_network_cannot_leave_free_is_told():
+  network = dataclasses.replace(
+    tiny_network.make_trained(),
+    options={"num_classes": 5}
+    | networks.make_sections(
+      encoder="tests.toy_encoder", decoder="tests.toy_decoder"
+    ),
+  )
+  with pytest.raises(ValueError, match="--size=free.*multiples of 14"):
+    export.export_program(network, export.FREE)
 
 
 def fail(*arguments):
@@ -258,6 +320,14 @@ def test_a_bad_size_is_told(size, checkpoint, tmp_path):
       "--size goes with --format=stablehlo",
     ),
     (["--out=FOLDER/net.stablehlo", "--checkpoint=last"], "--checkpoint"),
+    (
+      ["--format=folder", "--out=FOLDER/net"],
+      "--format=folder needs --workdir",
+    ),
+    (
+      ["--out=FOLDER/net.stablehlo", "--license=mit"],
+      "--license goes with --format=folder",
+    ),
     (
       ["--format=safetensors", "--out=FOLDER/taken.safetensors"],
       "taken.safetensors cannot be written",

@@ -40,6 +40,13 @@ def test_accepts_arguments_and_known_keys():
   assert config.is_locked
 
 
+def test_a_name_means_the_config_of_this_package(tmp_path, monkeypatch):
+  expected = parse("--config=configs/voc.py:366,method=unimatch")
+  monkeypatch.chdir(tmp_path)
+  sys.modules.pop("config_config")
+  assert parse("--config=voc:366,method=unimatch") == expected
+
+
 def test_accepts_a_value_in_the_next_word():
   assert (
     parse("--config", "configs/synthetic.py", "--config.seed", "3").seed == 3
@@ -84,9 +91,9 @@ def test_the_file_is_executed_once(tmp_path):
 @pytest.mark.parametrize(
   "argv, words",
   [
-    ([], "--config=FILE and --workdir=DIR are missing; e.g. python main.py"),
-    (["--workdir=x"], "--config=FILE is missing"),
-    (["--config.seed=1"], "--config=FILE is missing"),
+    ([], "--config=NAME and --workdir=DIR are missing; e.g. main.py --config"),
+    (["--workdir=x"], "--config=NAME is missing"),
+    (["--config.seed=1"], "--config=NAME is missing"),
     ([CONFIG, CONFIG], "synthetic.py: given twice"),
     (["--config=configs/none.py"], "configs/none.py: no such file"),
     (
@@ -228,6 +235,7 @@ FLAGS = {
   "profile": None,
   "state": None,
   "save_predictions": "",
+  "weights": None,
 }
 
 
@@ -240,6 +248,7 @@ FLAGS = {
     {"profile": "1:2"},
     {"mode": "eval"},
     {"mode": "eval", "state": "student", "save_predictions": "index"},
+    {"mode": "eval", "weights": "net", "workdir": None},
   ],
 )
 def test_accepts_flags_that_go_together(changes):
@@ -258,6 +267,12 @@ def test_accepts_flags_that_go_together(changes):
     ({"mode": "eval", "dry_run": True}, "leave --mode=eval out"),
     ({"state": "student"}, "--state goes with --mode=eval"),
     ({"save_predictions": "index"}, "--save_predictions goes with --mode=eval"),
+    ({"weights": "net"}, "by --config.model.pretrained"),
+    ({"mode": "eval", "weights": "net"}, "--workdir goes with a run"),
+    (
+      {"mode": "eval", "weights": "net", "workdir": "", "state": "student"},
+      "--state goes with a run",
+    ),
   ],
 )
 def test_refuses_flags_that_do_not_go_together(changes, words):

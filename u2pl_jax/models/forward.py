@@ -71,4 +71,6 @@ def make_net(model: nn.Module, variables: Variables) -> Net:
 
 def nearest_multiple(side: int, multiple: int) -> int:
   """The multiple next to `side`, at least one; of two the larger one."""
+  if multiple == 1:  # Also of a side that is a symbol.
+    return side
   return max(1, (2 * side + multiple) // (2 * multiple)) * multiple

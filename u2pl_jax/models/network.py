@@ -33,8 +33,9 @@ class ModelOptions(options_lib.Options):
 
   encoder: str = "resnet101"  # A name that `encoders.names()` gives.
   decoder: str = "deeplab"  # A name that `decoders.names()` gives.
-  # File of data_prep.convert_torch_resnet that the student starts from, or the
-  # workdir of a run, whose best checkpoint it then starts from.
+  # What the student starts from: a file of data_prep.convert_torch_resnet, a
+  # folder or .safetensors file of u2pl_jax.tools.export, or the workdir of a
+  # run, whose best checkpoint it then is.
   pretrained: str = ""
   # Of the computation; parameters, statistics and outputs are float32 always.
   dtype: str = options_lib.setting("float32", choices=DTYPES)

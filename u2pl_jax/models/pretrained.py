@@ -1,6 +1,7 @@
-"""Starts a network from weights that were converted from PyTorch."""
+"""Starts a network from weights: converted from PyTorch, or exported here."""
 
 import dataclasses
+import itertools
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from u2pl_jax.models import decoders, torch_names, torch_networks
+from u2pl_jax.models import (
+  decoders,
+  saved_networks,
+  torch_names,
+  torch_networks,
+)
+from u2pl_jax.runtime import tree as tree_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +29,14 @@ class Pretrained:
     left_out: heads in the file that the network lacks: "auxor",
       "decoder.representation".
     remembered: what the file holds beside networks, for a method to take over.
+    class_names: [K] of a network that tells them; () of others.
   """
 
   variables: dict[str, Any]
   parts: tuple[str, ...]
   left_out: tuple[str, ...]
   remembered: dict[str, np.ndarray]
+  class_names: tuple[str, ...] = ()
 
 
 # Beginning of the names of what is not of a network.
@@ -37,15 +46,15 @@ MEMORY = "memory/"
 def load_pretrained(
   path: epath.PathLike, variables: Mapping[str, Any]
 ) -> Pretrained:
-  """Reads the parts of a network that a converted file covers.
+  """Reads the parts of a network that a file or folder covers.
 
   A file with an encoder alone leaves decoder and heads to their
   initialization. A file with a whole network must have every head that the
   network has, and as many classes; heads that the network lacks are left out.
 
   Args:
-    path: .npz of `data_prep.convert_torch_resnet`: names of the published
-      code, PyTorch layout.
+    path: .npz of `data_prep.convert_torch_resnet` (names of the published
+      code, PyTorch layout), or what `saved_networks` reads.
     variables: {"params", "batch_stats"} of the whole network, arrays or
       `jax.ShapeDtypeStruct`s.
 
@@ -57,14 +66,21 @@ def load_pretrained(
     ValueError: one line: the file cannot be read, or lists all missing,
       extra, wrongly shaped and non-finite entries.
   """
-  arrays = _read_all(epath.Path(path).expanduser())
+  path = epath.Path(path).expanduser()
+  if saved_networks.is_saved(path):
+    return _load_saved(path, variables)
+  arrays = _read_all(path)
   state_dict = _networks(arrays)
   whole = torch_networks.is_whole(state_dict)
   parts = ("encoder",)
   if whole:
     parts = tuple(p for p in torch_networks.PARTS if p in variables["params"])
   target = torch_networks.select_parts(variables, parts)
-  left_out = _find_left_out(state_dict, variables["params"])
+  left_out = tuple(
+    head
+    for head in _missing_heads(variables["params"])
+    if any(name.startswith(f"{head}.") for name in state_dict)
+  )
   wanted = {
     name: value
     for name, value in state_dict.items()
@@ -87,21 +103,64 @@ def load_pretrained(
   return Pretrained(filled, parts, left_out, remembered)
 
 
-def _find_left_out(
-  state_dict: Mapping[str, np.ndarray], params: Mapping[str, Any]
-) -> tuple[str, ...]:
-  """Heads of a file that the network does not have, nor need."""
+def _load_saved(path: epath.Path, variables: Mapping[str, Any]) -> Pretrained:
+  """A whole network that was exported here; see `load_pretrained`."""
+  about, held = saved_networks.read(path)
+  held = {"batch_stats": {}} | held  # Not all have statistics.
+  with saved_networks.naming_faults(str(path)):
+    options, names = about["options"], tuple(about["names"])
+    model = options["model"]
+    title = f"{model['encoder']}, {model['decoder']}, {len(names)} classes"
+  saved_networks.check(options, names, held, str(path))
+  left_out = tuple(
+    head
+    for head in _missing_heads(variables["params"])
+    if _holds(held["params"], head.split("."))
+  )
+  for head, collection in itertools.product(left_out, held):
+    _remove(held[collection], head.split("."))
+  difference = tree_lib.first_difference(held, variables)
+  if difference:
+    name, found, wanted = difference
+    raise ValueError(
+      f"{path} ({title}) does not fit the network"
+      f"{_describe_network(variables)}; {name} is {found}, expected {wanted}"
+    )
+  parts = tuple(p for p in torch_networks.PARTS if p in held["params"])
+  return Pretrained(held, parts, left_out, {}, names)
+
+
+def _missing_heads(params: Mapping[str, Any]) -> list[str]:
+  """Heads that files may have, and that the network has not, nor needs."""
   heads = dict.fromkeys(
     head
     for module in decoders.torch_modules()
     for head in module.TORCH_OPTIONAL
   )
-  return tuple(
-    head
-    for head in heads
-    if not _holds(params, head.split("."))
-    and any(name.startswith(f"{head}.") for name in state_dict)
-  )
+  return [head for head in heads if not _holds(params, head.split("."))]
+
+
+def read_sections(path: epath.PathLike) -> dict[str, dict[str, Any]]:
+  """The sections `model`, `encoder`, `decoder` of a file's or folder's network.
+
+  Args:
+    path: see `load_pretrained`.
+
+  Raises:
+    OSError, ValueError: one line; see `recognize` and `saved_networks.read`.
+  """
+  path = epath.Path(path).expanduser()
+  if not saved_networks.is_saved(path):
+    return recognize(path).sections
+  about, _ = saved_networks.read(path)
+  with saved_networks.naming_faults(str(path)):
+    return {
+      section: {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in about["options"][section].items()
+      }
+      for section in ("model", "encoder", "decoder")
+    }
 
 
 def recognize(path: epath.PathLike) -> torch_networks.Recognized:
@@ -169,6 +228,14 @@ def _holds(tree: Mapping[str, Any], place: Sequence[str]) -> bool:
       return False
     tree = tree[key]
   return True
+
+
+def _remove(tree: dict[str, Any], place: Sequence[str]) -> None:
+  """Removes what is at a place, if anything is."""
+  if _holds(tree, place):
+    for key in place[:-1]:
+      tree = tree[key]
+    del tree[place[-1]]
 
 
 def _describe(state_dict: Mapping[str, np.ndarray]) -> str:

@@ -30,14 +30,18 @@ def max_pool(x: jax.Array, is_ceil: bool) -> jax.Array:
 
 
 def _pool(x: jax.Array, is_ceil: bool) -> jax.Array:
-  stride = (_STRIDE, _STRIDE)
-  return nn.max_pool(x, (_SIDE, _SIDE), stride, padding=_padding(x, is_ceil))
+  return nn.max_pool(
+    x,
+    window_shape=(_SIDE, _SIDE),
+    strides=(_STRIDE, _STRIDE),
+    padding=_padding(is_ceil),
+  )
 
 
-def _padding(x: jax.Array, is_ceil: bool) -> list[tuple[int, int]]:
+def _padding(is_ceil: bool) -> list[tuple[int, int]]:
   # In ceil mode the last window starts at 2 * (H // 2) - 1 and is padded to its
-  # end.
-  return [(1, 1 + (is_ceil and side % 2 == 0)) for side in x.shape[1:3]]
+  # end; with odd sides no window reaches the second row or column of padding.
+  return [(1, 1 + is_ceil)] * 2
 
 
 def _forward(x, is_ceil):
@@ -65,7 +69,7 @@ def _find_again(is_ceil, x, y, grad):
   times the memory.
   """
   lowest = jnp.array(-jnp.inf, x.dtype)
-  padding = ((0, 0), *_padding(x, is_ceil), (0, 0))
+  padding = ((0, 0), *_padding(is_ceil), (0, 0))
   padded = jnp.pad(x, padding, constant_values=lowest)
   spans = [_STRIDE * (side - 1) + 1 for side in y.shape[1:3]]
   is_open, total = jnp.ones(y.shape, bool), jnp.zeros((), grad.dtype)

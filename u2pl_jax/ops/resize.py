@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +44,29 @@ def _nearest_index(in_size: int, out_size: int) -> np.ndarray:
   return np.minimum(index, in_size - 1).astype(np.int32)
 
 
+def _traced_matrix(
+  in_size: Any, out_size: Any, align_corners: bool
+) -> jax.Array:
+  """`_bilinear_matrix` as a part of the program, of sides that are symbols."""
+  old, new = (jnp.float32(jnp.asarray(size)) for size in (in_size, out_size))
+  index = jnp.arange(out_size, dtype=jnp.float32)
+  if align_corners:
+    source = index * ((old - 1) / jnp.maximum(new - 1, 1))
+  else:
+    source = jnp.maximum((index + 0.5) * (old / new) - 0.5, 0)
+  # The last source pixel stands for what rounding puts behind it.
+  source = jnp.minimum(source, old - 1)
+  distance = jnp.abs(source[:, None] - jnp.arange(in_size, dtype=jnp.float32))
+  return jnp.maximum(1 - distance, 0)
+
+
+def _is_known(*sizes: Any) -> bool:
+  """Whether sizes are numbers, and not symbols of an exported program."""
+  return all(isinstance(size, int | np.integer) for size in sizes)
+
+
 def _check_size(size: tuple[int, int]) -> None:
-  if len(size) != 2 or min(size) < 1:
+  if len(size) != 2 or (_is_known(*size) and min(size) < 1):
     raise ValueError(f"size must be two positive integers, got {size}")
 
 
@@ -75,9 +97,13 @@ def resize_bilinear(
   _check_size(size)
   x = x.astype(jnp.float32)
   for axis in (1, 2):
-    if x.shape[axis] == size[axis - 1]:
+    sizes = x.shape[axis], size[axis - 1]
+    if sizes[0] == sizes[1]:
       continue
-    x = _resize_axis(x, axis, (x.shape[axis], size[axis - 1]), align_corners)
+    if _is_known(*sizes):
+      x = _resize_axis(x, axis, sizes, align_corners)
+    else:
+      x = _multiply(_traced_matrix(*sizes, align_corners), x, axis)
   return x
 
 
@@ -103,7 +129,9 @@ def _resize_backward(axis, sizes, align_corners, _, grad):
 _resize_axis.defvjp(_resize_forward, _resize_backward)
 
 
-def _multiply(matrix: np.ndarray, x: jax.Array, axis: int) -> jax.Array:
+def _multiply(
+  matrix: np.ndarray | jax.Array, x: jax.Array, axis: int
+) -> jax.Array:
   """The product of a matrix with one axis, in the form of the platform."""
   # Lowered for one platform, this leaves a single branch in the program.
   return jax.lax.platform_dependent(
@@ -144,7 +172,7 @@ def multiply_in_place(
   rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
   matrices = jnp.broadcast_to(matrix, (rows.shape[0], *matrix.shape))
   rows = jnp.matmul(matrices, rows, precision=jax.lax.Precision.HIGHEST)
-  return rows.reshape(*before, len(matrix), *after)
+  return rows.reshape(*before, matrix.shape[0], *after)
 
 
 def resize_nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -3,27 +3,24 @@
 Neither data nor config file are needed. Files are
 
   NAME.safetensors  written by u2pl_jax.tools.export; describes itself
+  FOLDER            the same with --format=folder, as others share networks
   NAME.npz          written by data_prep.convert_torch_resnet, such as
                     published checkpoints
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
-from flax import traverse_util
 
 from u2pl_jax.data import palettes
 from u2pl_jax.models import network as network_lib
-from u2pl_jax.models import pretrained
-from u2pl_jax.runtime import checkpoint, tree
+from u2pl_jax.models import pretrained, saved_networks
+from u2pl_jax.runtime import checkpoint
 from u2pl_jax.runtime import workdir as workdir_lib
 
 _SECTIONS = ("model", "encoder", "decoder")  # Of a config.
-_ABOUT = "u2pl_jax"  # Key of our description in a .safetensors file.
 _WINDOW = (513, 513)  # Of files that do not tell.
 
 
@@ -112,7 +109,7 @@ def _old_version(origin: str) -> ValueError:
 
 
 def load_file(path: epath.PathLike) -> Trained:
-  """The network in a file; see the top of this module.
+  """The network in a file or folder; see the top of this module.
 
   Raises:
     OSError: there is no such file.
@@ -121,11 +118,12 @@ def load_file(path: epath.PathLike) -> Trained:
   path = epath.Path(path)
   if path.suffix == ".npz":
     return _load_npz(path)
-  if path.suffix == ".safetensors":
-    return _load_safetensors(path)
+  if saved_networks.is_saved(path):
+    return _load_saved(path)
   raise ValueError(
-    f"{path}: expected a .safetensors file of u2pl_jax.tools.export or an .npz"
-    " file of data_prep.convert_torch_resnet; for a run use --workdir"
+    f"{path}: expected a .safetensors file or a folder of u2pl_jax.tools.export"
+    " or an .npz file of data_prep.convert_torch_resnet; for a run use"
+    " --workdir"
   )
 
 
@@ -142,20 +140,8 @@ def _load_npz(path: epath.Path) -> Trained:
   )
 
 
-def _load_safetensors(path: epath.Path) -> Trained:
-  import safetensors
-
-  if not path.is_file():
-    raise FileNotFoundError(f"{path}: no such file")
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      about = json.loads((file.metadata() or {}).get(_ABOUT, "null"))
-      leaves = {name: file.get_tensor(name) for name in file.keys()}
-  except (safetensors.SafetensorError, ValueError) as error:
-    raise ValueError(f"{path}: damaged .safetensors file ({error})") from error
-  if about is None:
-    raise ValueError(f"{path}: was not written by u2pl_jax.tools.export")
-  variables = traverse_util.unflatten_dict(leaves, sep="/")
+def _load_saved(path: epath.Path) -> Trained:
+  about, variables = saved_networks.read(path)
   options = about.get("options") if isinstance(about, dict) else None
   if isinstance(options, dict) and isinstance(options.get("encoder"), str):
     raise _old_version(str(path))
@@ -163,17 +149,31 @@ def _load_safetensors(path: epath.Path) -> Trained:
 
 
 def save_safetensors(network: Trained, path: epath.PathLike) -> None:
-  """Writes a file that `load_file` reads.
-
-  Arrays have names like params/encoder/layer1_0/conv1/kernel; the rest stands
-  in the file's metadata, as JSON under "u2pl_jax".
+  """Writes a file that `load_file` reads; see `saved_networks`.
 
   Raises:
     OSError: it cannot be written.
   """
-  import safetensors.numpy
+  saved_networks.write_file(path, _about(network), network.variables)
 
-  about = {
+
+def save_folder(network: Trained, path: epath.PathLike, card: str) -> None:
+  """Writes a folder that `load_file` reads; see `saved_networks`.
+
+  Args:
+    network: the network.
+    path: of the folder, in one that exists.
+    card: the text of its README.md.
+
+  Raises:
+    OSError: it cannot be written, or holds something else; one line.
+  """
+  saved_networks.write_folder(path, _about(network), network.variables, card)
+
+
+def _about(network: Trained) -> dict[str, Any]:
+  """What `_build` makes the network of, beside its variables."""
+  return {
     "options": dict(network.options),
     "names": network.class_names,
     "palette": network.palette,
@@ -181,12 +181,6 @@ def save_safetensors(network: Trained, path: epath.PathLike) -> None:
     "state": network.state,
     "origin": network.origin,
   }
-  leaves = traverse_util.flatten_dict(network.variables, sep="/")
-  content = safetensors.numpy.save(
-    {name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()},
-    {_ABOUT: json.dumps(about)},
-  )
-  workdir_lib.write_bytes(epath.Path(path), content)
 
 
 def _build(
@@ -194,7 +188,7 @@ def _build(
 ) -> Trained:
   """A network of a description and variables, which must go together."""
   variables = {"batch_stats": {}} | dict(variables)  # Not all have statistics.
-  try:
+  with saved_networks.naming_faults(origin):
     network = Trained(
       options=about["options"],
       variables=variables,
@@ -204,16 +198,5 @@ def _build(
       origin=origin,
       state=about["state"],
     )
-    model = network.model
-  except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(
-      f"{origin}: the description of its network is faulty ({error!r})"
-    ) from error
-  difference = tree.first_difference(variables, model.variable_shapes())
-  if difference:
-    name, held, wanted = difference
-    raise ValueError(
-      f"{origin}: holds another network than it says; {name} is {held},"
-      f" expected {wanted}"
-    )
+  saved_networks.check(network.options, network.class_names, variables, origin)
   return network

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from u2pl_jax.runtime import interrupt
 
+COMMAND = "u2pl-jax"  # See u2pl_jax.tools.commands.
+
 
 def expand_home(argv: Sequence[str]) -> list[str]:
   """The words with ~ and ~USER as folders wherever a path may begin.
@@ -22,6 +24,12 @@ def expand_home(argv: Sequence[str]) -> list[str]:
 
 def _home(match: re.Match[str]) -> str:
   return os.path.expanduser(match[0])  # As it is, where there is no such user.
+
+
+def program(otherwise: str) -> str:
+  """How the user calls this program: as a command of ours, or otherwise."""
+  name = sys.argv[0]
+  return name if name.startswith(f"{COMMAND} ") else otherwise
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,11 +45,14 @@ def make_parser(module: str, description: str) -> argparse.ArgumentParser:
 
   Args:
     module: full name of the module, such as "u2pl_jax.tools.export".
-    description: its docstring, which --help shows as it is.
+    description: its docstring, which --help shows, with the program called as
+      the user calls it.
   """
+  itself = f"python -m {module}"
+  called = program(itself)
   return _Parser(
-    prog=f"python -m {module}",
-    description=description,
+    prog=called,
+    description=description.replace(itself, called),
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
 

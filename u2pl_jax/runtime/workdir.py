@@ -25,6 +25,7 @@ _FREE_TO_CHANGE = (
   "eval.batch_size",
   "eval.num_images",
   "checkpoint.",
+  "log.",
 )
 
 

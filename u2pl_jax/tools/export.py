@@ -1,12 +1,14 @@
-"""Writes a trained network to a file for use elsewhere.
+"""Writes a trained network for use elsewhere.
 
   python -m u2pl_jax.tools.export --workdir=DIR --out=net.stablehlo
-  python -m u2pl_jax.tools.export --workdir=DIR --format=torch --out=net.pth
+  python -m u2pl_jax.tools.export --workdir=DIR --format=folder --out=FOLDER
 
 Supported formats:
 
   stablehlo    a program of its own, from uint8 RGB to masks, that runs
                wherever JAX does; net.json beside it describes it
+  folder       what others share: config.json, model.safetensors and a model
+               card, README.md; the tools of this project take it as a network
   safetensors  the weights, with all that the tools of this project need
   torch        a checkpoint of the published PyTorch code, .pth
 
@@ -14,9 +16,10 @@ docs/deployment.md explains how to use them.
 """
 
 import argparse
+import dataclasses
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,19 +28,27 @@ import jax.numpy as jnp
 from etils import epath
 
 from data_prep import convert_torch_resnet
-from u2pl_jax.evaluation import outputs, protocol
+from u2pl_jax.evaluation import outputs
+from u2pl_jax.models import forward
 from u2pl_jax.ops import normalize
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import command_line, workdir
-from u2pl_jax.tools import network_arguments
+from u2pl_jax.tools import model_card, network_arguments
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 MIN_SIDE = 16  # Pixels, as of the crops in training.
+FREE = "free"  # For --size: the program takes images of any size.
 _ENDINGS = {
   "stablehlo": ".stablehlo",
+  "folder": "",
   "safetensors": ".safetensors",
   "torch": ".pth",
 }
+_LICENSE = "unknown"
+
+Size = tuple[int, int] | str  # (height, width) in pixels, or FREE.
+# uint8 [B, H, W, 3] to {"mask": uint8 [B, H, W], "confidence": float32}.
+Predict = Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,12 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   with command_line.one_line_errors():
     out = _check_out(arguments.out, arguments.format)
     size = parse_size(arguments.size)
-    if size and arguments.format != "stablehlo":
-      raise ValueError("--size goes with --format=stablehlo only")
+    _check_together(arguments)
     network = network_arguments.load(arguments)
     print(f"{network.origin}: {network.num_classes} classes")
     if arguments.format == "stablehlo":
       _write_stablehlo(network, size or network.window, out)
+    elif arguments.format == "folder":
+      _write_folder(network, arguments, out)
     elif arguments.format == "safetensors":
       trained.save_safetensors(network, out)
       print(f"wrote {out}")
@@ -67,49 +79,83 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 0
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
-  """Reads --size=HEIGHT,WIDTH; None for None.
+def _check_together(arguments: argparse.Namespace) -> None:
+  """Raises ValueError that names a flag that does not go with the format."""
+  if arguments.size is not None and arguments.format != "stablehlo":
+    raise ValueError("--size goes with --format=stablehlo only")
+  if arguments.format == "folder" and arguments.workdir is None:
+    raise ValueError(
+      "--format=folder needs --workdir=DIR of a run, whose data, method and"
+      " scores README.md tells"
+    )
+  if arguments.license is not None and arguments.format != "folder":
+    raise ValueError("--license goes with --format=folder only")
+
+
+def parse_size(text: str | None) -> Size | None:
+  """Reads --size=HEIGHT,WIDTH or --size=free; None for None.
 
   Raises:
     ValueError: the text is something else, or a side is below `MIN_SIDE`.
   """
-  if text is None:
-    return None
+  if text in (None, FREE):
+    return text
   match = re.fullmatch(r"(\d+),(\d+)", text)
   if match is None or min(map(int, match.groups())) < MIN_SIDE:
     raise ValueError(
       f"--size={text}: must be HEIGHT,WIDTH in pixels, each at least"
-      f" {MIN_SIDE}; e.g. --size=513,513"
+      f" {MIN_SIDE}, e.g. --size=513,513, or {FREE}"
     )
   return int(match[1]), int(match[2])
 
 
-def export_program(
-  network: trained.Trained, size: tuple[int, int]
-) -> jax.export.Exported:
+def make_predict(network: trained.Trained) -> Predict:
+  """What an exported program computes, see `export_program`."""
+  model = network.model
+  net = forward.make_net(model, network.variables)
+
+  def predict(images):
+    logits = net(model.normalize(images))
+    found = outputs.compute(logits, ("labels", "probability"))
+    return {"mask": found["labels"], "confidence": found["probability"]}
+
+  return predict
+
+
+def export_program(network: trained.Trained, size: Size) -> jax.export.Exported:
   """The network as a program of its own, for `PLATFORMS`.
 
   Args:
     network: its weights become constants of the program.
-    size: (height, width) of the images in pixels.
+    size: of the images.
 
   Returns:
-    A function of images, uint8 RGB [B, H, W, 3] for any B. It returns `mask`,
-    uint8 [B, H, W], the most probable class of each pixel, and `confidence`,
-    float32 [B, H, W] in (0, 1], the prob of that class.
+    A function of images, uint8 RGB [B, H, W, 3] for any B, and for any H and W
+    from `MIN_SIDE` on if the size is free. It returns `mask`, uint8 [B, H, W],
+    the most probable class of each pixel, and `confidence`, float32 [B, H, W]
+    in (0, 1], the prob of that class.
+
+  Raises:
+    ValueError: the size is free, and the network resizes its own parameters to
+      the images; one line.
   """
-  whole = protocol.Protocol("whole", network.window)
-  compute = outputs.make_predict(
-    network.model, whole, ("labels", "probability")
-  )
-
-  def predict(images):
-    found = compute(network.variables, images)
-    return {"mask": found["labels"], "confidence": found["probability"]}
-
-  (batch,) = jax.export.symbolic_shape("batch")
-  images = jax.ShapeDtypeStruct((batch, *size, 3), jnp.uint8)
-  return jax.export.export(jax.jit(predict), platforms=PLATFORMS)(images)
+  model = network.model
+  if size == FREE:
+    if model.multiple > 1:
+      raise ValueError(
+        f"--size={FREE}: this network takes images whose sides are multiples of"
+        f" {model.multiple}, and fits its position embedding to them; give"
+        " --size=HEIGHT,WIDTH"
+      )
+    limits = [f"{side} >= {MIN_SIDE}" for side in ("height", "width")]
+    shape = jax.export.symbolic_shape(
+      "batch, height, width", constraints=limits
+    )
+  else:
+    shape = (*jax.export.symbolic_shape("batch"), *size)
+  images = jax.ShapeDtypeStruct((*shape, 3), jnp.uint8)
+  predict = jax.jit(make_predict(network))
+  return jax.export.export(predict, platforms=PLATFORMS)(images)
 
 
 def describe(
@@ -143,18 +189,36 @@ def describe(
 
 
 def _write_stablehlo(
-  network: trained.Trained, size: tuple[int, int], out: epath.Path
+  network: trained.Trained, size: Size, out: epath.Path
 ) -> None:
   exported = export_program(network, size)
   description = out.with_suffix(".json")
   workdir.write_bytes(out, exported.serialize())
   workdir.write_json(description, describe(network, exported))
-  print(f"wrote {out}, {description}; images of {size[0]}x{size[1]} pixels")
+  seen = "any size" if size == FREE else f"{size[0]}x{size[1]} pixels"
+  print(f"wrote {out}, {description}; images of {seen}")
+
+
+def _write_folder(
+  network: trained.Trained, arguments: argparse.Namespace, out: epath.Path
+) -> None:
+  card = model_card.write(
+    network,
+    arguments.workdir,
+    name=out.name,
+    license_id=arguments.license or _LICENSE,
+    is_watched=arguments.state is None,
+  )
+  # Where the run lies is nobody's business.
+  run = epath.Path(arguments.workdir).resolve().name
+  origin = f"{run}, {model_card.describe_source(network)}"
+  trained.save_folder(dataclasses.replace(network, origin=origin), out, card)
+  print(f"wrote {out}; its README.md tells what it is")
 
 
 def _check_out(path: str, file_format: str) -> epath.Path:
   out, ending = epath.Path(path), _ENDINGS[file_format]
-  if out.suffix != ending:
+  if ending and out.suffix != ending:
     raise ValueError(f"--out={out}: --format={file_format} writes {ending}")
   if not out.parent.is_dir():
     raise FileNotFoundError(f"--out={out}: there is no folder {out.parent}")
@@ -168,19 +232,26 @@ def _make_parser() -> argparse.ArgumentParser:
     "--format",
     choices=tuple(_ENDINGS),
     default="stablehlo",
-    help="format of the file; default: stablehlo",
+    help="what to write; default: stablehlo",
   )
   parser.add_argument(
     "--out",
     required=True,
-    metavar="FILE",
-    help="file to write; it ends with .stablehlo, .safetensors or .pth",
+    metavar="FILE|FOLDER",
+    help="what to write: a folder, or a file that ends with .stablehlo,"
+    " .safetensors or .pth",
   )
   parser.add_argument(
     "--size",
-    metavar="HEIGHT,WIDTH",
-    help="size in pixels of the images that the program of --format=stablehlo"
-    " takes; default: the window that training evaluated at",
+    metavar="HEIGHT,WIDTH|free",
+    help="size in pixels of the images that a program takes, or free for any"
+    " with --format=stablehlo; default: the window that training evaluated at",
+  )
+  parser.add_argument(
+    "--license",
+    metavar="ID",
+    help="license of the weights that the card of --format=folder names, such"
+    f" as apache-2.0; default: {_LICENSE}",
   )
   return parser
 

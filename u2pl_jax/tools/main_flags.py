@@ -1,10 +1,9 @@
-"""The flags of main.py that need more than a name: --config, --profile.
+"""The flags of runs that need more than a name: --config, --profile.
 
 Whatever is wrong with a command line is told in one line that names the flag.
 """
 
 import copy
-import pathlib
 import re
 import sys
 import types
@@ -16,15 +15,15 @@ from etils import epath
 from ml_collections import config_dict, config_flags
 
 from u2pl_jax.runtime import command_line, distributed, options, workdir
+from u2pl_jax.tools import shipped_configs
 
 # Presets over other keys: setting them alone would only change their name.
 _PRESETS = ("method", "recipe")
-_EXAMPLE = "e.g. --config=configs/synthetic.py"
-_MISSING = f"--config=FILE is missing; {_EXAMPLE}"
+_EXAMPLE = "e.g. --config=synthetic"
+_MISSING = f"--config=NAME is missing; {_EXAMPLE}"
 _ALL_MISSING = (
-  "--config=FILE and --workdir=DIR are missing; e.g. python main.py"
-  " --config=configs/synthetic.py --workdir=runs/synthetic (--help tells all"
-  " flags)"
+  "--config=NAME and --workdir=DIR are missing; e.g. {} --config=synthetic"
+  " --workdir=runs/synthetic (--help tells all flags)"
 )
 
 
@@ -39,7 +38,7 @@ class _ConfigParser(flags.ArgumentParser):
     self.config: config_dict.ConfigDict | None = None
 
   def parse(self, path: str) -> config_dict.ConfigDict:
-    """The locked config of "FILE:ARGUMENT".
+    """The locked config of "NAME:ARGUMENT" or "FILE:ARGUMENT".
 
     Raises:
       FileNotFoundError, ValueError: one line.
@@ -47,11 +46,10 @@ class _ConfigParser(flags.ArgumentParser):
     # The library puts the flag in front of what a ValueError says.
     if self.file:
       raise ValueError(f"given twice, not once; {_EXAMPLE}")
-    self.file = path.partition(":")[0]
-    if not pathlib.Path(self.file).is_file():
-      raise FileNotFoundError(f"--config={self.file}: no such file")
+    self.file, colon, argument = path.partition(":")
+    found = shipped_configs.find(self.file)
     try:
-      self.config = self._load.parse(path)
+      self.config = self._load.parse(f"{found}{colon}{argument}")
       self.module = sys.modules[f"{self._load.name}_config"]
     except AttributeError as error:
       if error.name != "get_config":
@@ -67,7 +65,7 @@ def define_config(
   flag_values: flags.FlagValues = flags.FLAGS,
   argv: Sequence[str] | None = None,
 ) -> flags.FlagHolder:
-  """Defines --config=FILE:ARGUMENT and --config.key=value.
+  """Defines --config=NAME:ARGUMENT and --config.key=value.
 
   Args:
     flag_values: where to.
@@ -76,7 +74,8 @@ def define_config(
   holder = config_flags.DEFINE_config_file(
     "config",
     None,
-    "FILE.py or FILE.py:ARGUMENT.",
+    "NAME or NAME:ARGUMENT of a config of this package, or of a FILE.py;"
+    " --config.KEY=VALUE sets a key.",
     flag_values,
     lock_config=True,
     sys_argv=argv,
@@ -100,7 +99,7 @@ def parse(
       an unknown key and the nearest one there is.
   """
   if len(argv) == 1:
-    raise ValueError(_ALL_MISSING)
+    raise ValueError(_ALL_MISSING.format(argv[0]))
   argv = [argv[0], *command_line.expand_home(argv[1:])]
   flag = flag_values["config"]
   try:
@@ -196,20 +195,23 @@ def complete(
 
 
 def check_together(given: Mapping[str, Any]) -> None:
-  """Checks flags of main.py that depend on each other.
+  """Checks flags that depend on each other.
 
   Args:
-    given: the value of every flag, by name.
+    given: the value of every flag, by name; None of those that a command
+      lacks.
 
   Raises:
     ValueError: one line that names the flag at fault.
   """
-  if not given["workdir"] and not given["dry_run"]:
+  evaluates = given["mode"] == "eval"
+  if given["weights"]:
+    _check_weights(given, evaluates)
+  elif not given["workdir"] and not given["dry_run"]:
     raise ValueError(
       "--workdir=DIR is missing, e.g. --workdir=runs/1; only --dry_run does"
       " without"
     )
-  evaluates = given["mode"] == "eval"
   if given["profile"] and (given["dry_run"] or evaluates):
     raise ValueError(
       "--profile goes with training, not --mode=eval or a dry run"
@@ -225,6 +227,19 @@ def check_together(given: Mapping[str, Any]) -> None:
   for flag in ("state", "save_predictions"):
     if given[flag] and not evaluates:
       raise ValueError(f"--{flag} goes with --mode=eval")
+
+
+def _check_weights(given: Mapping[str, Any], evaluates: bool) -> None:
+  if not evaluates:
+    raise ValueError(
+      "--weights goes with --mode=eval; a run starts from a network by"
+      " --config.model.pretrained"
+    )
+  for flag in ("workdir", "state", "save_predictions"):
+    if given[flag]:
+      raise ValueError(
+        f"--{flag} goes with a run; --weights={given['weights']} is one network"
+      )
 
 
 def parse_profile(text: str | None) -> tuple[int, int] | None:

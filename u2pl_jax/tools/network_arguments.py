@@ -12,9 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--workdir", metavar="DIR", help="folder of a run")
   parser.add_argument(
     "--weights",
-    metavar="FILE",
-    help="file to use instead of a run: .safetensors of u2pl_jax.tools.export,"
-    " or .npz of data_prep.convert_torch_resnet",
+    metavar="FILE|FOLDER",
+    help="network to use instead of a run: a folder or .safetensors file of"
+    " u2pl_jax.tools.export, or .npz of data_prep.convert_torch_resnet",
   )
   add_choice(parser)
 

@@ -24,6 +24,7 @@ SECTIONS = (
   training_options.TrainOptions,
   eval_options.EvalOptions,
   training_options.CheckpointOptions,
+  training_options.LogOptions,
 )
 
 

@@ -43,3 +43,15 @@ class CheckpointOptions(options.Options):
   every_steps: int = options.setting(0, minimum=0)
   # Beside the best one.
   keep_last: int = options.setting(2, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogOptions(options.Options):
+  """Where curves and pictures go beside TensorBoard; "" for nowhere."""
+
+  SECTION: ClassVar[str] = "log"
+
+  # A project of Weights & Biases.
+  wandb: str = ""
+  # URI of an MLflow server, such as http://HOST:5000, or of a folder.
+  mlflow: str = ""

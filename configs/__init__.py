@@ -1,0 +1,1 @@
+"""Protocols, each a file with `get_config(argument)`; see `common`."""
