@@ -27,7 +27,7 @@ from ml_collections import config_dict
 
 from configs import common
 from u2pl_jax.data import shapes
-from u2pl_jax.models import memory, network, pretrained
+from u2pl_jax.models import memory, network, pretrained, saved_networks
 from u2pl_jax.runtime import devices, workdir
 
 # What `complete` fills in, by the value that asks for it.
@@ -83,17 +83,16 @@ _ACCELERATOR = _Scale(crop=513, batch=16, steps=20_000)
 
 def get_config(arg: str | None = None) -> config_dict.ConfigDict:
   name, weights, rest = _parse_arg(arg)
-  network, of_method = _choose_network(weights)
+  chosen, of_method = _choose_network(weights)
   bank = {key: of_method[key] for key in common.SMALL_BANK if key in of_method}
   return common.make_config(
     rest,
     splits=None,
     settings={
-      **_OF_EVERY_RUN,
       "data.name": name,
       "data.scale_range": (0.5, 1.5),
       "optim.lr_per_16": True,
-      **network,
+      **chosen,
     },
     of_method={
       "u2pl": {**of_method, **_OF_U2PL},
@@ -130,8 +129,8 @@ def _choose_network(weights: str) -> tuple[dict[str, Any], dict[str, Any]]:
   """
   if not weights:
     small = {**common.SMALL_NETWORK, "optim.learning_rate": 0.1}
-    return small, common.SMALL_U2PL
-  if workdir.holds_checkpoint(epath.Path(weights).expanduser()):
+    return small | _OF_EVERY_RUN, common.SMALL_U2PL
+  if saved_networks.may_be_run(weights):
     return _read_run(weights)
   sections = pretrained.read_sections(weights)
   if sections["model"]["encoder"] == common.EFFICIENTNET["model.encoder"]:
@@ -139,7 +138,7 @@ def _choose_network(weights: str) -> tuple[dict[str, Any], dict[str, Any]]:
   else:
     settings = {**workdir.flatten(sections), "optim.learning_rate": 0.001}
   # Pretrained networks are large enough for the published banks.
-  return settings | {"model.pretrained": weights}, {}
+  return settings | _OF_EVERY_RUN | {"model.pretrained": weights}, {}
 
 
 def _read_run(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -160,7 +159,7 @@ def _read_run(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if key.startswith(sections) or key in _GOES_ON
   }
   of_method = {key: flat[key] for key in common.SMALL_U2PL if key in flat}
-  return kept | {"model.pretrained": folder}, of_method
+  return _OF_EVERY_RUN | kept | {"model.pretrained": folder}, of_method
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,10 +25,9 @@ from u2pl_jax.data import options as data_options
 from u2pl_jax.evaluation import options as eval_options
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.models import network, pretrained
+from u2pl_jax.models import network, pretrained, saved_networks
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding, tree
-from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.training import assemble, optim, programs, train_state
 from u2pl_jax.training import options as training_options
 
@@ -212,9 +211,8 @@ def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
   if not experiment.weights_file:
     return None
   path, shapes = experiment.weights_file, experiment.model.variable_shapes()
-  folder = epath.Path(path).expanduser()
-  if workdir_lib.holds_checkpoint(folder):
-    loaded = _load_run(folder, shapes)
+  if saved_networks.may_be_run(path):
+    loaded = _load_run(epath.Path(path).expanduser(), shapes)
   else:
     loaded = pretrained.load_pretrained(path, shapes)
   check_classes(experiment, path, loaded.class_names)

@@ -40,6 +40,12 @@ def is_saved(path: epath.PathLike) -> bool:
   return path.suffix == ".safetensors" or path.is_dir()
 
 
+def may_be_run(path: epath.PathLike) -> bool:
+  """Whether the path is a folder without a network that was exported there."""
+  path = epath.Path(path).expanduser()
+  return path.is_dir() and not (path / WEIGHTS).exists()
+
+
 def read(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
   """What a file or folder says about its network, and its variables.
 
