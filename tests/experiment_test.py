@@ -231,12 +231,13 @@ def test_a_run_starts_from_the_best_checkpoint_of_another_one(tmp_path):
   data_dir = tiny_run.make_dataset(tmp_path / "data")
   reported.write_run(tmp_path / "run", data_dir, scalars={})
   changes = {"model.pretrained": str(tmp_path / "run")}
-  exp = tiny_run.create(data_dir, **changes)
+  arg = "encoder=resnet18"
+  exp = tiny_run.create(data_dir, arg, **changes)
   assert experiment.load_pretrained(exp).parts == ("decoder", "encoder")
   state = experiment.create_state(exp)
   kept = trained.load_run(tmp_path / "run", "best", "teacher").variables
   finished_run.assert_bit_identical(dict(state.student), dict(kept))
-  other = tiny_run.create(data_dir, **changes, **{"encoder.width": 8})
+  other = tiny_run.create(data_dir, arg, **changes, **{"encoder.width": 8})
   with pytest.raises(ValueError, match="the run has another network; "):
     experiment.load_pretrained(other)
 

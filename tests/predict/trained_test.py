@@ -76,7 +76,7 @@ def test_a_run_without_teacher_gives_its_student(tmp_path):
 
 
 def test_every_key_of_a_real_config_is_known(tmp_path):
-  config = tiny_run.make_config(tmp_path)
+  config = tiny_run.make_config(tmp_path, "encoder=resnet18")
   tiny_network.save_run(tmp_path / "run", config=config)
   network = trained.load_run(tmp_path / "run")
   for section in ("model", "encoder", "decoder"):

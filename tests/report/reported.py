@@ -91,6 +91,8 @@ def write_run(folder, data_dir, *, salt="", arg="", scalars=None):
     scalars: that it logged, by step; default: of `make_scalars`.
   """
   folder = epath.Path(folder)
+  # An encoder with names in PyTorch, by which it gets its weights.
+  arg = ",".join(filter(None, [arg, "encoder=resnet18"]))
   config = tiny_run.make_config(data_dir, arg)
   dataset = datasets.open_dataset(config["data"]["name"], data_dir)
   names = dataset.class_names

@@ -86,7 +86,8 @@ def test_what_a_run_shows(data_dir, use_devices, tmp_path):
 
 
 def test_a_converted_checkpoint_starts_networks_and_classes(data_dir, tmp_path):
-  exp = tiny_run.create(data_dir, ARG)
+  arg = f"{ARG},encoder=resnet18"
+  exp = tiny_run.create(data_dir, arg)
   variables = exp.model.init_variables(jax.random.key(5))
   num_unlabeled = len(exp.split.unlabeled)
   present = np.arange(8 * num_unlabeled).reshape(8, -1) % 3 == 0
@@ -96,7 +97,7 @@ def test_a_converted_checkpoint_starts_networks_and_classes(data_dir, tmp_path):
   }
   path = tmp_path / "converted.npz"
   np.savez(path, **torch_names.to_torch(variables), **remembered)
-  exp = tiny_run.create(data_dir, ARG, **{"model.pretrained": str(path)})
+  exp = tiny_run.create(data_dir, arg, **{"model.pretrained": str(path)})
   state = experiment.create_state(exp)
   np.testing.assert_array_equal(state.memory.confidence, 0.25)
   np.testing.assert_array_equal(state.memory.present, present)
