@@ -14,7 +14,8 @@ from u2pl_jax.training import options as training_options
 FILES = sorted(
   path
   for path in pathlib.Path("configs").glob("*.py")
-  if path.stem not in ("common", "folder", "networks", "unimatch_common")
+  if path.stem
+  not in ("__init__", "common", "folder", "networks", "unimatch_common")
 )
 SPLITS = {
   "synthetic": ["24"],
