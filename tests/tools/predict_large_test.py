@@ -180,5 +180,6 @@ def test_memory_stays_within_what_was_told(checkpoint, tmp_path):
   ).stdout
   told = float(re.search(r"about ([\d.]+) GB", printed)[1])
   peak = float(re.search(r"peak ([\d.]+)", printed)[1])
-  assert peak <= told + 0.1
+  # What is told has one digit, so it may be 0.05 GB below what is meant.
+  assert peak <= told + 0.15
   assert told <= 1.5 * peak
