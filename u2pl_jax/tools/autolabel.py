@@ -41,8 +41,9 @@ import argparse
 import os
 import pathlib
 import sys
-import warnings
 from collections.abc import Sequence
+
+from etils import epath
 
 from u2pl_jax.data import image_files
 from u2pl_jax.predict import (
@@ -54,7 +55,7 @@ from u2pl_jax.predict import (
   trained,
 )
 from u2pl_jax.predict.annotation import labels
-from u2pl_jax.runtime import command_line, interrupt, quiet, workdir
+from u2pl_jax.runtime import command_line, quiet, workdir
 from u2pl_jax.tools import autolabel_files, network_arguments, predicting
 
 _MAPS = ("entropy",)
@@ -71,18 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   arguments = _make_parser().parse_args(argv)
   quiet.silence_tensorflow()
-  tally = predicting.Tally(is_anew=arguments.overwrite)
-  with (
-    command_line.one_line_errors(),
-    interrupt.answered_by(tally.end),
-    warnings.catch_warnings(),
-  ):
-    # Of damaged metadata, which say nothing about the pixels.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    failures = _label(arguments, tally)
-    for failure in failures:
-      print(failure, file=sys.stderr)
-  return 1 if failures else 0
+  return predicting.run_command(_label, arguments)
 
 
 def _label(
@@ -168,7 +158,7 @@ def _choose_rule(arguments: argparse.Namespace) -> reliability.Rule:
 
   if arguments.min_confidence is not None:
     return reliability.Rule(min_confidence=arguments.min_confidence)
-  logged = curves.read_curves(workdir.epath.Path(arguments.workdir))
+  logged = curves.read_curves(epath.Path(arguments.workdir))
   if thresholds.TAG not in logged:
     raise ValueError(
       f"{arguments.workdir}: the run has no teacher that keeps labels below an"
@@ -186,7 +176,7 @@ def _open_dataset(arguments: argparse.Namespace, network: trained.Trained):
   """
   from u2pl_jax.data import datasets
 
-  data = workdir.read_config(workdir.epath.Path(arguments.workdir))["data"]
+  data = workdir.read_config(epath.Path(arguments.workdir))["data"]
   folder = arguments.data_dir or data["data_dir"]
   try:
     dataset = datasets.open_dataset(data["name"], folder)

@@ -28,12 +28,11 @@ windows, one batch after the other, and memory is told before each image.
 import argparse
 import pathlib
 import sys
-import warnings
 from collections.abc import Sequence
 
 from u2pl_jax.data import image_files
 from u2pl_jax.predict import photographs, results
-from u2pl_jax.runtime import command_line, interrupt
+from u2pl_jax.runtime import command_line
 from u2pl_jax.tools import network_arguments, predicting
 
 
@@ -49,18 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit: one line that names the flag or file at fault.
   """
   arguments = _make_parser().parse_args(argv)
-  tally = predicting.Tally(is_anew=arguments.overwrite)
-  with (
-    command_line.one_line_errors(),
-    interrupt.answered_by(tally.end),
-    warnings.catch_warnings(),
-  ):
-    # Of damaged metadata, which say nothing about the pixels.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    failures = _predict(arguments, tally)
-    for failure in failures:
-      print(failure, file=sys.stderr)
-  return 1 if failures else 0
+  return predicting.run_command(_predict, arguments)
 
 
 def _predict(

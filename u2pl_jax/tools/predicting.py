@@ -4,6 +4,8 @@ import argparse
 import functools
 import math
 import pathlib
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -19,7 +21,7 @@ from u2pl_jax.predict import (
   stream,
   trained,
 )
-from u2pl_jax.runtime import interrupt, progress
+from u2pl_jax.runtime import command_line, interrupt, progress
 
 _SHOWN = 30  # Characters of a name in a line of progress.
 
@@ -84,6 +86,39 @@ class Tally:
       f"{interrupt.INTERRUPTED}; {self._count_done()} of {self._total} images"
       f" are done; the same command{flags} goes on"
     )
+
+
+def run_command(
+  predict: Callable[
+    [argparse.Namespace, Tally], Sequence[image_files.UnreadableError]
+  ],
+  arguments: argparse.Namespace,
+) -> int:
+  """Runs a command that predicts; Ctrl-C ends it with a line of its tally.
+
+  Args:
+    predict: (arguments, tally) -> why some images were not read, which is
+      printed to stderr.
+    arguments: the parsed flags, `overwrite` among them.
+
+  Returns:
+    The exit code: 0, or 1 if an image was not read.
+
+  Raises:
+    SystemExit: one line that names the flag or file at fault.
+  """
+  tally = Tally(is_anew=arguments.overwrite)
+  with (
+    command_line.one_line_errors(),
+    interrupt.answered_by(tally.end),
+    warnings.catch_warnings(),
+  ):
+    # Of damaged metadata, which say nothing about the pixels.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    failures = predict(arguments, tally)
+    for failure in failures:
+      print(failure, file=sys.stderr)
+  return 1 if failures else 0
 
 
 def run(
