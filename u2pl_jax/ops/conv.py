@@ -233,8 +233,7 @@ def _add_taps(x, kernel, rate, precision):
   return total.astype(x.dtype)
 
 
-def _convolve_all(x, kernel, rate, precision):
-  return _convolve(x, kernel, (1, 1), rate, precision)
+_convolve_all = functools.partial(_convolve, stride=(1, 1))
 
 
 # A rule of its own keeps the platforms apart: what one of them would save for
