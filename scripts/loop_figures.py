@@ -6,6 +6,8 @@ from typing import Any
 
 from plotly import graph_objects
 
+from scripts import spread
+
 FIRST, RANDOM, NONE = "first", "random", "none"  # Ways to choose.
 
 
@@ -29,22 +31,17 @@ def make_table(records: Sequence[Mapping[str, Any]]) -> str:
   for arm, values in arms.items():
     seeds = sorted(values)
     shown = ", ".join(f"{values[s]:.1f}" for s in seeds)
-    mean = _format_mean([values[s] for s in seeds])
+    mean = spread.format_mean([values[s] for s in seeds])
     gains = [
       values[s] - arms[RANDOM][s] for s in seeds if s in arms.get(RANDOM, {})
     ]
     gain = ""
     if gains and arm not in (RANDOM, FIRST):
-      gain = ", ".join(f"{g:+.1f}" for g in gains) + f": {_format_mean(gains)}"
+      gain = (
+        ", ".join(f"{g:+.1f}" for g in gains) + f": {spread.format_mean(gains)}"
+      )
     lines.append(f"| {arm} | {shown} | {mean} | {gain} |")
   return "\n".join(lines)
-
-
-def _format_mean(values: Sequence[float]) -> str:
-  mean = f"{statistics.mean(values):.1f}"
-  if len(values) < 2:
-    return mean
-  return f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 def draw(records: Sequence[Mapping[str, Any]]) -> graph_objects.Figure:

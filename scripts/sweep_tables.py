@@ -21,6 +21,8 @@ from typing import Any
 import matplotlib
 from matplotlib import figure as figure_lib
 
+from scripts import spread
+
 _BLOCK = re.compile(
   r"(<!-- study (?P<name>\S+)(?: iou=(?P<iou>\S+))? -->\n).*?(<!-- end -->)",
   re.DOTALL,
@@ -93,7 +95,7 @@ def format_table(
   head += ["steps", "ms a step", "seconds"]
   lines = [head, ["---"] * len(head)]
   for setting, rows in settings.items():
-    line = [f"`{setting}`", _spread([r["miou"] for r in rows])]
+    line = [f"`{setting}`", spread.format_mean([r["miou"] for r in rows])]
     line += [", ".join(f"{r['seed']}: {r['miou']:.1f}" for r in rows)]
     line += ["" if rows is first else _gain(rows, first)]
     line += [_mean([r["iou"][name] for r in rows]) for name in columns]
@@ -118,13 +120,6 @@ def _percent(share: float | None) -> float | None:
 def _mean(values: Sequence[float | None]) -> str:
   known = [value for value in values if value is not None]
   return f"{statistics.fmean(known):.1f}" if known else "–"
-
-
-def _spread(values: Sequence[float]) -> str:
-  mean = f"{statistics.fmean(values):.1f}"
-  if len(values) < 2:
-    return mean
-  return f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 def _gain(rows: Sequence[Record], first: Sequence[Record]) -> str:
