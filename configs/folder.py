@@ -148,10 +148,7 @@ def _read_run(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
     FileNotFoundError, ValueError: there is no run, or a damaged one; one line.
   """
   config = workdir.read_config(epath.Path(folder).expanduser())
-  flat = {
-    key: tuple(value) if isinstance(value, list) else value  # JSON's tuples.
-    for key, value in workdir.flatten(config).items()
-  }
+  flat = workdir.with_tuples(workdir.flatten(config))
   sections = ("model.", "encoder.", "decoder.")
   kept = {
     key: value

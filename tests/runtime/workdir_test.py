@@ -298,3 +298,10 @@ def test_a_run_of_version_0_1_is_refused_as_such(folder):
   with pytest.raises(ValueError, match="holds a run of version 0.1") as caught:
     claim(folder)
   assert "\n" not in str(caught.value)
+
+
+def test_lists_of_json_become_tuples_again():
+  settings = {"crop_size": [33, 41], "name": "a", "rates": [], "seed": 1}
+  assert workdir.with_tuples(settings) == {
+    "crop_size": (33, 41), "name": "a", "rates": (), "seed": 1
+  }  # fmt: skip

@@ -16,6 +16,7 @@ from u2pl_jax.models import (
   torch_networks,
 )
 from u2pl_jax.runtime import tree as tree_lib
+from u2pl_jax.runtime import workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,10 +156,7 @@ def read_sections(path: epath.PathLike) -> dict[str, dict[str, Any]]:
   about, _ = saved_networks.read(path)
   with saved_networks.naming_faults(str(path)):
     return {
-      section: {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in about["options"][section].items()
-      }
+      section: workdir.with_tuples(about["options"][section])
       for section in ("model", "encoder", "decoder")
     }
 

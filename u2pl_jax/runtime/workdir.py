@@ -40,6 +40,14 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   return flat
 
 
+def with_tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings as a config has them, where JSON made lists of their tuples."""
+  return {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in settings.items()
+  }
+
+
 def write_json(path: epath.Path, value: Any) -> None:
   """Writes a file that is either the old one or the whole new one.
 

@@ -174,12 +174,12 @@ def complete(
     return dict(config)
   config, saved = copy.deepcopy(dict(config)), {}
   if workdir_path and workdir.holds_checkpoint(epath.Path(workdir_path)):
-    saved = workdir.flatten(workdir.read_config(epath.Path(workdir_path)))
+    read = workdir.read_config(epath.Path(workdir_path))
+    saved = workdir.with_tuples(workdir.flatten(read))
   for key, left_open in module.AUTOMATIC.items():
     section, name = key.split(".")
     if key in saved and config.get(section, {}).get(name) == left_open:
-      value = saved[key]  # JSON has no tuples.
-      config[section][name] = tuple(value) if isinstance(value, list) else value
+      config[section][name] = saved[key]
   before = workdir.flatten(config)
   completed = module.complete(config)
   after = workdir.flatten(completed)
