@@ -133,8 +133,8 @@ def test_losses_of_the_published_loop(path):
 
 
 NUM_CLASSES = 5
-TINY = {
-  "model.encoder": "resnet18",
+NETWORK = {
+  "model.encoder": "resnet18",  # The peer's kind.
   "encoder.width": 4,
   "encoder.output_stride": 16,
   "encoder.multi_grid": False,
@@ -143,6 +143,8 @@ TINY = {
   "decoder.rep_channels": 6,
   "decoder.aspp_rates": (1,),
   "decoder.dropout_rate": 0.0,
+}
+TINY = NETWORK | {
   "data.batch_size_l": 2,
   "data.batch_size_u": 2,
   "semi.supervised_epochs": 0,
@@ -163,7 +165,7 @@ PAPER = {
 
 def _make_ours(config):
   """Step and state of ours, with the recordings' sampler."""
-  model = tiny.make_model(NUM_CLASSES)
+  model = tiny.make_model(NUM_CLASSES, **NETWORK)
   settings = optim.OptimOptions.read(config)
   tx = optim.create_optimizer(
     settings,
