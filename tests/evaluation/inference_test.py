@@ -79,6 +79,23 @@ def test_windows_of_any_size_give_the_logits_of_a_pointwise_net(window):
   np.testing.assert_allclose(logits, _pointwise(IMAGES), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+  "side, at_once", [(65, 4), (513, 4), (641, 2), (769, 1), (1537, 1)]
+)
+def test_large_windows_come_in_smaller_batches(side, at_once):
+  def net(windows):
+    seen.append(windows.shape)
+    return windows[..., :1]
+
+  seen = []
+  images = jax.ShapeDtypeStruct((1, side, 4 * side, 3), jnp.float32)
+  jax.eval_shape(
+    lambda images: inference.slide(net, images, (side, side), stride_rate=1),
+    images,
+  )
+  assert {shape[0] for shape in seen} == {at_once}
+
+
 @pytest.mark.parametrize("windows_at_once", [1, 2, 5, 99])
 def test_batches_of_windows_do_not_matter(windows_at_once):
   def mean_net(images):  # Depends on the whole window.

@@ -83,6 +83,33 @@ def test_dilated_equals_the_plain_convolution(size, rate, kernel_size):
   )
 
 
+def test_many_inputs_for_each_output_equal_the_plain_convolution():
+  """Of which the map is multiplied with all taps at once."""
+  size, rate = (9, 12), (2, 3)
+  assert conv._share_inside(size, (3, 3), rate) > conv._SHIFTED_ABOVE
+  compare(
+    lambda images, kernel: conv.convolve(
+      images, kernel, rate=rate, precision="highest"
+    ),
+    rate,
+    (3, 3),
+    size,
+    channels=(4 * conv._WORTH_SHIFTS, 4),
+  )
+
+
+def test_many_inputs_for_each_output_are_not_copied_for_each_tap():
+  images = jax.ShapeDtypeStruct((1, 40, 40, 256), jnp.float32)
+  kernel = jax.ShapeDtypeStruct((3, 3, 256, 16), jnp.float32)
+  compiled = (
+    jax.jit(lambda x, k: conv.convolve(x, k, rate=(10, 10)))
+    .lower(images, kernel)
+    .compile()
+  )
+  temporaries = compiled.memory_analysis().temp_size_in_bytes
+  assert temporaries < 2 * 4 * 40 * 40 * 256
+
+
 # Kernels large enough for a gradient by products: either of images and outputs
 # with fewer channels, strides on even and odd sides, and a lone tap.
 @pytest.mark.parametrize(

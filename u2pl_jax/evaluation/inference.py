@@ -25,6 +25,11 @@ STRIDE_RATE = 2 / 3  # Published: stride of windows divided by their side.
 #   cut       As "shifted", but windows begin at every multiple of the stride,
 #             and those that would leave the image are cut off (UniMatch V1).
 WINDOW_RULES = ("averaged", "shifted", "cut")
+# The most windows, and the most pixels, that the network sees of an image at
+# once, unless a single window has more: bounds the memory. One window of 769 x
+# 769 pixels keeps an accelerator busy.
+_WINDOWS_AT_ONCE = 4
+_PIXELS_AT_ONCE = _WINDOWS_AT_ONCE * 513 * 513
 
 
 def window_starts(
@@ -64,7 +69,7 @@ def slide(
   *,
   stride_rate: float = STRIDE_RATE,
   rule: str = "averaged",
-  windows_at_once: int = 4,
+  windows_at_once: int | None = None,
 ) -> jax.Array:
   """Logits of images from those of overlapping windows.
 
@@ -79,7 +84,7 @@ def slide(
     stride_rate: see `window_starts`.
     rule: one of `WINDOW_RULES`.
     windows_at_once: the most windows of each image that `net` sees in one
-      batch; bounds the memory.
+      batch; None for as many as bound the memory.
 
   Returns:
     [B, H, W, K] float32; where probabilities are averaged, their logarithm.
@@ -87,6 +92,9 @@ def slide(
   Reference: u2pl eval.py, `scale_crop_process`; UniMatch and UniMatch-V2,
     supervised.py, `evaluate`.
   """
+  if windows_at_once is None:
+    windows_at_once = _PIXELS_AT_ONCE // math.prod(window)
+    windows_at_once = min(max(windows_at_once, 1), _WINDOWS_AT_ONCE)
   size, place = images.shape[1:3], (0, 0)
   if rule != "cut":
     images, place = _pad_to_window(images, window)
