@@ -60,7 +60,12 @@ class _Worker:
     self._calls = max(1, math.ceil(_BLOCK_SECONDS / max(last, 1e-6)))
 
   def measure(self) -> float:
-    """Seconds of a call, the mean of a block."""
+    """Seconds of a call, the mean of a block.
+
+    A call before is not timed: while the others ran, caches were lost, and the
+    host of a virtual machine may have taken what memory the last block freed.
+    """
+    self._ask(1)
     return self._ask(self._calls)["seconds"] / self._calls
 
   def finish(self) -> Result:
