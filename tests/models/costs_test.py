@@ -65,3 +65,9 @@ def test_what_is_frozen_or_computed_again_keeps_less():
   assert blocks.scores_bytes == 0 < blocks.kept_bytes < again.kept_bytes
   frozen = kept(**{"model.freeze": "encoder"})["encoder"]
   assert frozen.kept_bytes == 0
+
+
+def test_copies_of_kernels_are_no_weights_of_attention():
+  model = networks.make(num_classes=5, encoder="resnet18", dtype="bfloat16")
+  encoder, rest = costs.of_parts(model, (65, 65)).values()
+  assert encoder.scores_bytes == rest.scores_bytes == 0

@@ -139,7 +139,10 @@ def _kept(kept: PyTree, params: PyTree) -> Iterator[jax.ShapeDtypeStruct]:
 
 def _is_scores(leaf: jax.ShapeDtypeStruct) -> bool:
   """Whether an array is [B, heads, n, n], fewer heads than tokens."""
-  return leaf.ndim == 4 and leaf.shape[1] < leaf.shape[2] == leaf.shape[3]
+  # Not a kernel [3, 3, n, n], of which a copy in bfloat16 is kept.
+  if leaf.ndim != 4 or leaf.shape[0] != _IMAGES:
+    return False
+  return leaf.shape[1] < leaf.shape[2] == leaf.shape[3]
 
 
 def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
