@@ -266,3 +266,18 @@ def test_a_wrong_command_would_be_found(command, monkeypatch):
     FileNotFoundError, KeyError, ModuleNotFoundError, SystemExit, ValueError
   )  # fmt: skip
   assert isinstance(raised.value, expected)
+
+
+@pytest.mark.parametrize(
+  "command, is_complete",
+  [
+    ("python main.py --config=configs/synthetic.py --workdir=x", True),
+    ("python main.py --config=configs/voc.py:366 --workdir=x", False),
+    ("u2pl-jax train --config=synthetic --workdir=x", True),
+    ("u2pl-jax report --workdir=x", False),
+    ("python -m data_prep.synthetic --data_dir=x", True),
+    ("pip install torch", None),
+  ],
+)
+def test_what_a_command_needs(command, is_complete, monkeypatch):
+  assert check(command.split(), monkeypatch) is is_complete
