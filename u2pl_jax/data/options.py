@@ -27,15 +27,16 @@ class DataOptions(options.Options):
   name: str = ""
   # Its list of labeled and unlabeled images.
   split: str = ""
+  # Folder of prepared datasets.
   data_dir: str = "data"
   # Who says how many images a step has: "given", the next two keys; "auto", the
   # memory of the devices, of which main.py has the largest batch that fits;
   # "parts", the next two keys, but what does not fit at once is computed in
   # parts, see tools/batch_sizes.py.
   batch_size: str = options.setting("given", choices=BATCH_SIZES)
-  # Labeled and unlabeled images a step, all devices. A list with fewer images
-  # is repeated.
+  # Labeled images a step, all devices. A list with fewer is repeated.
   batch_size_l: int = options.setting(16, minimum=1)
+  # The same of unlabeled images.
   batch_size_u: int = options.setting(16, minimum=1)
   # Height, width.
   crop_size: tuple[int, int] = options.setting(
@@ -51,6 +52,7 @@ class DataOptions(options.Options):
   resizing: str = options.setting("factor", choices=RESIZINGS)
   # Of the size of an image.
   scale_range: tuple[float, float] = options.setting((0.5, 2.0), length=2)
+  # That an image is mirrored.
   flip_prob: float = options.setting(0.5, minimum=0, maximum=1)
   # Of images smaller than the crop: on all sides with the mean color, or on the
   # right and below with black, before the crop is mirrored.

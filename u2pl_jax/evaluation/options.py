@@ -34,6 +34,7 @@ class EvalOptions(options.Options):
   windows: str = options.setting("averaged", choices=inference.WINDOW_RULES)
   # "whole", "slide": images are padded to so many shapes.
   max_shapes: int = options.setting(8, minimum=1)
+  # Between evaluations.
   every_epochs: int = options.setting(1, minimum=1)
   # Images, all devices.
   batch_size: int = 16

@@ -34,7 +34,7 @@ def draw_overlay(
   Args:
     image: uint8 [H, W, 3].
     labels: [H, W] in [0, K) or 255.
-    palette: [K][3] RGB.
+    palette: [K, 3] RGB.
   """
   height, width = labels.shape
   picture = Image.new("RGB", (width, height))
@@ -63,7 +63,7 @@ def overlay(
   Args:
     image: uint8 [H, W, 3].
     labels: [H, W] in [0, K) or 255.
-    palette: [K][3] RGB.
+    palette: [K, 3] RGB.
     reach: half the width of the outlines, in pixels; None for one that suits
       the image.
 
@@ -129,7 +129,7 @@ def summary_rows(
     labels: [B, H, W] in [0, K) or 255.
     predictions: [B, H, W] in [0, K).
     entropy: [B, H, W], nats.
-    palette: [K][3] RGB.
+    palette: [K, 3] RGB.
     taught: [B, H, W] bool, pixels that would be taught; None for no picture.
 
   Returns:

@@ -40,8 +40,9 @@ class LossOptions(options.Options):
   # A pixel's loss is multiplied by (1 - probability of its label) to this
   # power; of "focal".
   focal_gamma: float = options.setting(2.0, minimum=1)
+  # Probability of the label up to which a pixel is hard; of "ohem".
   ohem_threshold: float = options.setting(0.7, minimum=0, maximum=1)
-  # Pixels of the global batch.
+  # Pixels of the global batch that count at least; of "ohem".
   ohem_min_kept: int = options.setting(100_000, minimum=0)
   # Where the decoder has the auxiliary head.
   aux_weight: float = options.setting(0.4, minimum=0)

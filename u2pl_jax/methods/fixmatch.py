@@ -29,6 +29,7 @@ class FixMatchOptions(options.Options):
   # Where the box of a strong view comes from; "same_image" only with labels by
   # the student, whom it costs a pass in eval mode.
   partner: str = options.setting("reversed_batch", choices=settings.PARTNERS)
+  # Of the loss on the strong view.
   strong_weight: float = options.setting(0.5, minimum=0)
   # Largest decay of the teacher.
   ema_decay: float = options.setting(0.996, minimum=0, maximum=1)

@@ -93,7 +93,7 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
 
 
 def read_classes(workdir: epath.Path) -> dict[str, Any]:
-  """{"names": [K], "palette": [K][3]} of a run's data.
+  """{"names": [K], "palette": [K, 3]} of a run's data.
 
   Raises:
     FileNotFoundError: there is no such file.

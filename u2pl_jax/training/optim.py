@@ -22,6 +22,7 @@ class OptimOptions(options_lib.Options):
 
   SECTION: ClassVar[str] = "optim"
 
+  # The optimizer.
   kind: str = options_lib.setting("sgd", choices=("sgd", "adamw"))
   learning_rate: float = options_lib.setting(0.001, above=0)  # At the start.
   # Whether that is for 16 labeled images a step, and others scale it.

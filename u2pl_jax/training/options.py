@@ -10,8 +10,9 @@ from u2pl_jax.runtime import options
 class RunOptions(options.Options):
   """Settings at the top level of the config."""
 
-  # A module of `methods`; a recipe is one of its presets over other keys.
+  # A module of `methods`.
   method: str = ""
+  # A preset of the method over other keys.
   recipe: str = ""
   # Fixes everything random.
   seed: int = options.setting(0, minimum=0)
@@ -28,6 +29,7 @@ class TrainOptions(options.Options):
 
   # T, passes over the unlabeled images.
   epochs: int = 80
+  # Between points of the curves.
   log_every_steps: int = options.setting(50, minimum=1)
   # So many steps in a row with NaN or Inf, none applied, end the run.
   max_bad_steps: int = options.setting(10, minimum=1)

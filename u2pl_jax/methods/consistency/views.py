@@ -22,13 +22,17 @@ class ViewOptions(options.Options):
 
   # That brightness, contrast, saturation and hue change, in random order.
   jitter_prob: float = options.setting(0.8, minimum=0, maximum=1)
-  # Factors on the first three are this far from 1 at most.
+  # The factor on the brightness is this far from 1 at most.
   brightness: float = options.setting(0.5, minimum=0, maximum=1)
+  # The same of the contrast.
   contrast: float = options.setting(0.5, minimum=0, maximum=1)
+  # The same of the saturation.
   saturation: float = options.setting(0.5, minimum=0, maximum=1)
   # The hue turns so far at most, of a full turn.
   hue: float = options.setting(0.25, minimum=0, maximum=0.5)
+  # That a view is gray.
   gray_prob: float = options.setting(0.2, minimum=0, maximum=1)
+  # That a view is blurred.
   blur_prob: float = options.setting(0.5, minimum=0, maximum=1)
   # Deviations of the blur, pixels.
   blur_sigma: tuple[float, float] = options.setting(

@@ -68,6 +68,7 @@ class SemiOptions(TeacherOptions):
   reliable: str = options.setting(
     "below_unreliable", choices=partition.RELIABLE_RULES
   )
+  # Of the loss on pseudo-labels.
   unsupervised_weight: float = options.setting(1.0, minimum=0)
   # "average" from the first semi step; "copy" the student for an epoch.
   teacher_first_epoch: str = options.setting(
@@ -81,6 +82,7 @@ class AugmentOptions(options.Options):
 
   SECTION: ClassVar[str] = "augment"
 
+  # How images and pseudo-labels are mixed; "none" leaves them alone.
   mode: str = options.setting("cutmix", choices=mixing.MODES)
   # For the whole step.
   probability: float = options.setting(0.5, minimum=0, maximum=1)

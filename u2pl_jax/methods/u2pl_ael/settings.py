@@ -70,8 +70,9 @@ class AelOptions(options.Options):
   # Percentiles of the entropy are those of an "image" or of the "batch".
   percentiles_by: str = options.setting("image", choices=partition.SCOPES)
 
-  # Of the consistency on labeled and on mixed images.
+  # Of the consistency on labeled images.
   consistency_weight_l: float = options.setting(0.0, minimum=0)
+  # Of the consistency on mixed images.
   consistency_weight_u: float = options.setting(1.0, minimum=0)
   # A pixel's weight is the teacher's confidence to this power.
   gamma: float = options.setting(2.0, minimum=0)
@@ -80,6 +81,7 @@ class AelOptions(options.Options):
   beta: float = options.setting(1.0, minimum=0)
   # What the weights sum to 1 over: each "image", or the "batch".
   normalize_l_by: str = options.setting("image", choices=partition.SCOPES)
+  # The same of mixed images.
   normalize_u_by: str = options.setting("image", choices=partition.SCOPES)
   # Whether pixels without a label are among them.
   normalize_ignored: bool = False

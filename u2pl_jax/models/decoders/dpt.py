@@ -61,9 +61,10 @@ class Options(options_lib.Options):
 
   SECTION: ClassVar[str] = "decoder"
 
-  # Widths of the four projections and of all that follows; () and 0 for the
-  # published ones, which depend on the encoder's width.
+  # Widths of the four projections; () for the published ones, which depend on
+  # the encoder's width.
   projections: tuple[int, ...] = options_lib.setting((), minimum=1)
+  # Width of all that follows; 0 for the published one.
   channels: int = options_lib.setting(0, minimum=0)
   # D, width of the representation; 0 leaves that head out.
   rep_channels: int = options_lib.setting(256, minimum=0)
