@@ -40,9 +40,7 @@ def test_sides_take_turns(tmp_path):
 def test_each_block_in_a_process_of_its_own(tmp_path):
   sides = {name: side(tmp_path, name) for name in "ab"}
   results = benchmark_turns.measure(sides, 2, alone=True)
-  assert (
-    turns(tmp_path) == "aaa" + "aa" + "bbb" + "bb" + "aaa" + "aa" + "bbb" + "bb"
-  )
+  assert turns(tmp_path) == 2 * ("aaa" + "aa" + "bbb" + "bb")
   assert len(results["a"]["seconds"]["rounds"]) == 2
 
 
