@@ -21,6 +21,7 @@ keeps. `training.train_step` calls them in this order, once for all methods:
   follow  once the student is updated                       (each step)
   restore where the step turned out bad                     (each step)
   review  what was taught, beside the truth, for curves     (where it is known)
+  illustrate  the lesson in pictures, see `pictures`        (when asked for)
 
 A memory is a pytree of arrays, or None. The variables of a teacher, where
 there is one, stand in it under the name `teacher`, {"params", "batch_stats"};
@@ -38,6 +39,7 @@ import numpy as np
 from flax import linen as nn
 
 from u2pl_jax.data import supply as supply_lib
+from u2pl_jax.methods import pictures
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.runtime import sharding
 
@@ -181,6 +183,8 @@ class Method(NamedTuple):
     show: (memory, batch) -> pictures, numpy uint8 [H, W, 3], of what the last
       step made of its batch, of which the arrays are those of this process on
       the host. None where nothing is to be shown.
+    illustrate: (batch, lesson) -> groups of pictures of a lesson that the
+      student was observed with; see `pictures`.
   """
 
   teach: Callable[..., tuple[Lesson, Memory, Metrics]]
@@ -196,6 +200,9 @@ class Method(NamedTuple):
   adopt: Callable[[Memory, Mapping[str, np.ndarray]], Memory] = _start_anew
   review: Callable[[Lesson, Truth], Review] | None = None
   show: Callable[[Memory, Batch], list[np.ndarray]] | None = None
+  illustrate: Callable[[Batch, Lesson], tuple[pictures.Group, ...]] = (
+    pictures.show_views
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from u2pl_jax.methods import method
+from u2pl_jax.methods import method, pictures
 
 NAMES = ("suponly",)
 TITLE = "labeled images only"
@@ -43,7 +43,11 @@ def make_method(parts: method.Parts) -> method.Method:
   def losses(outputs, lesson):
     return {"supervised": parts.supervised_loss(outputs[0], lesson.targets)}
 
-  return method.Method(teach, losses)
+  def illustrate(batch, lesson):
+    del batch
+    return (pictures.of_labeled(lesson.views[0].images, lesson.targets),)
+
+  return method.Method(teach, losses, illustrate=illustrate)
 
 
 def create(parts: method.Parts) -> tuple[method.Phase, ...]:

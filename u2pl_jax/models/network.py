@@ -156,6 +156,11 @@ class Network(nn.Module):
     return normalize.normalize(images, self.mean_rgb, self.std_rgb)
 
   @nn.nowrap
+  def denormalize(self, images: jax.Array) -> jax.Array:
+    """The uint8 RGB [..., 3] nearest to what `images` were made of."""
+    return normalize.denormalize(images, self.mean_rgb, self.std_rgb)
+
+  @nn.nowrap
   def _blank(self) -> jax.Array:
     """One small image, to make variables with."""
     side = -(-_MIN_SIDE // self.multiple) * self.multiple

@@ -26,3 +26,18 @@ def normalize(
   """
   mean, std = np.float32(mean), np.float32(std)
   return (images.astype(jnp.float32) - mean) / std
+
+
+def denormalize(
+  images: jax.Array,
+  mean: Sequence[float] = MEAN_RGB,
+  std: Sequence[float] = STD_RGB,
+) -> jax.Array:
+  """The uint8 RGB [..., 3] nearest to what `normalize` made `images` of.
+
+  Args:
+    images: float32, normalized, [..., 3].
+    mean, std: as in `normalize`.
+  """
+  levels = images * np.float32(std) + np.float32(mean)
+  return jnp.clip(jnp.round(levels), 0, 255).astype(jnp.uint8)

@@ -34,6 +34,20 @@ def split_batch(batch: PyTree, num_parts: int) -> PyTree:
   return jax.tree.map(split, batch)
 
 
+def first_part(
+  batch: PyTree, keys: Mapping[str, jax.Array], num_parts: int
+) -> tuple[PyTree, dict[str, jax.Array]]:
+  """The first part of a batch with its keys, as `accumulate` computes it.
+
+  Args:
+    batch, keys, num_parts: as there.
+  """
+  if num_parts == 1:
+    return batch, dict(keys)
+  part = jax.tree.map(lambda x: x[0], split_batch(batch, num_parts))
+  return part, {n: jax.random.fold_in(k, 0) for n, k in keys.items()}
+
+
 def accumulate(
   compute: Compute,
   running: PyTree,

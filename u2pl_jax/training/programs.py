@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from u2pl_jax.data import supply as supply_lib
 from u2pl_jax.methods import method as method_lib
+from u2pl_jax.methods import pictures
 from u2pl_jax.runtime import memory, sharding
 from u2pl_jax.training import train_state, train_step
 
@@ -119,6 +120,40 @@ class Programs:
         return compiled[phase.name](*arguments)
 
     return step
+
+  def create_illustrate(
+    self, phase: method_lib.Phase
+  ) -> Callable[..., tuple[pictures.Group, ...]]:
+    """illustrate(state, batch) -> groups of pictures; nothing is learned.
+
+    Args:
+      phase: that the state belongs to.
+
+    Returns:
+      A function of the state before a step, and of the step's batch. Its
+      pictures are those of `Method.illustrate`, numpy arrays; images are uint8.
+    """
+    lesson_of = train_step.make_lesson(
+      self.model, phase.method, accumulate_steps=self.accumulate_steps
+    )
+
+    def draw(state, batch, base_rng):
+      groups = phase.method.illustrate(*lesson_of(state, batch, base_rng))
+      return pictures.with_levels(groups, self.model.denormalize)
+
+    whole, layout = sharding.replicate(self.mesh), self._layout(phase)
+    compiled = jax.jit(
+      draw,
+      in_shardings=(layout, sharding.split_batch(self.mesh), whole),
+      out_shardings=whole,
+    )
+    base_rng = jax.jit(self._base_rng, out_shardings=whole)()
+
+    def illustrate(state, batch):
+      with jax.set_mesh(self.mesh):
+        return jax.device_get(compiled(state, batch, base_rng))
+
+    return illustrate
 
   def trace_steps(
     self, batch_shapes: Mapping[str, jax.ShapeDtypeStruct]

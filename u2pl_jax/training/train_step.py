@@ -5,7 +5,7 @@ numbers, the student's passes and gradient, accumulation, the optimizer, and
 the guard against steps that went wrong.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,6 +86,39 @@ def make_step(
   return step
 
 
+def make_lesson(
+  model: nn.Module, method: method_lib.Method, *, accumulate_steps: int = 1
+) -> Callable[..., tuple[method_lib.Batch, method_lib.Lesson]]:
+  """What a step is about to teach, without a step.
+
+  Args:
+    model: the network.
+    method: of the phase.
+    accumulate_steps: as in `make_step`.
+
+  Returns:
+    lesson(state, batch, base_rng) -> (batch, lesson). The lesson is that with
+    which the step of the same arguments judges the student, the batch what the
+    method saw of it; of a batch that is computed in parts, of the first one.
+  """
+
+  def lesson_of(state, batch, base_rng):
+    keys = _keys(base_rng, state.step)
+    batch, keys = accumulate.first_part(batch, keys, accumulate_steps)
+    batch, _ = quality.set_aside(batch)
+    memory = frozen_lib.complete(state.memory, state.frozen)
+    student = state.student
+    lesson, memory, _ = method.teach(memory, student, batch, keys, state.step)
+    if lesson.batch_stats is not None:
+      student["batch_stats"] = lesson.batch_stats
+    student, frozen = frozen_lib.split(student, model.frozen)
+    outputs, _ = _see(model, student, frozen, lesson.views, keys["student"])
+    lesson, _, _ = method.observe(memory, outputs, lesson)
+    return batch, lesson
+
+  return lesson_of
+
+
 def _keys(base_rng: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
   """Named random keys that depend on the step alone, so resume is exact."""
   streams = method_lib.STREAMS
@@ -109,23 +142,12 @@ def _learn(
   """
 
   def compute_loss(params):
-    outputs, batch_stats = [], student["batch_stats"]
-    for index, view in enumerate(lesson.views):
-      trained = {"params": params, "batch_stats": batch_stats}
-      output, batch_stats = forward.train_pass(
-        model,
-        frozen_lib.join(trained, frozen),
-        view.images,
-        key if len(lesson.views) == 1 else jax.random.fold_in(key, index),
-        dropout=True,
-        **view.arguments,
-      )
-      batch_stats = _without(batch_stats, frozen)
-      outputs.append(output)
+    trained = {**student, "params": params}
+    outputs, batch_stats = _see(model, trained, frozen, lesson.views, key)
     seen, after, metrics = method.observe(
-      memory, jax.lax.stop_gradient(tuple(outputs)), lesson
+      memory, jax.lax.stop_gradient(outputs), lesson
     )
-    losses = method.losses(tuple(outputs), seen)
+    losses = method.losses(outputs, seen)
     metrics |= {f"loss/{name}": value for name, value in losses.items()}
     total = sum(losses.values())
     after = frozen_lib.reduce(after, frozen)
@@ -137,6 +159,38 @@ def _learn(
     compute_loss, has_aux=True
   )(student["params"])
   return running, grads, metrics
+
+
+def _see(
+  model: nn.Module,
+  student: Mapping[str, PyTree],
+  frozen: frozen_lib.Frozen,
+  views: Sequence[method_lib.View],
+  key: jax.Array,
+) -> tuple[tuple[method_lib.Outputs, ...], PyTree]:
+  """The student's outputs of each view, and its statistics after the last.
+
+  Args:
+    model: the network.
+    student: its variables but for what is frozen.
+    frozen: that.
+    views: in order.
+    key: PRNG key of all passes.
+  """
+  outputs, batch_stats = [], student["batch_stats"]
+  for index, view in enumerate(views):
+    trained = {"params": student["params"], "batch_stats": batch_stats}
+    output, batch_stats = forward.train_pass(
+      model,
+      frozen_lib.join(trained, frozen),
+      view.images,
+      key if len(views) == 1 else jax.random.fold_in(key, index),
+      dropout=True,
+      **view.arguments,
+    )
+    batch_stats = _without(batch_stats, frozen)
+    outputs.append(output)
+  return tuple(outputs), batch_stats
 
 
 def _without(batch_stats: PyTree, frozen: frozen_lib.Frozen) -> PyTree:

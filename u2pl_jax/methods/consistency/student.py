@@ -13,8 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from u2pl_jax.data import supply
-from u2pl_jax.methods import method
-from u2pl_jax.methods.consistency import settings, targets, views
+from u2pl_jax.methods import method, pictures
+from u2pl_jax.methods.consistency import (
+  illustration,
+  settings,
+  targets,
+  views,
+)
 from u2pl_jax.models import forward
 from u2pl_jax.ops import boxes, interleave
 
@@ -68,7 +73,11 @@ class StudentTaught:
         "semi",
         0,
         method.Method(
-          self.teach, self.losses, observe=self.observe, review=self.review
+          self.teach,
+          self.losses,
+          observe=self.observe,
+          review=self.review,
+          illustrate=self.illustrate,
         ),
         supply.Supply(unlabeled=True, padding=True, second=second),
       ),
@@ -142,6 +151,21 @@ class StudentTaught:
       return seen
     weak = targets.taught_labels(found.weak, options.threshold)
     return seen.replace(taught=(*seen.taught, (weak, truth["label_u"])))
+
+  def illustrate(
+    self, batch: method.Batch, lesson: method.Lesson
+  ) -> tuple[pictures.Group, ...]:
+    """Weak and strong views, and what is taught on them."""
+    found = lesson.targets
+    return illustration.illustrate(
+      batch,
+      found.labels_l,
+      targets.part(lesson.views[1].images, len(found.strong)),
+      found.masks,
+      found.strong,
+      self.settings.threshold,
+      found.weak if self.perturbed_weight else None,
+    )
 
   def losses(
     self, outputs: tuple[method.Outputs, ...], lesson: method.Lesson

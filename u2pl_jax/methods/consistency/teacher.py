@@ -8,9 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from u2pl_jax.data import supply
-from u2pl_jax.methods import method
+from u2pl_jax.methods import method, pictures
 from u2pl_jax.methods import teacher as teacher_lib
-from u2pl_jax.methods.consistency import settings, targets, views
+from u2pl_jax.methods.consistency import (
+  illustration,
+  settings,
+  targets,
+  views,
+)
 from u2pl_jax.models import forward
 from u2pl_jax.ops import boxes, interleave
 
@@ -74,6 +79,7 @@ class TeacherTaught:
           init=lambda key, student: Memory(dict(student)),
           follow=self.follow,
           review=self.review,
+          illustrate=self.illustrate,
         ),
         supply.Supply(unlabeled=True, padding=True),
         network="teacher",
@@ -141,6 +147,22 @@ class TeacherTaught:
     """Labels of the strong views, beside the truth."""
     found = lesson.targets
     return targets.compare(found.masks, found.strong, truth, self.settings)
+
+  def illustrate(
+    self, batch: method.Batch, lesson: method.Lesson
+  ) -> tuple[pictures.Group, ...]:
+    """Weak and strong views, and what is taught on them."""
+    found, images = lesson.targets, lesson.views[-1].images
+    if self.joins_labeled:
+      _, images = interleave.part(images, len(found.labels_l))
+    return illustration.illustrate(
+      batch,
+      found.labels_l,
+      targets.part(images, len(found.strong)),
+      found.masks,
+      found.strong,
+      self.settings.threshold,
+    )
 
   def follow(
     self, memory: Memory, student: method.Variables, step: jax.Array

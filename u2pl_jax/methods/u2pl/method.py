@@ -17,10 +17,11 @@ import numpy as np
 from u2pl_jax import IGNORE_LABEL
 from u2pl_jax.data import supply
 from u2pl_jax.losses import pixelwise
-from u2pl_jax.methods import method, suponly
+from u2pl_jax.methods import method, pictures, suponly
 from u2pl_jax.methods import teacher as teacher_lib
 from u2pl_jax.methods.u2pl import (
   contrast,
+  illustration,
   partition,
   review,
   schedule,
@@ -135,6 +136,7 @@ class _U2PL:
       lay_out=memory_lib.lay_out,
       taught=self.taught,
       review=self.review,
+      illustrate=self.illustrate,
     )
 
   def teach(
@@ -229,6 +231,22 @@ class _U2PL:
       targets.plan,
       num_labeled=len(targets.labels_l),
       halves=self.halves,
+    )
+
+  def illustrate(
+    self, batch: method.Batch, lesson: method.Lesson
+  ) -> tuple[pictures.Group, ...]:
+    """From the weak view to negatives."""
+    targets, halves = lesson.targets, self.halves
+    count = len(targets.labels_l)
+    return illustration.illustrate(
+      batch,
+      halves.part(lesson.views[0].images, count),
+      (targets.labels_l, targets.labels_u),
+      targets.split,
+      targets.own,
+      illustration.part_negatives(targets.plan, count, halves),
+      self.augment,
     )
 
   def follow(

@@ -22,6 +22,7 @@ from u2pl_jax.methods.u2pl import memory as u2pl_memory
 from u2pl_jax.methods.u2pl_ael import (
   boxes,
   checks,
+  illustration,
   judge,
   settings,
   setup,
@@ -150,6 +151,7 @@ class _Ael:
       requests=lambda memory: memory.queue,
       adopt=memory_lib.adopt,
       show=self.show,
+      illustrate=functools.partial(illustration.illustrate, given=given),
       taught=self.taught,
     )
 
