@@ -19,7 +19,7 @@ CONFIG = {
 
 
 def summarize():
-  return page._summarize(reported.make_run(config=CONFIG))
+  return page.summarize(CONFIG)
 
 
 def test_a_method_has_its_own_title(monkeypatch):

@@ -13,6 +13,13 @@ from u2pl_jax.runtime import workdir
 _IGNORE_COLOR = (255, 255, 255)
 _RELIABLE_COLOR = (40, 160, 70)
 _UNRELIABLE_COLOR = (200, 60, 40)
+# Of marks, by their tone; see `methods.pictures`.
+TONE_COLORS = {
+  "good": _RELIABLE_COLOR,
+  "bad": _UNRELIABLE_COLOR,
+  "neutral": (150, 150, 150),
+  "none": _IGNORE_COLOR,
+}
 _GAP = 4  # Pixels between the pictures of a row.
 _PIXELS_AT_ONCE = 2**22  # Of an overlay; bounds the memory.
 
@@ -91,6 +98,24 @@ def _outline(labels: np.ndarray, reach: int) -> np.ndarray:
     found[reach:] |= differs
     found[:-reach] |= differs
   return found.T
+
+
+def draw_frame(picture: np.ndarray, area: np.ndarray) -> np.ndarray:
+  """The picture with the border of an area, seen on any color.
+
+  Args:
+    picture: uint8 [H, W, 3].
+    area: [H, W] bool; black inside its border, white outside.
+  """
+  drawn, border = np.array(picture), _outline(area, 1)
+  drawn[border & area], drawn[border & ~area] = 0, 255
+  return drawn
+
+
+def share_image(share: np.ndarray) -> np.ndarray:
+  """Shares [..., H, W] in [0, 1] to gray RGB; black is 0, NaN too."""
+  gray = np.clip(np.nan_to_num(share), 0.0, 1.0) * 255
+  return np.repeat(np.round(gray)[..., None], 3, axis=-1).astype(np.uint8)
 
 
 def entropy_image(entropy: np.ndarray, num_classes: int) -> np.ndarray:

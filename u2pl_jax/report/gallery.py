@@ -1,9 +1,9 @@
-"""Examples as cards of a page: pictures in the page itself, and scores."""
+"""Images as cards of a page: pictures in the page itself, and scores."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -51,6 +51,39 @@ class Card:
   scores: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """An image in a page as pictures alone.
+
+  Attributes:
+    name: the id of the image.
+    size: (height, width) of the pictures.
+    shown: from left to right.
+  """
+
+  name: str
+  size: tuple[int, int]
+  shown: tuple[Shown, ...]
+
+
+def make_row(name: str, drawn: Sequence[pictures.Picture]) -> Row:
+  """The row of pictures of one size.
+
+  Args:
+    name: the id of the image.
+    drawn: from left to right.
+  """
+  return Row(name, drawn[0].pixels.shape[:2], embed(drawn))
+
+
+def embed(drawn: Iterable[pictures.Picture]) -> tuple[Shown, ...]:
+  """Pictures as a page holds them."""
+  return tuple(
+    Shown(picture.title, pictures.to_data_uri(picture), picture.flat)
+    for picture in drawn
+  )
+
+
 def make_cards(
   chosen: Sequence[examples.Example],
   palette: Sequence[Sequence[int]],
@@ -86,19 +119,13 @@ def _make_card(
   palette: Sequence[Sequence[int]],
   thresholds: Sequence[float],
 ) -> Card:
-  def show(drawn):
-    return tuple(
-      Shown(picture.title, pictures.to_data_uri(picture), picture.flat)
-      for picture in drawn
-    )
-
   scores = [view.scores for view in example.views]
   return Card(
     name=example.name,
     size=example.label.shape,
-    of_image=show(pictures.of_image(example, palette)),
+    of_image=embed(pictures.of_image(example, palette)),
     of_views=tuple(
-      show(pictures.of_view(example, index, palette, threshold))
+      embed(pictures.of_view(example, index, palette, threshold))
       for index, threshold in enumerate(thresholds)
     ),
     scores={

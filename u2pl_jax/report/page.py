@@ -46,7 +46,7 @@ def render(
       runs=compared,
       names=[run.name for run in compared],
       classes=compared[0].network.class_names,
-      summaries=[_summarize(run) for run in compared],
+      summaries=[summarize(run.config) for run in compared],
       figures=tables.make_figures(compared, examples),
       evaluations=tables.list_evaluations(compared),
       curves=curves,
@@ -119,9 +119,12 @@ def _make_gallery(
   return {"cards": cards, "thresholds": thresholds}
 
 
-def _summarize(run: runs.Run) -> str:
-  """What was trained on what, in a line."""
-  config = run.config
+def summarize(config: Mapping[str, Any]) -> str:
+  """What was trained on what, in a line.
+
+  Args:
+    config: of a run.
+  """
   words = [
     _name_method(config["method"]),
     f"recipe {config['recipe']}",

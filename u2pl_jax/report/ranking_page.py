@@ -109,10 +109,7 @@ def _make_card(
     name=ranked.file,
     rank=number,
     size=size,
-    shown=tuple(
-      gallery.Shown(each.title, pictures.to_data_uri(each), each.flat)
-      for each in drawn
-    ),
+    shown=gallery.embed(drawn),
     figures=(finding.mean_entropy, finding.unreliable, ranked.unlike),
     classes=tuple(network.class_names[i] for i in finding.classes),
   )

@@ -1,8 +1,10 @@
-"""A picture of what a network makes of a few images."""
+"""A picture of what a network makes of a few images, or is taught of them."""
 
+import dataclasses
 import io
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from u2pl_jax.report import charts, examples, pictures
@@ -14,7 +16,43 @@ _GAP, _MARGIN, _CORNER = 12, 28, 20
 _FONT_SIZE, _LINE = 26, 40
 _SWATCH = 22
 # One background for light and dark pages.
-_BACKGROUND, _TEXT, _OUTLINE = "#1f242b", "#e6e9ee", "#4a525e"
+_BACKGROUND, _TEXT, _MUTED, _OUTLINE = (
+  "#1f242b",
+  "#e6e9ee",
+  "#9aa4b2",
+  "#4a525e",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """Pictures in rows and columns.
+
+  Attributes:
+    title: stands above; "" for none.
+    columns: the titles of the columns.
+    rows: a picture for each column; those of a row are of one size.
+  """
+
+  title: str
+  columns: Sequence[str]
+  rows: Sequence[Sequence[Image.Image]]
+
+  @property
+  def column_width(self) -> int:
+    """With the gap behind it, in pixels."""
+    return max(row[0].width for row in self.rows) + _GAP
+
+  @property
+  def width(self) -> int:
+    """In pixels."""
+    return len(self.columns) * self.column_width - _GAP
+
+  @property
+  def height(self) -> int:
+    """With titles and the gap behind each row, in pixels."""
+    lines = 1 + bool(self.title)
+    return lines * _LINE + sum(row[0].height + _GAP for row in self.rows)
 
 
 def choose_rows(
@@ -49,18 +87,42 @@ def draw_sheet(
   Returns:
     A PNG file.
   """
-  table = [_draw_row(example, palette, threshold) for example in rows]
-  column_width = max(cells[0].width for cells in table) + _GAP
-  width = 2 * _MARGIN + len(_TITLES) * column_width - _GAP
-  tops = [_MARGIN + _LINE]
-  for cells in table:
-    tops.append(tops[-1] + cells[0].height + _GAP)
-  bottom = tops.pop() + _GAP
+  grid = Grid(
+    "", _TITLES, [_draw_row(example, palette, threshold) for example in rows]
+  )
+  entries = list_classes(class_names, palette, "no label; dropped; unsure")
+  return draw_grids([grid], entries)
+
+
+def list_classes(
+  class_names: Sequence[str], palette: Sequence[Sequence[int]], white: str
+) -> list[tuple[str, str]]:
+  """Entries of a legend: color "#rrggbb" and name.
+
+  Args:
+    class_names: [K].
+    palette: [K] RGB.
+    white: what white means.
+  """
+  colors = map(charts.to_hex, palette)
+  return [*zip(colors, class_names, strict=True), ("#ffffff", white)]
+
+
+def draw_grids(
+  grids: Sequence[Grid], entries: Sequence[tuple[str, str]]
+) -> bytes:
+  """Draws grids one below the other, and a legend.
+
+  Args:
+    grids: at least one, each of at least one row.
+    entries: of the legend, color "#rrggbb" and name.
+
+  Returns:
+    A PNG file.
+  """
   font = ImageFont.load_default(_FONT_SIZE)
-  entries = [
-    *zip(map(charts.to_hex, palette), class_names, strict=True),
-    ("#ffffff", "no label; dropped; unsure"),
-  ]
+  width = 2 * _MARGIN + max(grid.width for grid in grids)
+  bottom = _MARGIN + sum(grid.height + _GAP for grid in grids)
   legend, num_lines = _place_legend(entries, font, width - 2 * _MARGIN)
   sheet = Image.new(
     "RGBA", (width, bottom + num_lines * _LINE + _MARGIN - _GAP)
@@ -68,11 +130,10 @@ def draw_sheet(
   draw = ImageDraw.Draw(sheet)
   box = (0, 0, sheet.width - 1, sheet.height - 1)
   draw.rounded_rectangle(box, _CORNER, _BACKGROUND)
-  for column, title in enumerate(_TITLES):
-    left = _MARGIN + column * column_width
-    draw.text((left, _MARGIN - 8), title, _TEXT, font)
-    for top, cells in zip(tops, table, strict=True):
-      sheet.paste(cells[column], (left, top))
+  top = _MARGIN
+  for grid in grids:
+    _draw_grid(sheet, draw, grid, top, font)
+    top += grid.height + _GAP
   for left, line, color, name in legend:
     corner = (_MARGIN + left, bottom + line * _LINE)
     _draw_entry(draw, corner, color, name, font)
@@ -81,12 +142,45 @@ def draw_sheet(
   return encoded.getvalue()
 
 
+def _draw_grid(
+  sheet: Image.Image,
+  draw: ImageDraw.ImageDraw,
+  grid: Grid,
+  top: int,
+  font: ImageFont.FreeTypeFont,
+) -> None:
+  if grid.title:
+    draw.text((_MARGIN, top - 8), grid.title, _TEXT, font)
+    top += _LINE
+  lefts = [
+    _MARGIN + column * grid.column_width for column in range(len(grid.columns))
+  ]
+  for left, title in zip(lefts, grid.columns, strict=True):
+    color = _MUTED if grid.title else _TEXT
+    draw.text((left, top - 8), title, color, font)
+  top += _LINE
+  for row in grid.rows:
+    for left, cell in zip(lefts, row, strict=True):
+      sheet.paste(cell, (left, top))
+    top += row[0].height + _GAP
+
+
+def enlarge(pixels: np.ndarray) -> Image.Image:
+  """A small picture times a whole number, so that it stays sharp.
+
+  Args:
+    pixels: uint8 [h, w, 3].
+  """
+  factor = max(_CELL // max(pixels.shape[:2]), 1)
+  return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
+
+
 def _draw_row(
   example: examples.Example,
   palette: Sequence[Sequence[int]],
   threshold: float,
 ) -> list[Image.Image]:
-  """The pictures of `_TITLES`, enlarged by a whole factor to stay sharp."""
+  """The pictures of `_TITLES`, enlarged."""
   drawn = {
     picture.title: picture.pixels
     for picture in (
@@ -94,11 +188,7 @@ def _draw_row(
       *pictures.of_view(example, 0, palette, threshold),
     )
   }
-  factor = max(_CELL // max(example.label.shape), 1)
-  return [
-    Image.fromarray(drawn[title].repeat(factor, 0).repeat(factor, 1))
-    for title in _TITLES
-  ]
+  return [enlarge(drawn[title]) for title in _TITLES]
 
 
 def _place_legend(

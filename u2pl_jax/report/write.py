@@ -43,9 +43,7 @@ def write_report(
     raise ValueError("--picture shows images, but --max_images=0")
   loaded = [runs.load_run(folder, checkpoint, state) for folder in folders]
   compared = loaded if len(loaded) == 1 else runs.tell_apart(*loaded)
-  for path in filter(None, (out, picture)):
-    if not path.parent.is_dir():
-      raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+  check_folders(out, picture)
   found, why_none = None, ""
   try:
     found = _evaluate(compared, protocol, data_dir, max_images)
@@ -59,6 +57,17 @@ def write_report(
       raise FileNotFoundError(f"--picture={picture}: {why_none}")
     workdir.write_bytes(picture, _draw_picture(compared[0], found))
     print(f"wrote {picture}")
+
+
+def check_folders(*paths: epath.PathLike | None) -> None:
+  """Raises FileNotFoundError where a file's folder is not there.
+
+  Args:
+    *paths: of files to be written; None for none.
+  """
+  for path in map(epath.Path, filter(None, paths)):
+    if not path.parent.is_dir():
+      raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
 
 
 def _evaluate(

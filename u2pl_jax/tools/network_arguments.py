@@ -21,12 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
   """Adds --checkpoint and --state: which network of a workdir."""
-  # Not by `choices`: a file's name deserves a better answer.
-  parser.add_argument(
-    "--checkpoint",
-    metavar="best|last",
-    help="which checkpoint of the run; default: best",
-  )
+  add_checkpoint(parser)
   parser.add_argument(
     "--state",
     choices=("teacher", "student"),
@@ -34,13 +29,31 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def choose_checkpoint(arguments: argparse.Namespace) -> str:
+def add_checkpoint(
+  parser: argparse.ArgumentParser, default: str = "best"
+) -> None:
+  """Adds --checkpoint, which `choose_checkpoint` reads."""
+  # Not by `choices`: a file's name deserves a better answer.
+  parser.add_argument(
+    "--checkpoint",
+    metavar="best|last",
+    help=f"which checkpoint of the run; default: {default}",
+  )
+
+
+def choose_checkpoint(
+  arguments: argparse.Namespace, default: str = "best"
+) -> str:
   """One of `CHECKPOINTS`.
+
+  Args:
+    arguments: the parsed flags.
+    default: where the flag is not given.
 
   Raises:
     ValueError: --checkpoint is something else; one line.
   """
-  chosen = arguments.checkpoint or "best"
+  chosen = arguments.checkpoint or default
   if chosen not in CHECKPOINTS:
     hint = "; give a file by --weights" if hasattr(arguments, "weights") else ""
     raise ValueError(f"--checkpoint={chosen}: must be best or last{hint}")

@@ -102,7 +102,10 @@ function setUpViewer() {
     }
     const cards = [...document.querySelectorAll(".card:not([hidden])")];
     const next = cards[cards.indexOf(card) + (direction === "up" ? -1 : 1)];
-    if (next) show(next.querySelectorAll(".picture")[index]);
+    if (!next) return;
+    // Cards of another kind may have fewer pictures.
+    const others = next.querySelectorAll(".picture");
+    show(others[Math.min(index, others.length - 1)]);
   };
   byId("cards").addEventListener("click", (event) => {
     const picture = event.target.closest(".picture");
