@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from tests import tiny_run
+from tests import saved_state, tiny_run
 from tests.report import ranked, reported
-from u2pl_jax.tools import report
+from u2pl_jax.tools import compare, gallery, report
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -21,7 +21,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-  """Reports of one run, of two, and of one without its data."""
+  """Reports of one run, of two, of one without its data, and other pages."""
   folder = tmp_path_factory.mktemp("reports")
   data_dir = tiny_run.make_dataset(folder / "data")
   for name, arg in (("one", ""), ("two", "method=suponly")):
@@ -36,6 +36,13 @@ def files(tmp_path_factory):
     assert report.main([*flags, f"--out={folder}/{name}.html"]) == 0
   page = ranked.render(folder / "predicted")
   (folder / "ranking.html").write_text(page)
+  runs = f"--workdirs={folder}/one,{folder}/two"
+  assert compare.main([runs, f"--out={folder}/comparison.html"]) == 0
+  settings = {"semi.supervised_epochs": 0}
+  config = tiny_run.make_config(data_dir, **settings)
+  lesson = saved_state.write_run(folder / "lesson", config, 6)
+  flags = [f"--workdir={lesson}", f"--out={folder}/gallery.html"]
+  assert gallery.main(flags) == 0
   return folder
 
 
@@ -251,3 +258,32 @@ def test_the_page_of_ranks_fits_and_its_pictures_are_enlarged(open_page, width):
   assert viewer_title(page) == f"Overlay of {ranked.NAMES[0]}.png"
   page.keyboard.press("ArrowDown")
   assert viewer_title(page) == f"Overlay of {ranked.NAMES[1]}.png"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+  "name, rows", [("gallery", [3] * 4 + [6] * 4), ("comparison", [4] * 9)]
+)
+def test_rows_of_pictures_fit_and_are_within_reach(
+  open_page, name, rows, width
+):
+  page = open_page(name, width)
+  needed = page.evaluate("document.documentElement.scrollWidth")
+  assert needed <= width
+  found = page.evaluate(
+    "[...document.querySelectorAll('.card')].map("
+    "(card) => card.querySelectorAll('img').length)"
+  )
+  assert found == rows
+  page.locator(".card").last.locator(".picture").last.click()
+  last = viewer_title(page)
+  for _ in rows:
+    page.keyboard.press("ArrowUp")
+  titles = {"gallery": "Negatives of", "comparison": "two: "}
+  assert viewer_title(page).startswith(titles[name])
+  for _ in rows:
+    page.keyboard.press("ArrowDown")
+  assert page.locator("#viewer-note").text_content() == (
+    f"image {len(rows)} of {len(rows)}"
+  )
+  assert last.endswith(page.locator(".card h3").last.text_content())

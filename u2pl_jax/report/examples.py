@@ -3,7 +3,14 @@
 import dataclasses
 import functools
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterator,
+  Mapping,
+  Sequence,
+  Set,
+)
 from typing import NamedTuple
 
 import cv2
@@ -125,6 +132,66 @@ def evaluate(
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Scored:
+  """Scores of networks on the validation set, image by image.
+
+  Attributes:
+    protocol: the name of the evaluation protocol.
+    mious: float64 [N, R], of each image and network, percent, over the classes
+      that occur in label or prediction; NaN where an image has no label.
+    confusions: [K, K] int64 of each network, rows are labels.
+  """
+
+  protocol: str
+  mious: np.ndarray
+  confusions: tuple[np.ndarray, ...]
+
+
+def score(
+  networks: Sequence[trained.Trained],
+  dataset: datasets.Dataset,
+  protocol: protocol_lib.Protocol,
+  *,
+  batch_size: int,
+) -> Scored:
+  """Scores networks on each validation image; see `evaluate`."""
+  _check_classes(networks[0], dataset)
+  num_images, num_classes = len(dataset.ids["val"]), dataset.num_classes
+  confusions = np.zeros((len(networks), num_classes, num_classes), np.int64)
+  mious = np.full((num_images, len(networks)), np.nan)
+  done = progress.Progress("evaluating", num_images)
+  for sample in _predict(networks, dataset, protocol, batch_size):
+    for index, output in enumerate(sample.outputs):
+      confusions[index] += output.confusion
+      scores = metrics.compute_scores(output.confusion)
+      mious[sample.record, index] = scores.miou
+    done.advance()
+  return Scored(protocol.name, mious, tuple(confusions))
+
+
+def show(
+  networks: Sequence[trained.Trained],
+  dataset: datasets.Dataset,
+  protocol: protocol_lib.Protocol,
+  records: Collection[int],
+  *,
+  batch_size: int,
+) -> dict[int, Example]:
+  """What networks make of some validation images, by record.
+
+  Args:
+    networks, dataset, protocol, batch_size: see `evaluate`.
+    records: the positions of the images in the dataset.
+  """
+  names = dataset.ids["val"]
+  samples = _predict(networks, dataset, protocol, batch_size, set(records))
+  return {
+    sample.record: shrink(_make_example(names, sample), SIDE)
+    for sample in samples
+  }
+
+
 def _check_classes(network: trained.Trained, dataset: datasets.Dataset) -> None:
   if network.class_names != dataset.class_names:
     raise ValueError(
@@ -156,8 +223,14 @@ def _predict(
   dataset: datasets.Dataset,
   protocol: protocol_lib.Protocol,
   batch_size: int,
+  records: Set[int] | None = None,
 ) -> Iterator[_Sample]:
-  """Goes through the validation images, of which each is decoded once."""
+  """Goes through the validation images, of which each is decoded once.
+
+  Args:
+    networks, dataset, protocol, batch_size: see `evaluate`.
+    records: the only images that are predicted; None for all.
+  """
   programs = [
     _make_program(network, protocol, dataset.num_classes)
     for network in networks
@@ -165,8 +238,13 @@ def _predict(
   for batch in eval_pipeline.make_eval_batches(
     dataset, batch_size=batch_size, crop_size=protocol.crop_size
   ):
+    rows = np.flatnonzero(batch["mask"])
+    if records is not None:
+      rows = [row for row in rows if int(batch["record"][row]) in records]
+    if not len(rows):
+      continue
     outputs = [jax.device_get(program(batch)) for program in programs]
-    for row in np.flatnonzero(batch["mask"]):
+    for row in rows:
       cut = functools.partial(crop.center_crop, size=batch["size"][row])
       yield _Sample(
         int(batch["record"][row]),

@@ -78,23 +78,32 @@ def _read_result(path: epath.Path) -> Mapping[str, Any] | None:
   return result
 
 
-def tell_apart(first: Run, second: Run) -> tuple[Run, Run]:
-  """Checks that two runs can be compared, and gives them different names.
+def tell_apart(
+  first: Run, *others: Run, flag: str = "--compare"
+) -> tuple[Run, ...]:
+  """Checks that runs can be compared, and gives them different names.
+
+  Args:
+    first, *others: the runs.
+    flag: that names the others, for the message.
 
   Raises:
     ValueError: they are of different data or classes; the message names both.
   """
+  for other in others:
+    _check_same(first, other, flag)
+  runs = first, *others
+  if len({run.name for run in runs}) == len(runs):
+    return runs
+  return tuple(dataclasses.replace(run, name=str(run.workdir)) for run in runs)
+
+
+def _check_same(first: Run, second: Run, flag: str) -> None:
   data = [run.config["data"]["name"] for run in (first, second)]
   classes = [", ".join(run.network.class_names) for run in (first, second)]
   for what, (one, other) in (("dataset", data), ("classes", classes)):
     if one != other:
       raise ValueError(
-        f"--compare={second.workdir}: its {what} {other!r} differ from"
+        f"{flag}={second.workdir}: its {what} {other!r} differ from"
         f" {one!r} of {first.workdir}; compare runs on the same data"
       )
-  if first.name != second.name:
-    return first, second
-  return (
-    dataclasses.replace(first, name=str(first.workdir)),
-    dataclasses.replace(second, name=str(second.workdir)),
-  )

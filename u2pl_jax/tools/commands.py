@@ -40,6 +40,12 @@ COMMANDS = {
     "writes one HTML file of curves, scores and pictures",
     "u2pl_jax.tools.report",
   ),
+  "gallery": _Command(
+    "shows what a run teaches its student from", "u2pl_jax.tools.gallery"
+  ),
+  "compare": _Command(
+    "shows images of several runs side by side", "u2pl_jax.tools.compare"
+  ),
   "export": _Command(
     "writes a network for use elsewhere", "u2pl_jax.tools.export"
   ),
