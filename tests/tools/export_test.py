@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import networks, tiny_network, tiny_run, torch_weights
+from tests import (
+  drawn_network,
+  networks,
+  tiny_network,
+  tiny_run,
+  tiny_vit,
+  torch_weights,
+)
 from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.evaluation import protocol
 from u2pl_jax.models import forward, torch_names
@@ -203,6 +210,15 @@ def test_efficientnet_is_exported_for_all_platforms():
   net = jax.export.deserialize(exported.serialize())
   images = make_images(2, (33, 33))
   assert_same_masks(network, images, net.call(images))
+
+
+def test_a_vision_transformer_takes_any_number_of_images():
+  network = drawn_network.make_trained(tiny_vit.make_sections())
+  exported = export.export_program(network, (40, 28))
+  net = jax.export.deserialize(exported.serialize())
+  for count in (1, 3):
+    images = make_images(count, (40, 28))
+    assert_same_masks(network, images, net.call(images))
 
 
 def test_bfloat16_stays_inside():

@@ -159,7 +159,7 @@ class Transformer(nn.Module):
     size = [side // PATCH for side in images.shape[1:3]]
     return [
       self.norm(tokens[index][:, -size[0] * size[1] :]).reshape(
-        len(images), *size, self.width
+        images.shape[0], *size, self.width
       )
       for index in self.taken
     ]
@@ -189,14 +189,15 @@ class Transformer(nn.Module):
     positions = resize_positions(
       self.pos_embed[0, 1:], x.shape[1:3], self.resizing
     )
-    x = x.reshape(len(x), -1, self.width)
+    batch = x.shape[0]  # Maybe a symbol, which `len` does not give.
+    x = x.reshape(batch, -1, self.width)
     if masked is not None:
       x = jnp.where(masked[..., None], self.mask_token.astype(self.dtype), x)
-    first = [jnp.broadcast_to(self.cls_token, (len(x), 1, self.width))]
+    first = [jnp.broadcast_to(self.cls_token, (batch, 1, self.width))]
     first[0] = first[0] + self.pos_embed[:, :1]
     if self.num_registers:
       registers = self.register_tokens
-      first.append(jnp.broadcast_to(registers, (len(x), *registers.shape[1:])))
+      first.append(jnp.broadcast_to(registers, (batch, *registers.shape[1:])))
     first = [tokens.astype(self.dtype) for tokens in first]
     return jnp.concatenate([*first, x + positions.astype(self.dtype)], axis=1)
 
