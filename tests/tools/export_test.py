@@ -2,11 +2,12 @@
 
 import builtins
 import dataclasses
+import importlib.metadata
 import json
 import pathlib
 import re
 import subprocess
-import sys
+import venv
 
 import jax
 import jax.export
@@ -26,7 +27,7 @@ from u2pl_jax.evaluation import outputs as outputs_lib
 from u2pl_jax.evaluation import protocol
 from u2pl_jax.models import forward, torch_names
 from u2pl_jax.predict import trained
-from u2pl_jax.tools import export
+from u2pl_jax.tools import export, export_program
 
 HEIGHT, WIDTH = tiny_network.WINDOW
 # Logits here are of order 1, so that rounding, in another order of operations,
@@ -84,14 +85,35 @@ def assert_same_masks(network, images, outputs):
   )
 
 
-def run_elsewhere(code, folder, *arguments):
-  """Runs Python code that finds nothing of the project, nor Flax."""
-  hidden = ["u2pl_jax", "data_prep", "configs", "flax", "tensorflow"]
-  hide = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
+# All that the files and the script of the documentation need, with what these
+# packages need themselves.
+ELSEWHERE = (
+  "flatbuffers", "jax", "jaxlib", "ml_dtypes", "numpy", "opt_einsum", "pillow",
+  "scipy",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+  """A Python of a virtual environment that has no other packages."""
+  folder = tmp_path_factory.mktemp("elsewhere")
+  venv.create(folder)
+  (site,) = folder.glob("lib/python*/site-packages")
+  for name in ELSEWHERE:
+    found = importlib.metadata.distribution(name)
+    for part in {path.parts[0] for path in found.files} - {".."}:
+      if (site / part).exists():
+        continue
+      (site / part).symlink_to(pathlib.Path(found.locate_file(part)).resolve())
+  return folder / "bin" / "python"
+
+
+def run_elsewhere(python, code, folder, *arguments):
+  """Runs Python code in an environment without the project."""
   path = folder / "program.py"
-  path.write_text(hide + code)
+  path.write_text(code)
   finished = subprocess.run(
-    [sys.executable, "-I", str(path), *map(str, arguments)],
+    [str(python), "-I", str(path), *map(str, arguments)],
     cwd=folder,
     env={"JAX_PLATFORMS": "cpu"},
     capture_output=True,
@@ -102,14 +124,13 @@ def run_elsewhere(code, folder, *arguments):
 
 
 CALL = """
+import importlib.util, sys
 import numpy as np
 import jax.export
 
-try:
-  import u2pl_jax
-  sys.exit("the project can be imported")
-except ImportError:
-  pass
+for name in ("u2pl_jax", "flax", "tensorflow"):
+  if importlib.util.find_spec(name):
+    sys.exit(f"{name} can be imported")
 net = jax.export.deserialize(open(sys.argv[1], "rb").read())
 for count in ("1", "3"):
   outputs = net.call(np.load("images.npy")[: int(count)])
@@ -117,26 +138,28 @@ for count in ("1", "3"):
 """
 
 
-def test_a_process_without_the_project_makes_the_same_masks(
-  run, program, tmp_path
+def test_an_environment_without_the_project_makes_the_same_masks(
+  run, program, elsewhere, tmp_path
 ):
   images = make_images(3)
   np.save(tmp_path / "images.npy", images)
-  run_elsewhere(CALL, tmp_path, program)
+  run_elsewhere(elsewhere, CALL, tmp_path, program)
   network = trained.load_run(run)
   for count in (1, 3):
     with np.load(tmp_path / f"{count}.npz") as outputs:
       assert_same_masks(network, images[:count], outputs)
 
 
-def test_the_script_of_the_documentation_works(run, program, tmp_path):
+def test_the_script_of_the_documentation_works(
+  run, program, elsewhere, tmp_path
+):
   text = pathlib.Path("docs/deployment.md").read_text()
   script = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
   # As wide as the network's images but lower: padded, and not resized.
   photo = make_images(1, (20, WIDTH))[0]
   Image.fromarray(photo).save(tmp_path / "photo.png")
   names = program.with_suffix(""), "photo.png", "mask.png"
-  run_elsewhere(script, tmp_path, *names)
+  run_elsewhere(elsewhere, script, tmp_path, *names)
   mask = Image.open(tmp_path / "mask.png")
   assert mask.size == (WIDTH, 20) and mask.mode == "P"
   colors = np.reshape(mask.getpalette(), (-1, 3))[: len(tiny_network.NAMES)]
@@ -185,12 +208,12 @@ def test_a_size_is_chosen_and_files_serve_as_well_as_runs(checkpoint, tmp_path):
 def test_one_program_takes_images_of_any_size(encoder):
   changes = {} if encoder == "resnet18" else {"encoder": encoder}
   network = tiny_network.make_trained(**changes)
-  exported = export.export_program(network, export.FREE)
-  about = export.describe(network, exported)
+  exported = export_program.to_stablehlo(network, export_program.FREE)
+  about = export_program.describe_stablehlo(network, exported)
   assert about["input"]["shape"] == ["batch", "height", "width", 3]
   assert about["outputs"]["mask"]["shape"] == ["batch", "height", "width"]
   net = jax.export.deserialize(exported.serialize())
-  predict = jax.jit(export.make_predict(network))
+  predict = jax.jit(export_program.make_predict(network))
   # Even and odd sides, of which the max-pooling makes different numbers.
   for count, size in ((2, (33, 41)), (1, (40, 22))):
     images = make_images(count, size)
@@ -205,8 +228,8 @@ def test_one_program_takes_images_of_any_size(encoder):
 
 def test_efficientnet_is_exported_for_all_platforms():
   network = tiny_network.make_trained(encoder="efficientnet_lite0")
-  exported = export.export_program(network, (33, 33))
-  assert exported.platforms == export.PLATFORMS
+  exported = export_program.to_stablehlo(network, (33, 33))
+  assert exported.platforms == export_program.PLATFORMS
   net = jax.export.deserialize(exported.serialize())
   images = make_images(2, (33, 33))
   assert_same_masks(network, images, net.call(images))
@@ -214,7 +237,7 @@ def test_efficientnet_is_exported_for_all_platforms():
 
 def test_a_vision_transformer_takes_any_number_of_images():
   network = drawn_network.make_trained(tiny_vit.make_sections())
-  exported = export.export_program(network, (40, 28))
+  exported = export_program.to_stablehlo(network, (40, 28))
   net = jax.export.deserialize(exported.serialize())
   for count in (1, 3):
     images = make_images(count, (40, 28))
@@ -223,9 +246,9 @@ def test_a_vision_transformer_takes_any_number_of_images():
 
 def test_bfloat16_stays_inside():
   network = tiny_network.make_trained(dtype="bfloat16")
-  exported = export.export_program(network, (33, 33))
+  exported = export_program.to_stablehlo(network, (33, 33))
   assert "bf16" in exported.mlir_module()
-  about = export.describe(network, exported)
+  about = export_program.describe_stablehlo(network, exported)
   assert about["outputs"]["mask"]["dtype"] == "uint8"
   assert about["outputs"]["confidence"]["dtype"] == "float32"
 
@@ -300,7 +323,7 @@ def test_a_size_that_the_network_cannot_leave_free_is_told():
     ),
   )
   with pytest.raises(ValueError, match="--size=free.*multiples of 14"):
-    export.export_program(network, export.FREE)
+    export_program.to_stablehlo(network, export_program.FREE)
 
 
 def fail(*arguments):
@@ -327,13 +350,18 @@ def test_a_bad_size_is_told(size, checkpoint, tmp_path):
   [
     (["--out=FOLDER/none/net.stablehlo"], "there is no folder FOLDER/none"),
     (["--out=FOLDER/net.pb"], "--format=stablehlo writes .stablehlo"),
+    (["--format=onnx", "--out=FOLDER/net.pb"], "--format=onnx writes .onnx"),
+    (
+      ["--format=onnx", "--out=FOLDER/net.onnx", "--size=free"],
+      "--size=free goes with --format=stablehlo only",
+    ),
     (
       ["--format=torch", "--out=FOLDER/net.npz"],
       "--format=torch writes .pth",
     ),
     (
       ["--format=safetensors", "--out=FOLDER/a.safetensors", "--size=33,33"],
-      "--size goes with --format=stablehlo",
+      "--size goes with --format=stablehlo and =onnx",
     ),
     (["--out=FOLDER/net.stablehlo", "--checkpoint=last"], "--checkpoint"),
     (
