@@ -5,6 +5,7 @@
     --crop_size=193 --batch_size=1 --peer
   python -m u2pl_jax.tools.benchmark pipeline --dataset=camvid --data_dir=DIR
   python -m u2pl_jax.tools.benchmark predict --workdir=DIR --images=FOLDER
+  python -m u2pl_jax.tools.benchmark export --encoder=resnet50 --decoder=deeplab
 
 `step`, `contrast`, `partition`, `augment` and `eval` need no data. Each side
 has a process of its own, and all take turns; with --peer one of them is a
@@ -18,6 +19,9 @@ resumed run and the memory after each epoch.
 `predict` predicts photographs, in turn with the network alone on batches of
 pixels of one size. With --side=10000 instead of --images it predicts one
 generated picture of 10,000 x 10,000 pixels, in windows.
+
+`export` gives one image to a network with drawn weights, to its exported file
+of StableHLO, and to that of ONNX, in turn.
 
 Records go to benchmarks/records.jsonl, or to the file that --out names.
 """
@@ -63,6 +67,9 @@ _BENCHMARKS = {
   "eval": _Benchmark("benchmark_programs", "sliding windows of large images"),
   "predict": _Benchmark(
     "benchmark_predict", "whole photographs", has_peer=False
+  ),
+  "export": _Benchmark(
+    "benchmark_export", "one image by exported programs", has_peer=False
   ),
 }
 

@@ -12,8 +12,10 @@ from typing import Any
 _PACKAGES = (
   "flax",
   "jax",
+  "jax2onnx",
   "jaxlib",
   "numpy",
+  "onnxruntime",
   "opencv-python-headless",
   "optax",
   "pillow",
