@@ -52,14 +52,10 @@ def make_step(
     def compute(running, part, keys):
       batch_stats, memory = running
       part, truth = quality.set_aside(part)
-      student = state.replace(batch_stats=batch_stats).student
-      memory = frozen_lib.complete(memory, state.frozen)
-      lesson, memory, metrics = method.teach(
-        memory, student, part, keys, state.step
+      now = state.replace(batch_stats=batch_stats, memory=memory)
+      lesson, memory, student, frozen, metrics = _teach(
+        model, method, now, part, keys
       )
-      if lesson.batch_stats is not None:
-        student["batch_stats"] = lesson.batch_stats
-      student, frozen = frozen_lib.split(student, model.frozen)
       running, grads, learned = _learn(
         model, method, student, frozen, memory, lesson, truth, keys["student"]
       )
@@ -106,12 +102,9 @@ def make_lesson(
     keys = _keys(base_rng, state.step)
     batch, keys = accumulate.first_part(batch, keys, accumulate_steps)
     batch, _ = quality.set_aside(batch)
-    memory = frozen_lib.complete(state.memory, state.frozen)
-    student = state.student
-    lesson, memory, _ = method.teach(memory, student, batch, keys, state.step)
-    if lesson.batch_stats is not None:
-      student["batch_stats"] = lesson.batch_stats
-    student, frozen = frozen_lib.split(student, model.frozen)
+    lesson, memory, student, frozen, _ = _teach(
+      model, method, state, batch, keys
+    )
     outputs, _ = _see(model, student, frozen, lesson.views, keys["student"])
     lesson, _, _ = method.observe(memory, outputs, lesson)
     return batch, lesson
@@ -124,6 +117,34 @@ def _keys(base_rng: jax.Array, step: jax.Array) -> dict[str, jax.Array]:
   streams = method_lib.STREAMS
   keys = jax.random.split(jax.random.fold_in(base_rng, step), len(streams))
   return dict(zip(streams, keys, strict=True))
+
+
+def _teach(
+  model: nn.Module,
+  method: method_lib.Method,
+  state: train_state.TrainState,
+  batch: method_lib.Batch,
+  keys: Mapping[str, jax.Array],
+) -> tuple[
+  method_lib.Lesson,
+  method_lib.Memory,
+  dict[str, PyTree],
+  frozen_lib.Frozen,
+  method_lib.Metrics,
+]:
+  """The lesson of a batch, the memory, and the student that is to learn it.
+
+  The student comes in two: what is trained of it, and what is frozen.
+  """
+  memory = frozen_lib.complete(state.memory, state.frozen)
+  student = state.student
+  lesson, memory, metrics = method.teach(
+    memory, student, batch, keys, state.step
+  )
+  if lesson.batch_stats is not None:
+    student["batch_stats"] = lesson.batch_stats
+  student, frozen = frozen_lib.split(student, model.frozen)
+  return lesson, memory, student, frozen, metrics
 
 
 def _learn(
