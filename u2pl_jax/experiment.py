@@ -20,6 +20,7 @@ from u2pl_jax.data import (
   eval_pipeline,
   input_pipeline,
   label_counts,
+  streams,
 )
 from u2pl_jax.data import options as data_options
 from u2pl_jax.evaluation import options as eval_options
@@ -284,6 +285,23 @@ def create_state(experiment: Experiment) -> train_state.TrainState:
     if weights.remembered:
       state = experiment.programs.adopt(state, weights.remembered)
   return state
+
+
+def ids_at_step(experiment: Experiment, index: int) -> dict[str, list[str]]:
+  """The ids of the images of an update's batch, see `streams.ids_at_step`.
+
+  Unlabeled ones are among them wherever any phase trains on some.
+  """
+  return streams.ids_at_step(
+    experiment.dataset,
+    experiment.split,
+    index,
+    batch_size_l=experiment.data.batch_size_l,
+    # Of the stream, which holds what any phase needs.
+    batch_size_u=experiment.data.batch_size_u * experiment.uses_unlabeled,
+    seed=experiment.run.seed,
+    pairing=experiment.data.pairing,
+  )
 
 
 def train_batches(

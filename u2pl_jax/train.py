@@ -12,7 +12,7 @@ from clu import asynclib, metric_writers
 from etils import epath
 
 from u2pl_jax import experiment, validation
-from u2pl_jax.data import datasets, streams
+from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import metrics
 from u2pl_jax.runtime import (
   checkpoint,
@@ -314,16 +314,7 @@ class _Run:
   def _ids_at(self, index: int) -> dict[str, list[str]]:
     """The ids of the images that an update was trained on."""
     exp = self._exp
-    ids = streams.ids_at_step(
-      exp.dataset,
-      exp.split,
-      index,
-      batch_size_l=exp.data.batch_size_l,
-      # Of the stream, which holds what any phase needs.
-      batch_size_u=exp.data.batch_size_u * exp.uses_unlabeled,
-      seed=exp.run.seed,
-      pairing=exp.data.pairing,
-    )
+    ids = experiment.ids_at_step(exp, index)
     if not exp.unlabeled_at_step(index):
       ids.pop("unlabeled", None)
     return ids

@@ -10,10 +10,10 @@ import numpy as np
 from etils import epath
 
 from u2pl_jax import experiment
-from u2pl_jax.data import datasets, streams
+from u2pl_jax.data import datasets
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import pictures
-from u2pl_jax.runtime import checkpoint, sharding
+from u2pl_jax.runtime import checkpoint, command_line, sharding
 from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.training import train_state
 
@@ -126,12 +126,8 @@ def _open(workdir: epath.Path, data_dir: str | None) -> experiment.Experiment:
   config |= {"mesh": (1, 1)}
   if data_dir is not None:
     config["data"] = {**config["data"], "data_dir": data_dir}
-  try:
+  with command_line.offering_data_dir():
     return experiment.create_experiment(config, devices=jax.local_devices()[:1])
-  except FileNotFoundError as error:  # Of the dataset.
-    raise FileNotFoundError(
-      f"{error}, or name its folder by --data_dir"
-    ) from error
 
 
 def _restore(
@@ -197,15 +193,6 @@ def _name(
     return tuple(f"image {number}" for number in range(1, count + 1))
   names = []
   for index in indices:
-    ids = streams.ids_at_step(
-      exp.dataset,
-      exp.split,
-      index,
-      batch_size_l=exp.data.batch_size_l,
-      # Of the stream, which holds what any phase needs.
-      batch_size_u=exp.data.batch_size_u * exp.uses_unlabeled,
-      seed=exp.run.seed,
-      pairing=exp.data.pairing,
-    )
+    ids = experiment.ids_at_step(exp, index)
     names += ids[group.source][:: exp.optim.accumulate_steps]
   return tuple(names)

@@ -58,6 +58,17 @@ def make_parser(module: str, description: str) -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
+def offering_data_dir() -> Iterator[None]:
+  """Has the error of a dataset that is not there offer --data_dir."""
+  try:
+    yield
+  except FileNotFoundError as error:
+    raise FileNotFoundError(
+      f"{error}, or name its folder by --data_dir"
+    ) from error
+
+
+@contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
   """Ends the program with "error: ..." if the body raises one of our errors.
 
