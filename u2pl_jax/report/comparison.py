@@ -17,7 +17,7 @@ from u2pl_jax.report import (
   sheet,
   write,
 )
-from u2pl_jax.runtime import workdir
+from u2pl_jax.runtime import command_line, workdir
 
 KINDS = ("worst", "median", "best")
 # By which score of an image they are chosen: the mean of all runs', or that of
@@ -54,9 +54,11 @@ def write_comparison(
   compared = _load(folders, checkpoint, state)
   config, network = compared[0].config, compared[0].network
   data = config["data"]
+  with command_line.offering_data_dir():
+    dataset = datasets.open_dataset(data["name"], data_dir or data["data_dir"])
   arguments = (
     [run.network for run in compared],
-    _open_dataset(data["name"], data_dir or data["data_dir"]),
+    dataset,
     protocol_lib.Protocol(protocol, network.window),
   )
   batch_size = config["eval"]["batch_size"]
@@ -86,15 +88,6 @@ def _load(
         " ended; the command that began it goes on with it"
       )
   return runs.tell_apart(*loaded, flag=flag)
-
-
-def _open_dataset(name: str, data_dir: str) -> datasets.Dataset:
-  try:
-    return datasets.open_dataset(name, data_dir)
-  except FileNotFoundError as error:
-    raise FileNotFoundError(
-      f"{error}, or name its folder by --data_dir"
-    ) from error
 
 
 def choose_records(

@@ -7,7 +7,7 @@ from etils import epath
 from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.report import examples, page, runs, sheet, thresholds
-from u2pl_jax.runtime import workdir
+from u2pl_jax.runtime import command_line, workdir
 
 
 def write_report(
@@ -46,9 +46,10 @@ def write_report(
   check_folders(out, picture)
   found, why_none = None, ""
   try:
-    found = _evaluate(compared, protocol, data_dir, max_images)
+    with command_line.offering_data_dir():
+      found = _evaluate(compared, protocol, data_dir, max_images)
   except FileNotFoundError as error:  # Of the dataset.
-    why_none = f"{error}, or name its folder by --data_dir"
+    why_none = str(error)
     print(f"no images: {why_none}")
   workdir.write_bytes(out, page.render(compared, found, why_none).encode())
   print(f"wrote {out}")

@@ -178,12 +178,8 @@ def _open_dataset(arguments: argparse.Namespace, network: trained.Trained):
 
   data = workdir.read_config(epath.Path(arguments.workdir))["data"]
   folder = arguments.data_dir or data["data_dir"]
-  try:
+  with command_line.offering_data_dir():
     dataset = datasets.open_dataset(data["name"], folder)
-  except FileNotFoundError as error:
-    raise FileNotFoundError(
-      f"{error}, or name its folder by --data_dir"
-    ) from error
   if dataset.class_names != network.class_names:
     raise ValueError(
       f"{dataset.path}: has the classes {', '.join(dataset.class_names)}, but"
@@ -237,11 +233,7 @@ def _make_parser() -> argparse.ArgumentParser:
     help="what an image comes early for: being unsure and unlike the others"
     " (default), or one of both",
   )
-  parser.add_argument(
-    "--data_dir",
-    metavar="DATA",
-    help="folder that holds the dataset; default: the one used in training",
-  )
+  network_arguments.add_data_dir(parser)
   parser.add_argument(
     "--overwrite",
     action="store_true",

@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from u2pl_jax.evaluation import protocol
 from u2pl_jax.runtime import command_line, quiet
 from u2pl_jax.tools import network_arguments
 
@@ -70,17 +69,8 @@ def _make_parser() -> argparse.ArgumentParser:
     " default: mean",
   )
   network_arguments.add_choice(parser)
-  parser.add_argument(
-    "--protocol",
-    choices=protocol.KINDS,
-    default="whole",
-    help="what the networks see of an image; default: whole",
-  )
-  parser.add_argument(
-    "--data_dir",
-    metavar="DIR",
-    help="folder that holds the dataset; default: the first run's",
-  )
+  network_arguments.add_protocol(parser)
+  network_arguments.add_data_dir(parser, "the first run's")
   return parser
 
 

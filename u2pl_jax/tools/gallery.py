@@ -72,11 +72,7 @@ def _make_parser() -> argparse.ArgumentParser:
     help="whose images, boxes and percentages are shown; default: the step"
     " after the checkpoint, or the run's last ones",
   )
-  parser.add_argument(
-    "--data_dir",
-    metavar="DIR",
-    help="folder that holds the dataset; default: the one used in training",
-  )
+  network_arguments.add_data_dir(parser)
   return parser
 
 

@@ -1,7 +1,8 @@
-"""Flags that say which trained network a tool works with."""
+"""Flags that say which trained network a tool works with, and on what."""
 
 import argparse
 
+from u2pl_jax.evaluation import protocol
 from u2pl_jax.predict import trained
 
 CHECKPOINTS = ("best", "last")
@@ -38,6 +39,27 @@ def add_checkpoint(
     "--checkpoint",
     metavar="best|last",
     help=f"which checkpoint of the run; default: {default}",
+  )
+
+
+def add_data_dir(
+  parser: argparse.ArgumentParser, default: str = "the one used in training"
+) -> None:
+  """Adds --data_dir; `default`, in words, is where the dataset else is."""
+  parser.add_argument(
+    "--data_dir",
+    metavar="DIR",
+    help=f"folder that holds the dataset; default: {default}",
+  )
+
+
+def add_protocol(parser: argparse.ArgumentParser) -> None:
+  """Adds --protocol, by which validation images are seen."""
+  parser.add_argument(
+    "--protocol",
+    choices=protocol.KINDS,
+    default="whole",
+    help="what a network sees of an image; default: whole",
   )
 
 

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from u2pl_jax.evaluation import protocol
 from u2pl_jax.runtime import command_line, quiet
 from u2pl_jax.tools import network_arguments
 
@@ -62,17 +61,8 @@ def _make_parser() -> argparse.ArgumentParser:
     help="also write a PNG file of a few images, from worse to better",
   )
   network_arguments.add_choice(parser)
-  parser.add_argument(
-    "--protocol",
-    choices=protocol.KINDS,
-    default="whole",
-    help="what the network sees of an image; default: whole",
-  )
-  parser.add_argument(
-    "--data_dir",
-    metavar="DIR",
-    help="folder that holds the dataset; default: the one used in training",
-  )
+  network_arguments.add_protocol(parser)
+  network_arguments.add_data_dir(parser)
   parser.add_argument(
     "--max_images",
     type=int,
