@@ -276,10 +276,10 @@ def _dilated_forward(x, kernel, rate, precision, form):
 
 
 def _dilated_backward(rate, precision, form, saved, grad):
-  def gradient_of(form):
+  def gradient_of(convolve):
     def compute(x, kernel, grad):
-      form_here = functools.partial(form, rate=rate, precision=precision)
-      return jax.vjp(form_here, x, kernel)[1](grad)
+      chosen = functools.partial(convolve, rate=rate, precision=precision)
+      return jax.vjp(chosen, x, kernel)[1](grad)
 
     return compute
 
