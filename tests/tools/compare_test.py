@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests import tiny_run
+from tests import one_line, tiny_run
 from tests.report import reported
 from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import protocol
@@ -79,12 +79,7 @@ def test_three_runs_stand_side_by_side(folder, tmp_path):
 
 
 def fail(*flags):
-  """The one line that a command line ends with."""
-  with pytest.raises(SystemExit) as caught:
-    compare.main([str(flag) for flag in flags])
-  message = str(caught.value)
-  assert message.startswith("error: ") and "\n" not in message
-  return message
+  return one_line.error_of(compare.main, *flags)
 
 
 def test_mistakes_are_one_line(folder, tmp_path):

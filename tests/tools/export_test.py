@@ -18,6 +18,7 @@ from PIL import Image
 from tests import (
   drawn_network,
   networks,
+  one_line,
   tiny_network,
   tiny_run,
   tiny_vit,
@@ -327,12 +328,7 @@ def test_a_size_that_the_network_cannot_leave_free_is_told():
 
 
 def fail(*arguments):
-  """The one line with which the program ends."""
-  with pytest.raises(SystemExit) as caught:
-    export.main([str(argument) for argument in arguments])
-  message = caught.value.code
-  assert message.startswith("error: ") and "\n" not in message
-  return message
+  return one_line.error_of(export.main, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from tests import saved_state, tiny_run
+from tests import one_line, saved_state, tiny_run
 from u2pl_jax.tools import gallery
 
 
@@ -33,12 +33,7 @@ def test_a_page_and_a_picture_are_written(folder, tmp_path, capsys):
 
 
 def fail(*flags):
-  """The one line that a command line ends with."""
-  with pytest.raises(SystemExit) as caught:
-    gallery.main([str(flag) for flag in flags])
-  message = str(caught.value)
-  assert message.startswith("error: ") and "\n" not in message
-  return message
+  return one_line.error_of(gallery.main, *flags)
 
 
 def test_mistakes_are_one_line(folder, tmp_path):
