@@ -4,6 +4,7 @@
   `site_options`;
 - equations become MathML, which browsers draw without a script;
 - links out of docs/ lead to copies of these files within the site;
+- the README is the home page;
 - the API's pages, one for each folder of the packages, are made of docstrings.
 
 Without the site, as on GitHub, the pages can be read all the same: comments do
@@ -48,10 +49,13 @@ def on_config(config):
 
 
 def on_files(files, config):
-  """Adds pages: of the API, and of the files that other pages link to."""
+  """Adds pages: home, of the API, and of the files that others link to."""
   made = {f"api/{name}.md": _api_page(name, ms) for name, ms in _rooms()}
-  for page in _DOCS.rglob("*.md"):
-    for target in _LINK.findall(page.read_text()):
+  made["index.md"] = _home_page()
+  texts = {page: page.read_text() for page in _DOCS.rglob("*.md")}
+  texts[_DOCS / "index.md"] = made["index.md"]
+  for page, text in texts.items():
+    for target in _LINK.findall(text):
       path = _outside(page, target)
       if path:
         made[f"{_SOURCE}/{path}.md"] = _source_page(path)
@@ -104,6 +108,18 @@ def _outside(page: pathlib.Path, target: str) -> str:
   if not path.is_file() or path.is_relative_to(_DOCS):
     return ""
   return path.relative_to(_ROOT).as_posix()
+
+
+def _home_page() -> str:
+  """The README, with links as from docs/."""
+
+  def turn(link):
+    target = link[1]
+    if ":" not in target:
+      target = posixpath.relpath(target, _DOCS.name)
+    return f"]({target})"
+
+  return _LINK.sub(turn, (_ROOT / "README.md").read_text())
 
 
 def _source_page(path: str) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def find_pages(site):
   names = [
     path.relative_to("docs") for path in pathlib.Path("docs").rglob("*.md")
   ]
-  pages = [str(name.with_suffix(".html")) for name in names]
+  pages = ["index.html"] + [str(name.with_suffix(".html")) for name in names]
   assert all((site / page).is_file() for page in pages)
   return sorted(pages)
 
@@ -58,6 +59,14 @@ def test_a_method_shows_equations_options_and_recipes(site, name):
 def test_every_room_has_a_page_of_its_docstrings(site):
   for room in ("u2pl_jax.ops", "u2pl_jax.methods.u2pl", "data_prep"):
     assert 'class="doc ' in (site / "api" / f"{room}.html").read_text()
+
+
+def test_the_readme_is_the_home_page(site):
+  text = (site / "index.html").read_text()
+  assert 'href="quickstart.html"' in text and 'src="synthetic.png"' in text
+  assert 'href="source/CITATION.cff.html"' in text and "docs/" not in re.sub(
+    r"<code>.*?</code>", "", text, flags=re.DOTALL
+  )
 
 
 def test_links_to_code_lead_to_copies_of_it(site):
