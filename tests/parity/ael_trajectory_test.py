@@ -55,6 +55,7 @@ class _Network(nn.Module):
   num_classes: int
   rep_channels: int
   multiple: int = 1
+  frozen: tuple[str, ...] = ()
 
   @nn.compact
   def __call__(self, images, *, train, dropout):

@@ -3,7 +3,8 @@
 A recording holds a run in float32, and some of its quantities in float64 too.
 At each step a quantity may be off by ten times the largest gap between the two
 so far, at least 1e-4, and in the first three steps, which are insisted on, by
-1e-2 at most.
+1e-2 at most. The share of pixels taught is a count: two of 11,312 may lie on
+either side of the threshold, by how a CPU adds up (one did, on one of two).
 """
 
 import json
@@ -21,7 +22,8 @@ from u2pl_jax.training import optim, train_state, train_step
 pytestmark = golden.SLOW
 
 FLOOR, GAPS = 1e-4, 10
-INSISTED_STEPS, LIMIT, LATE_LIMIT = 3, 1e-2, 0.2
+INSISTED_STEPS, LIMIT = 3, 1e-2
+PIXELS_AT_THRESHOLD = 2
 _PARTS = ("backbone", "head")
 
 
@@ -76,6 +78,7 @@ def _prepare(config):
   model = model.clone(mean_rgb=(0.0,) * 3, std_rgb=(1.0,) * 3)
   recorded = {
     "version": 2,
+    "K": given["nclass"],
     "criterion": given["criterion"],
     "conf_thresh": given["conf_thresh"],
     "labeled": config["batch"],
@@ -179,6 +182,7 @@ def _replayed(path):
 @golden.every_file("dpt_unimatch_v2")
 def test_losses_and_movement(path):
   arrays, found = _replayed(path)
+  pixels = np.sum(arrays["ignore_mask"][0] != 255)
   for name in (
     "loss", "loss_x", "loss_s", "mask_ratio",
     *(f"delta_norm/{part}" for part in _PARTS),
@@ -189,6 +193,8 @@ def test_losses_and_movement(path):
     scale = np.maximum(np.abs(exact), 1e-12)
     gap = np.maximum.accumulate(np.abs(recorded - exact) / scale)
     allowed = np.clip(GAPS * gap, FLOOR, LIMIT)
+    if name == "mask_ratio":
+      allowed = np.maximum(allowed, PIXELS_AT_THRESHOLD / pixels / scale)
     for expected in (recorded, exact):
       error = np.abs(found[name] - expected) / scale
       # Of nothing taught, and of a teacher that has not moved, nothing is left.
