@@ -1,5 +1,8 @@
 """Synthetic inputs of all benchmarks, the same for both sides; numpy alone."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 IGNORE_LABEL = 255
@@ -81,6 +84,31 @@ def make_step(settings: dict) -> dict[str, np.ndarray]:
   if settings["uses_unlabeled"]:
     batch["image_u"] = make_images(rng, data["batch_size_u"], *size)
   return batch
+
+
+def make_rest(
+  shapes: Mapping[str, Any], settings: dict
+) -> dict[str, np.ndarray]:
+  """What a method asks for beside the batch of `make_step`.
+
+  Args:
+    shapes: name -> shape and dtype of the arrays.
+    settings: as of `make_step`.
+
+  Returns:
+    Images and labels as there, and zeros: no padding, the first of a list.
+  """
+  rng = np.random.default_rng((settings["seed"], 1))
+  rest = {}
+  for name, array in shapes.items():
+    if name.startswith("image_"):
+      rest[name] = make_images(rng, *array.shape[:-1])
+    elif name.startswith("label_"):
+      batch, *size = array.shape
+      rest[name] = make_labels(rng, batch, size, settings["num_present"])
+    else:
+      rest[name] = np.zeros(array.shape, array.dtype)
+  return rest
 
 
 def make_contrast(settings: dict) -> dict[str, np.ndarray]:

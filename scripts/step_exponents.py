@@ -1,7 +1,7 @@
 """How the time of a training step grows with the sizes of a run.
 
-  python scripts/step_exponents.py measure --out=FILE
-  python scripts/step_exponents.py draw --records=FILE \
+  python scripts/step_exponents.py measure --out=benchmarks/exponents.jsonl
+  python scripts/step_exponents.py draw --records=benchmarks/exponents.jsonl \
     --out=docs/step_exponents.svg
 
 `measure` times the step of `benchmark step` (ResNet-50, 129 px, 2 + 2 images,
@@ -24,6 +24,7 @@ import numpy as np
 from matplotlib import figure as figure_lib
 from matplotlib import ticker
 
+from scripts import svg
 from u2pl_jax.runtime import progress
 from u2pl_jax.tools import benchmark_programs, records
 
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.command == "measure":
     measure(args.out, args.rounds)
   else:
-    draw(records.read(args.records)).savefig(args.out)
+    args.out.write_bytes(svg.encode(draw(records.read(args.records))))
   return 0
 
 
@@ -125,9 +126,12 @@ def draw(points: Sequence[dict]) -> figure_lib.Figure:
     )
     values, seconds, memory = zip(*ours)
     for name, found in (("seconds", seconds), ("GiB", memory)):
-      label = f"{name}, p = {fit_exponent(values, found):.2f}"
+      # Not "-0.00".
+      exponent = round(fit_exponent(values, found), 2) + 0.0
+      label = f"{name}, p = {exponent:.2f}"
       axes.loglog(values, found, marker="o", label=label)
     axes.set(xlabel=title, xticks=values)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
     for axis in (axes.xaxis, axes.yaxis):
       axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
       axis.set_minor_formatter(ticker.NullFormatter())

@@ -11,17 +11,15 @@ same page, bit by bit, and with one version of Matplotlib the same plots.
 """
 
 import collections
-import io
 import pathlib
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib import figure as figure_lib
 
-from scripts import spread
+from scripts import spread, svg
 
 _BLOCK = re.compile(
   r"(<!-- study (?P<name>\S+)(?: iou=(?P<iou>\S+))? -->\n).*?(<!-- end -->)",
@@ -151,25 +149,21 @@ def describe(records: Sequence[Record]) -> str:
 
 def draw(settings: Mapping[str, Sequence[Record]]) -> bytes:
   """An SVG of the mIoU over the steps: means thick, single seeds thin."""
-  options = {"svg.hashsalt": "u2pl_jax", "svg.fonttype": "none"}
-  with matplotlib.rc_context(options):
-    figure = figure_lib.Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for index, (setting, rows) in enumerate(settings.items()):
-      color = f"C{index % 10}"
-      for row in rows:
-        curve = row["curve"]
-        axes.plot(curve["step"], curve["miou"], color=color, lw=0.6, alpha=0.6)
-      steps = rows[0]["curve"]["step"]
-      same = [r["curve"]["miou"] for r in rows if r["curve"]["step"] == steps]
-      means = [statistics.fmean(column) for column in zip(*same)]
-      axes.plot(steps, means, color=color, lw=2.2, label=_label(setting))
-    axes.set(xlabel="steps", ylabel="mIoU, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-  return file.getvalue()
+  figure = figure_lib.Figure(figsize=(8, 4.5), layout="constrained")
+  axes = figure.subplots()
+  for index, (setting, rows) in enumerate(settings.items()):
+    color = f"C{index % 10}"
+    for row in rows:
+      curve = row["curve"]
+      axes.plot(curve["step"], curve["miou"], color=color, lw=0.6, alpha=0.6)
+    steps = rows[0]["curve"]["step"]
+    same = [r["curve"]["miou"] for r in rows if r["curve"]["step"] == steps]
+    means = [statistics.fmean(column) for column in zip(*same)]
+    axes.plot(steps, means, color=color, lw=2.2, label=_label(setting))
+  axes.set(xlabel="steps", ylabel="mIoU, %")
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize="small", frameon=False)
+  return svg.encode(figure)
 
 
 def _label(setting: str) -> str:

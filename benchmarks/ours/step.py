@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from benchmarks import arrays
 from benchmarks.ours import banks, common
+from u2pl_jax.data import options as data_options
 from u2pl_jax.methods import timeline as timeline_lib
 from u2pl_jax.models import network
 from u2pl_jax.runtime import flops, sharding
@@ -21,7 +22,7 @@ def make(settings: dict[str, Any]) -> "_Step":
   """See `benchmark_worker`.
 
   Args:
-    settings: config, nested; num_classes; phase, "supervised" or "semi";
+    settings: config, nested; num_classes; phase, its name or "last";
       banks, "full" or "empty"; num_present, classes in the labels; seed.
 
   Raises:
@@ -44,11 +45,11 @@ class _Step:
       self._mesh,
     )
     self._phase = _find_phase(self._programs.phases, settings["phase"])
-    batch = arrays.make_step(
-      settings | {"uses_unlabeled": self._phase.uses_unlabeled}
-    )
+    batch = _make_batch(self._phase, settings)
     self.images = sum(
-      len(array) for name, array in batch.items() if "image" in name
+      len(batch[name])
+      for name in ("image_l", "image_u", "image_u2")
+      if name in batch
     )
     self._batch = sharding.to_global(batch, self._mesh)
     self._dtype = network.ModelOptions.read(config).dtype
@@ -86,9 +87,19 @@ class _Step:
 
 
 def _find_phase(phases, name):
-  found = {phase.name: phase for phase in phases}
+  """The phase of that name, or the last one of the run."""
+  found = {phase.name: phase for phase in phases} | {"last": phases[-1]}
   if name not in found:
     raise ValueError(
       f"--phase={name}: a run of this config has only {', '.join(found)}"
     )
   return found[name]
+
+
+def _make_batch(phase, settings):
+  """As the phase asks for it, on the host."""
+  batch = arrays.make_step(settings | {"uses_unlabeled": phase.uses_unlabeled})
+  data = data_options.DataOptions.read(settings["config"])
+  shapes = data.batch_shapes(phase.supply)
+  missing = {name: shapes[name] for name in shapes.keys() - batch.keys()}
+  return batch | arrays.make_rest(missing, settings)

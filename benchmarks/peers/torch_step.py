@@ -292,7 +292,7 @@ class _Step:
   def __init__(self, settings):
     config = settings["config"]
     setting = self._setting = torch_common.Setting(settings)
-    self._is_semi = settings["phase"] == "semi"
+    self._is_semi = settings["phase"] != "supervised"
     banks, semi = None, config.get("semi")
     if self._is_semi and config["contrast"]["weight"]:
       banks = torch_contrast.create_banks(

@@ -108,8 +108,21 @@ def test_a_step_of_a_run(caplog):
 
 
 def test_a_phase_that_does_not_exist_is_one_line():
-  with pytest.raises(ValueError, match="^--phase=third: .*supervised, semi$"):
+  with pytest.raises(ValueError, match="^--phase=third: .*semi, last$"):
     make("step", phase="third")
+
+
+def test_every_method_gets_the_batch_that_it_asks_for():
+  config = settings.make_config("u2pl_ael", "paper", sizes.TINY)
+  work = make("step", config=config)
+  data = config["data"]
+  # Two images make a mixed one; partners are no further images of the epoch.
+  assert work.images == data["batch_size_l"] + 2 * data["batch_size_u"]
+  size = tuple(data["crop_size"])
+  batch = {name: array.shape for name, array in work._batch.items()}
+  assert batch["image_p"] == (data["batch_size_l"], *size, 3)
+  assert batch["label_p"] == (data["batch_size_l"], *size)
+  assert batch["position_u2"] == (data["batch_size_u"],)
 
 
 def test_labels_hold_the_classes_asked_for():

@@ -42,7 +42,7 @@ def make_settings(name, recipe="paper", **changes):
     "config": config,
     "num_classes": NUM_CLASSES,
     "num_present": NUM_CLASSES,
-    "phase": "semi",
+    "phase": "last",
     "banks": "full",
     "image_size": (49, 65),
     "batch_size": 1,

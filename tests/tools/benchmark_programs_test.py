@@ -74,6 +74,24 @@ def test_the_peers_best_setting_is_quoted(name, stubbed, tmp_path):
   assert theirs["format"] == "channels_last"
 
 
+def test_another_config_of_ours_takes_the_peers_place(stubbed, tmp_path):
+  ours, theirs = (f"configs/voc.py:366,method={m}" for m in ("u2pl", "suponly"))
+  flags = (f"--config={ours}", f"--against={theirs}", "--batch_size=3")
+  record = record_of(tmp_path, "step", *flags)
+  assert record["best_peer"] == theirs
+  assert record["ratio"] == 4.5
+  assert record["config"]["method"] == "u2pl"
+  config = stubbed[theirs]["config"]
+  assert (config["method"], config["data"]["batch_size_l"]) == ("suponly", 3)
+
+
+def test_only_one_side_is_compared_with(stubbed, capsys):
+  line = fail(capsys, "step", "--peer", "--against=configs/voc.py:366")
+  assert line == (
+    "error: --against=configs/voc.py:366: takes the place of --peer"
+  )
+
+
 def test_without_a_peer_there_is_no_ratio(stubbed, tmp_path):
   record = record_of(tmp_path, "step")
   assert record["ours"] and not {"ratio", "peers"} & record.keys()

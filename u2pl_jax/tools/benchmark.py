@@ -10,7 +10,8 @@
 `step`, `contrast`, `partition`, `augment` and `eval` need no data. Each side
 has a process of its own, and all take turns; with --peer one of them is a
 program of PyTorch that does the same work as the published code does it
-(benchmarks/peers), in each of its settings, of which the fastest counts.
+(benchmarks/peers), in each of its settings, of which the fastest counts. With
+--against=FILE:ARG it is another config of ours, to compare methods or settings.
 
 `pipeline` makes batches of random crops and masks on one CPU, with --peer in
 turn with a pipeline of PyTorch, and measures the time to the first batch of a

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
   """
   add = parser.add_argument
   add("--config", help="FILE:ARG, whose settings replace the defaults")
+  add("--against", metavar="FILE:ARG", help="in turn with this config of ours")
   add(
     "--set",
     dest="changes",
@@ -56,14 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
   else:
     add("--num_present", type=int, help="classes that labels hold; default: K")
   if name == "step":
-    add("--phase", default="semi", help="of the run: supervised or semi")
+    add("--phase", default="last", help="of the run; default: its last one")
   if name in ("step", "contrast"):
     add("--banks", default="full", help=" or ".join(_BANKS))
   parser.set_defaults(name=name)
 
 
 def run(
-  *, name: str, rounds: int, alone: bool, peer: str, **settings: Any
+  *,
+  name: str,
+  rounds: int,
+  alone: bool,
+  peer: str,
+  against: str | None = None,
+  **settings: Any,
 ) -> dict[str, Any]:
   """Measures a program, in turn with the peer's.
 
@@ -72,6 +79,8 @@ def run(
     rounds: blocks of each side.
     alone: see `benchmark_turns.measure`.
     peer: "torch" or "none".
+    against: "FILE:ARG" of a second program of ours, in the peer's place, with
+      the same changes.
     **settings: see `make_settings`.
 
   Returns:
@@ -86,8 +95,14 @@ def run(
   if rounds < 1:
     raise ValueError(f"--rounds={rounds}: must be positive")
   check_peer(peer)
+  if against and peer != "none":
+    raise ValueError(f"--against={against}: takes the place of --peer")
   made = make_settings(name, defaults, **settings)
-  results = _measure(name, made, rounds, alone, peer, defaults)
+  sides = _make_sides(name, made, peer, defaults)
+  if against:
+    theirs = make_settings(name, defaults, **settings | {"config": against})
+    sides[against] = benchmark_turns.Side(sides["ours"].module, theirs)
+  results = benchmark_turns.measure(sides, rounds, alone=alone)
   return summarize(results) | {"config": made["config"]}
 
 
@@ -105,7 +120,7 @@ def make_settings(
   num_present: int | None = None,
   dtype: str | None = None,
   image_size: Sequence[int] = (),
-  phase: str = "semi",
+  phase: str = "last",
   banks: str = "full",
 ) -> dict[str, Any]:
   """What `make` of both sides takes.
@@ -227,8 +242,8 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
   return changes
 
 
-def _measure(name, settings, rounds, alone, peer, defaults):
-  """Results of ours and of each setting of the peer, by their names."""
+def _make_sides(name, settings, peer, defaults):
+  """Ours and each setting of the peer, by their names."""
   ours, theirs = defaults.MODULES[name]
   sides = {"ours": benchmark_turns.Side(ours, settings)}
   if peer != "none":
@@ -236,7 +251,7 @@ def _measure(name, settings, rounds, alone, peer, defaults):
     for setting in defaults.peer_settings(_platform(), dtype):
       label = "/".join(setting.values())
       sides[label] = benchmark_turns.Side(theirs, settings | setting)
-  return benchmark_turns.measure(sides, rounds, alone=alone)
+  return sides
 
 
 def _platform() -> str:
@@ -254,7 +269,8 @@ def summarize(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   ours = dict(results["ours"])
   flops = ours.pop("flops")
   for side in (ours, *peers.values()):
-    side["flops_per_second"] = flops / side["seconds"]["median"]
+    counted = side.pop("flops", flops)  # A second program of ours counts too.
+    side["flops_per_second"] = counted / side["seconds"]["median"]
     peak = side["matmul_flops_per_second"]
     side["fraction_of_matmul"] = side["flops_per_second"] / peak
   summary = {
