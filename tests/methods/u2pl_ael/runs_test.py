@@ -115,7 +115,12 @@ def test_one_device_and_eight_have_the_same_losses(
     arg = f"{ARG},recipe={recipe}"
     found.append(tiny_run.make_steps(data_dir, arg=arg))
   (one, params), (eight, others) = found
-  np.testing.assert_allclose(one[0], eight[0], rtol=1e-5)
+  # Consistency of labeled and of mixed images, contrastive, supervised, total.
+  alone = [0, 2, 3]
+  np.testing.assert_allclose(one[0][alone], eight[0][alone], rtol=1e-5)
+  # The entropy of one of 8,712 mixed pixels is the threshold itself: rounding
+  # decides whether it is taught, which is worth 3e-4 here.
+  np.testing.assert_allclose(one[0], eight[0], rtol=1e-3)
   # Which classes count, and which pixels are anchors, goes by the largest
   # logit: in an untrained network, rounding decides it for a pixel now and
   # then. One of 8,712 is worth 1e-4 of the consistency, and an anchor more or
