@@ -6,9 +6,7 @@
 epochs. Needs the dataset `cityscapes` in data.data_dir and, for the published
 scores, ImageNet weights: --config.model.pretrained=resnet101.npz (see README).
 
-Published mIoU, U2PL with cutmix (labels alone), sliding window:
-  186: 70.30 (65.74)  372: 74.37 (72.53)
-  744: 76.47 (74.43)  1488: 79.05 (77.83)
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

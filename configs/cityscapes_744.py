@@ -2,8 +2,7 @@
 
   python main.py --config=configs/cityscapes_744.py --workdir=runs/city_744
 
-Published mIoU: 76.47 (U2PL with cutmix), 74.43 (labels alone). See
-cityscapes.py.
+See cityscapes.py. Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

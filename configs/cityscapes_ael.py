@@ -15,8 +15,7 @@ two unlabeled images for each mixed one and keeps one by chance: an epoch there
 is half a pass over the list, and 200 of them are 100 here. `paper` has what
 AEL's paper says: 16 + 16 images, 18,000 steps.
 
-Published mIoU, sliding window:
-  186: 74.90  372: 76.48  744: 78.51  1488: 79.12
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

@@ -9,8 +9,7 @@ in data.data_dir and, for the published scores, ImageNet weights:
 --config.model.pretrained=resnet101.npz (see README). UniMatch has lists of its
 own; `lists=u2pl` takes U2PL's.
 
-Published mIoU (labels alone, with --config.data.batch_size_l=16), windows:
-  186: 76.6 (66.3)  372: 77.9 (72.8)  744: 79.2 (75.0)  1488: 79.5 (78.0)
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

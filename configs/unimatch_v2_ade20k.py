@@ -7,8 +7,7 @@
 Needs the dataset `ade20k` in data.data_dir, with UniMatch's lists as its
 splits, and DINOv2's weights: see docs/datasets.md and docs/dinov2.md.
 
-Published mIoU of the teacher, whole images:
-  316: 38.7  631: 45.0  1263: 46.7  2526: 49.8
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

@@ -7,8 +7,7 @@
 dataset `cityscapes` in data.data_dir and DINOv2's weights: see docs/dinov2.md.
 UniMatch has lists of its own; `lists=u2pl` takes U2PL's.
 
-Published mIoU of the teacher (of DINOv2-Small), sliding window:
-  186: 83.6 (80.6)  372: 84.3 (81.9)  744: 84.5 (82.4)  1488: 85.1 (82.6)
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

@@ -5,9 +5,7 @@
 16 + 16 images of 518 px a step, DINOv2-Base with DPT, 60 epochs. Needs the
 dataset `voc` in data.data_dir and DINOv2's weights: see docs/dinov2.md.
 
-Published mIoU of the teacher (of DINOv2-Small), whole images:
-  92: 86.3 (79.0)   183: 87.9 (85.5)   366: 88.9 (85.9)
-  732: 90.0 (86.7)  1464: 90.8 (87.8)
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

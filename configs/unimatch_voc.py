@@ -9,9 +9,7 @@ weights: --config.model.pretrained=resnet101.npz (see README).
 Lists of 92 to 1,464 images are those of U2PL. Of 662, 1,323 and 2,646 images
 UniMatch has other ones; `lists=u2pl` takes U2PL's, with crops of 513 px.
 
-Published mIoU (labels alone, with --config.data.batch_size_l=16), whole images:
-  92: 75.2 (45.1)   183: 77.2 (55.3)   366: 78.8 (64.8)
-  732: 79.9 (69.7)  1464: 81.2 (73.5)
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

@@ -6,9 +6,7 @@
 `voc` in data.data_dir and, for the published scores, ImageNet weights:
 --config.model.pretrained=resnet101.npz (see README).
 
-Published mIoU, U2PL with cutmix (labels alone), center crop while training:
-  92: 67.98 (45.77)   183: 69.15 (54.92)   366: 73.66 (65.88)
-  732: 76.16 (71.69)  1464: 79.49 (72.50)
+Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

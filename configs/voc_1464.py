@@ -2,7 +2,7 @@
 
   python main.py --config=configs/voc_1464.py --workdir=runs/voc_1464
 
-Published mIoU: 79.49 (U2PL with cutmix), 72.50 (labels alone). See voc.py.
+See voc.py. Published scores: docs/results.md#published-results.
 """
 
 from ml_collections import config_dict

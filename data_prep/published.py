@@ -1,19 +1,15 @@
 """What is known of the published datasets without having them."""
 
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_prep import split_lists
+from data_prep.layouts import ade20k
 from u2pl_jax.data import cityscapes_labels, datasets, palettes
-
-# Folder of lists and names of classes, by dataset.
-_KNOWN = {
-  "voc": ("pascal", palettes.VOC_NAMES),
-  "cityscapes": ("cityscapes", cityscapes_labels.CLASS_NAMES),
-}
 
 
 def stand_in(
@@ -30,10 +26,9 @@ def stand_in(
   """
   name, split = data["name"], data["split"]
   path = datasets.dataset_path(name, data["data_dir"])
-  if name not in _KNOWN or path.is_dir():
+  if path.is_dir():
     return None
-  folder, class_names = _KNOWN[name]
-  splits = split_lists.read(split_lists.FOLDERS[folder]).splits
+  class_names, splits = _read(name)
   if split not in splits:
     return None
   dataset = datasets.Dataset(
@@ -50,3 +45,20 @@ def stand_in(
   )
   counts = map(len, splits[split])
   return dataset, datasets.Split(split, *map(np.arange, counts))
+
+
+@functools.cache
+def _read(
+  name: str,
+) -> tuple[Sequence[str], Mapping[str, tuple[list[str], list[str]]]]:
+  """Names of classes, and splits; both empty of what is not known."""
+  match name:
+    case "voc":
+      lists = split_lists.read(split_lists.FOLDERS["pascal"])
+      return palettes.VOC_NAMES, lists.splits
+    case "cityscapes":
+      lists = split_lists.read(split_lists.FOLDERS["cityscapes"])
+      return cityscapes_labels.CLASS_NAMES, lists.splits
+    case ade20k.NAME:
+      return ade20k.read_class_names(), ade20k.read_splits()
+  return (), {}

@@ -15,7 +15,9 @@ is not run again, and what was interrupted goes on, so the same command resumes
 a sweep. A run that fails is told, and the others go on.
 
 `tables` puts the tables and plots of that file in docs/results.md, between the
-lines `<!-- study NAME ... -->` and `<!-- end -->`; see `sweep_tables`.
+lines `<!-- study NAME ... -->` and `<!-- end -->`; see `sweep_tables`. Between
+`<!-- published -->` and `<!-- end -->` go the figures of results/published.toml
+with those of our runs beside them; see `published_tables`.
 """
 
 import argparse
@@ -26,11 +28,12 @@ from collections.abc import Sequence
 if not __package__:  # Run as a file.
   sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from scripts import sweep_runs, sweep_tables
+from scripts import published_tables, sweep_runs, sweep_tables
 from u2pl_jax.runtime import command_line
 from u2pl_jax.tools import records
 
 _RECORDS = pathlib.Path("results/runs.jsonl")
+_PUBLISHED = pathlib.Path("results/published.toml")
 _PAGE = pathlib.Path("docs/results.md")
 
 
@@ -42,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       return sweep_runs.run(
         sweep_runs.read_study(args.study), args.out, args.records, args.at_once
       )
-    sweep_tables.update(args.page, records.read(args.records))
+    runs = records.read(args.records)
+    sweep_tables.update(args.page, runs)
+    published = published_tables.read(args.published)
+    published_tables.update(args.page, published, runs)
   return 0
 
 
@@ -57,6 +63,7 @@ def _read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   running.add_argument("--at_once", type=int, default=1, help="processes")
   tables = commands.add_parser("tables", help="write tables and plots")
   tables.add_argument("--page", type=pathlib.Path, default=_PAGE)
+  tables.add_argument("--published", type=pathlib.Path, default=_PUBLISHED)
   for command in (running, tables):
     command.add_argument("--records", type=pathlib.Path, default=_RECORDS)
   return parser.parse_args(argv)

@@ -37,6 +37,7 @@ _LONG = (
   "train_step_test.py",
   "trajectory_test.py",
   "experiment_test.py",
+  "published_commands_test.py",
 )
 
 

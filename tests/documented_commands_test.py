@@ -14,18 +14,14 @@ import importlib.util
 import pathlib
 import re
 import shlex
-import sys
 
 import pytest
-from absl import flags
 
 from data_prep import synthetic
-from u2pl_jax.tools import commands, main_flags, runs
+from tests import run_flags
+from u2pl_jax.tools import commands
 
-pytestmark = pytest.mark.filterwarnings(
-  # ml_collections loads config files so.
-  "ignore:the load_module:DeprecationWarning",
-)
+pytestmark = run_flags.IGNORES
 
 PAGES = [pathlib.Path("README.md"), *sorted(pathlib.Path("docs").rglob("*.md"))]
 NEEDS = ("data", "weights", "hardware", "run", "network", "editing")
@@ -77,12 +73,6 @@ _NAMED = re.compile(
 _INLINE = re.compile(r"`((?:python|u2pl-jax) [^`]+?)`", re.DOTALL)
 
 
-@pytest.fixture(autouse=True)
-def fresh_module(monkeypatch):
-  """ml_collections loads each file into the module of the one before."""
-  monkeypatch.delitem(sys.modules, "config_config", raising=False)
-
-
 def find_blocks(language):
   for page in PAGES:
     for block in _BLOCK.finditer(page.read_text()):
@@ -132,21 +122,6 @@ def load(program):
   return module
 
 
-def parse_run(mode, argv):
-  """Parses the command line of main.py; returns the config, if it has one."""
-  values = flags.FlagValues()
-  argv = ["main.py", *argv]
-  runs.define_flags(mode, argv, values)
-  main_flags.parse(argv, values)
-  given = dict.fromkeys(
-    ("profile", "dry_run", "topology", "checkpoint", "state", "weights")
-    + ("save_predictions",)
-  )
-  given |= {"mode": mode} | values.flag_values_dict()
-  main_flags.check_together(given)
-  return given["config"]
-
-
 def parse_program(function, argv, monkeypatch):
   """Has a program parse its command line, and no more."""
   original = argparse.ArgumentParser.parse_args
@@ -169,12 +144,12 @@ def check(words, monkeypatch):
   """
   match words:
     case ["python", "main.py", *argv]:
-      config = parse_run(None, argv)
+      config = run_flags.parse(None, argv)
       return config.data.name in synthetic.MADE_BY_RUNS
     case ["u2pl-jax", "--help"]:
       return commands.main(["--help"]) == 0
     case ["u2pl-jax", ("train" | "evaluate") as command, *argv]:
-      config = parse_run("train" if command == "train" else "eval", argv)
+      config = run_flags.parse("train" if command == "train" else "eval", argv)
       return config.data.name in synthetic.MADE_BY_RUNS
     case ["u2pl-jax", *rest]:
       length = 1 if rest[0] in commands.COMMANDS else 2

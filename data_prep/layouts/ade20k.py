@@ -53,10 +53,9 @@ def _complete(found: tree.Tree, ids: dict[str, str]) -> tree.Tree:
     ids: of the training images, by the stem of their files.
   """
   has_classes = any(map(class_files.find, found.class_folders))
-  lists = split_lists.read_labeled(split_lists.UNIMATCH / NAME, _TRAIN)
   named = {
     name: tuple([ids[stem] for stem in stems] for stems in pair)
-    for name, pair in lists.items()
+    for name, pair in read_splits().items()
   }
   folder = () if has_classes else (_CLASSES,)
   return dataclasses.replace(
@@ -64,3 +63,13 @@ def _complete(found: tree.Tree, ids: dict[str, str]) -> tree.Tree:
     class_folders=(*found.class_folders, *folder),
     split_lists={**named, **found.split_lists},
   )
+
+
+def read_splits() -> dict[str, tuple[list[str], list[str]]]:
+  """Stems of labeled and unlabeled files, by the splits of UniMatch V2."""
+  return split_lists.read_labeled(split_lists.UNIMATCH / NAME, _TRAIN)
+
+
+def read_class_names() -> tuple[str, ...]:
+  """Of the 150 classes, in the order of their ids."""
+  return class_files.read(class_files.find(_CLASSES)).names

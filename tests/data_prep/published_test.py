@@ -11,6 +11,8 @@ from data_prep import published
     ("voc", "1464", 21, 1464, 9118),
     ("voc", "1323", 21, 1323, 9259),
     ("cityscapes", "372", 19, 372, 2603),
+    ("cityscapes", "unimatch_372", 19, 372, 2603),
+    ("ade20k", "631", 150, 631, 19_579),
   ],
 )
 def test_counts_classes_and_images(
@@ -24,7 +26,13 @@ def test_counts_classes_and_images(
 
 @pytest.mark.parametrize(
   "name, split",
-  [("camvid", "1_8"), ("voc", "1_8"), ("voc", ""), ("pascal", "1464")],
+  [
+    ("camvid", "1_8"),
+    ("voc", "1_8"),
+    ("voc", ""),
+    ("ade20k", "1464"),
+    ("pascal", "1464"),
+  ],
 )
 def test_of_others_nothing_is_known(tmp_path, name, split):
   data = {"name": name, "split": split, "data_dir": str(tmp_path)}
