@@ -29,7 +29,7 @@ NEEDS = ("data", "weights", "hardware", "run", "network", "editing")
 # Programs beside main.py that need nothing but a clone.
 COMPLETE = (
   "data_prep.synthetic", "scripts.site_figures", "scripts/soak.py",
-  "scripts/sweep.py", "u2pl_jax.tools.benchmark",
+  "scripts/step_exponents.py", "scripts/sweep.py", "u2pl_jax.tools.benchmark",
 )  # fmt: skip
 # Commands of others, each with a file that runs it and how it stands there.
 FOREIGN = {
