@@ -12,6 +12,7 @@ from tests import finished_run, tiny, tiny_run, torch_weights
 from tests.report import reported
 from u2pl_jax import experiment
 from u2pl_jax.data import datasets
+from u2pl_jax.experiment import states, weights
 from u2pl_jax.models import saved_networks, torch_names
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding
@@ -152,7 +153,7 @@ def test_masks_of_unlabeled_images_must_be_there(make_config, monkeypatch):
 
 def test_labels_alone_remember_nothing(make_config):
   exp = experiment.create_experiment(make_config("method=suponly"))
-  state = jax.eval_shape(lambda: experiment.create_state(exp))
+  state = jax.eval_shape(lambda: states.create_state(exp))
   assert state.memory is None
   assert exp.programs.phase_of_state(5).network == "student"
   assert exp.images_at_step(5) == 8
@@ -205,9 +206,9 @@ def test_student_and_teacher_start_from_the_pretrained_file(
     }
   )
   exp = experiment.create_experiment(config)
-  loaded = experiment.load_pretrained(exp)
+  loaded = weights.load_pretrained(exp)
   assert (loaded.parts, loaded.left_out) == (("encoder",), ())
-  state = experiment.create_state(exp)
+  state = states.create_state(exp)
   for variables in (state.student, state.network("teacher")):
     torch_weights.assert_same(torch_weights.encoder_of(variables), encoder)
   # Decoders have no weights in the file, and keep their own.
@@ -224,7 +225,7 @@ def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
   config = make_config(**{"encoder.width": 8, "model.pretrained": str(path)})
   exp = experiment.create_experiment(config)
   with pytest.raises(ValueError, match="encoder.npz.*wrong shape: encoder."):
-    experiment.load_pretrained(exp)
+    weights.load_pretrained(exp)
 
 
 def test_a_run_starts_from_the_best_checkpoint_of_another_one(tmp_path):
@@ -233,13 +234,13 @@ def test_a_run_starts_from_the_best_checkpoint_of_another_one(tmp_path):
   changes = {"model.pretrained": str(tmp_path / "run")}
   arg = "encoder=resnet18"
   exp = tiny_run.create(data_dir, arg, **changes)
-  assert experiment.load_pretrained(exp).parts == ("decoder", "encoder")
-  state = experiment.create_state(exp)
+  assert weights.load_pretrained(exp).parts == ("decoder", "encoder")
+  state = states.create_state(exp)
   kept = trained.load_run(tmp_path / "run", "best", "teacher").variables
   finished_run.assert_bit_identical(dict(state.student), dict(kept))
   other = tiny_run.create(data_dir, arg, **changes, **{"encoder.width": 8})
   with pytest.raises(ValueError, match="the run has another network; "):
-    experiment.load_pretrained(other)
+    weights.load_pretrained(other)
 
 
 def test_a_shared_network_of_other_classes_is_refused(make_config, tmp_path):
@@ -254,11 +255,11 @@ def test_a_shared_network_of_other_classes_is_refused(make_config, tmp_path):
   exp = experiment.create_experiment(
     make_config(**{"model.pretrained": str(path)})
   )
-  torch_weights.assert_same(experiment.create_state(exp).student, variables)
+  torch_weights.assert_same(states.create_state(exp).student, variables)
   about["names"] = ("sky", *names[1:])
   saved_networks.write_folder(path, about, variables, "")
   with pytest.raises(ValueError, match="net: its classes.*class 0 is sky, not"):
-    experiment.create_state(exp)
+    states.create_state(exp)
 
 
 def run_steps(mesh, num_steps=5):
