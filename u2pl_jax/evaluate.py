@@ -7,8 +7,9 @@ import jax
 from etils import epath
 
 from u2pl_jax import experiment, validation
+from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import metrics, options, predictions
-from u2pl_jax.experiment import states, weights
+from u2pl_jax.experiment import states
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import distributed
 from u2pl_jax.runtime import workdir as workdir_lib
@@ -82,7 +83,7 @@ def evaluate_weights(
   network = trained.load_file(path)
   sections = {k: v for k, v in network.options.items() if k != "num_classes"}
   exp = experiment.create_experiment({**config, **sections}, trains=False)
-  weights.check_classes(exp, str(path), network.class_names)
+  datasets.check_classes(exp.dataset, network.class_names, str(path))
   evaluation = validation.Evaluation(exp, distributed.show)
   return evaluation.measure(network.variables, f"{network.origin}:")
 

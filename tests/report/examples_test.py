@@ -127,15 +127,6 @@ def test_entropies_give_the_percentile_of_all_pixels(dataset):
   assert chosen.value == pytest.approx(expected, abs=1 / 200)
 
 
-def test_a_dataset_of_other_classes_is_refused(dataset):
-  network = tiny_network.make_trained()
-  with pytest.raises(ValueError) as caught:
-    examples.evaluate([network], dataset, WHOLE, batch_size=2, max_images=1)
-  message = str(caught.value)
-  assert "ground, thing, sky" in message and "sky, road" in message
-  assert "--data_dir" in message and "\n" not in message
-
-
 @pytest.mark.parametrize(
   ("size", "side", "expected"),
   [

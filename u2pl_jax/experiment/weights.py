@@ -1,12 +1,12 @@
 """What student and teacher of a run start from."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 
 from u2pl_jax import experiment
+from u2pl_jax.data import datasets
 from u2pl_jax.models import pretrained, saved_networks
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import tree
@@ -26,7 +26,8 @@ def load_pretrained(exp: experiment.Experiment) -> pretrained.Pretrained | None:
     loaded = _load_run(epath.Path(path).expanduser(), shapes)
   else:
     loaded = pretrained.load_pretrained(path, shapes)
-  check_classes(exp, path, loaded.class_names)
+  if loaded.class_names:
+    datasets.check_classes(exp.dataset, loaded.class_names, path)
   return loaded
 
 
@@ -50,24 +51,3 @@ def _load_run(
   return pretrained.Pretrained(
     dict(found.variables), parts, (), {}, tuple(found.class_names)
   )
-
-
-def check_classes(
-  exp: experiment.Experiment, path: str, names: Sequence[str]
-) -> None:
-  """Raises ValueError if a network tells other classes than the dataset has.
-
-  Args:
-    exp: holds the dataset.
-    path: of the network.
-    names: its classes; () of one that does not tell.
-  """
-  dataset = exp.dataset
-  for index, (name, wanted) in enumerate(
-    itertools.zip_longest(names, dataset.class_names)
-  ):
-    if names and name != wanted:
-      raise ValueError(
-        f"{path}: its classes are not those of dataset {dataset.name!r}; class"
-        f" {index} is {name or 'missing'}, not {wanted or 'one of them'}"
-      )

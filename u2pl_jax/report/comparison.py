@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import metrics, visualize
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.report import (
@@ -17,7 +16,7 @@ from u2pl_jax.report import (
   sheet,
   write,
 )
-from u2pl_jax.runtime import command_line, workdir
+from u2pl_jax.runtime import workdir
 
 KINDS = ("worst", "median", "best")
 # By which score of an image they are chosen: the mean of all runs', or that of
@@ -53,12 +52,9 @@ def write_comparison(
   write.check_folders(out)
   compared = _load(folders, checkpoint, state)
   config, network = compared[0].config, compared[0].network
-  data = config["data"]
-  with command_line.offering_data_dir():
-    dataset = datasets.open_dataset(data["name"], data_dir or data["data_dir"])
   arguments = (
     [run.network for run in compared],
-    dataset,
+    runs.open_dataset(config, network, data_dir),
     protocol_lib.Protocol(protocol, network.window),
   )
   batch_size = config["eval"]["batch_size"]

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.report import examples, page, runs, sheet, thresholds
-from u2pl_jax.runtime import command_line, workdir
+from u2pl_jax.runtime import workdir
 
 
 def write_report(
@@ -46,8 +45,7 @@ def write_report(
   check_folders(out, picture)
   found, why_none = None, ""
   try:
-    with command_line.offering_data_dir():
-      found = _evaluate(compared, protocol, data_dir, max_images)
+    found = _evaluate(compared, protocol, data_dir, max_images)
   except FileNotFoundError as error:  # Of the dataset.
     why_none = str(error)
     print(f"no images: {why_none}")
@@ -84,10 +82,9 @@ def _evaluate(
     ValueError: the dataset has other classes.
   """
   config, network = compared[0].config, compared[0].network
-  data = config["data"]
   return examples.evaluate(
     [run.network for run in compared],
-    datasets.open_dataset(data["name"], data_dir or data["data_dir"]),
+    runs.open_dataset(config, network, data_dir),
     protocol_lib.Protocol(protocol, network.window),
     batch_size=config["eval"]["batch_size"],
     max_images=max_images,
