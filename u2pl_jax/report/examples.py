@@ -175,6 +175,8 @@ def show(
 ) -> dict[int, Example]:
   """What networks make of some validation images, by record.
 
+  Only the batches that hold these are decoded and predicted.
+
   Args:
     networks, dataset, protocol, batch_size: see `evaluate`.
     records: the positions of the images in the dataset.
@@ -211,24 +213,25 @@ def _predict(
   batch_size: int,
   records: Set[int] | None = None,
 ) -> Iterator[_Sample]:
-  """Goes through the validation images, of which each is decoded once.
+  """Goes through validation images, of which each is decoded once.
 
   Args:
     networks, dataset, protocol, batch_size: see `evaluate`.
-    records: the only images that are predicted; None for all.
+    records: the images; None for all.
   """
   programs = [
     _make_program(network, protocol, dataset.num_classes)
     for network in networks
   ]
   for batch in eval_pipeline.make_eval_batches(
-    dataset, batch_size=batch_size, crop_size=protocol.crop_size
+    dataset,
+    batch_size=batch_size,
+    crop_size=protocol.crop_size,
+    records=records,
   ):
     rows = np.flatnonzero(batch["mask"])
     if records is not None:
       rows = [row for row in rows if int(batch["record"][row]) in records]
-    if not len(rows):
-      continue
     outputs = [jax.device_get(program(batch)) for program in programs]
     for row in rows:
       cut = functools.partial(crop.center_crop, size=batch["size"][row])
