@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.report import examples, page, runs, sheet, thresholds
-from u2pl_jax.runtime import workdir
+from u2pl_jax.report import examples, files, page, runs, sheet, thresholds
 
 
 def write_report(
@@ -35,38 +34,24 @@ def write_report(
   Raises:
     OSError, ValueError: one line that names the flag or file at fault.
   """
-  out, picture = epath.Path(out), picture and epath.Path(picture)
   if max_images < 0:
     raise ValueError(f"--max_images={max_images}: must be >= 0")
   if picture and not max_images:
     raise ValueError("--picture shows images, but --max_images=0")
   loaded = [runs.load_run(folder, checkpoint, state) for folder in folders]
   compared = loaded if len(loaded) == 1 else runs.tell_apart(*loaded)
-  check_folders(out, picture)
+  files.check_folders(out, picture)
   found, why_none = None, ""
   try:
     found = _evaluate(compared, protocol, data_dir, max_images)
   except FileNotFoundError as error:  # Of the dataset.
     why_none = str(error)
     print(f"no images: {why_none}")
-  workdir.write_bytes(out, page.render(compared, found, why_none).encode())
-  print(f"wrote {out}")
+  files.write(out, page.render(compared, found, why_none))
   if picture:
     if found is None:
       raise FileNotFoundError(f"--picture={picture}: {why_none}")
-    workdir.write_bytes(picture, _draw_picture(compared[0], found))
-    print(f"wrote {picture}")
-
-
-def check_folders(*paths: epath.PathLike | None) -> None:
-  """Raises FileNotFoundError where a file's folder is not there.
-
-  Args:
-    *paths: of files to be written; None for none.
-  """
-  for path in map(epath.Path, filter(None, paths)):
-    if not path.parent.is_dir():
-      raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    files.write(picture, _draw_picture(compared[0], found))
 
 
 def _evaluate(
