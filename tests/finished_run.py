@@ -5,7 +5,7 @@ import numpy as np
 from tensorboard.backend.event_processing import event_accumulator
 
 from u2pl_jax import experiment
-from u2pl_jax.data import datasets
+from u2pl_jax.experiment import states
 from u2pl_jax.runtime import checkpoint
 
 
@@ -16,12 +16,7 @@ def state_of(config, workdir, step=None):
     workdir / "checkpoints", keep_last=1, read_only=True
   ) as manager:
     step = step or checkpoint.find_step(manager, "last")
-    state, _ = checkpoint.restore(
-      manager,
-      step,
-      exp.programs.abstract_state(exp.programs.phase_of_state(step)),
-      datasets.fingerprint(exp.dataset, exp.split),
-    )
+    state, _ = states.restore_state(exp, manager, step)
   return jax.device_get(state)
 
 

@@ -27,10 +27,11 @@ ORDER = (
 
 # Networks, losses and steps are imported without these, ...
 HEAVY = ("tensorflow", "tensorflow_datasets", "clu")
-LIGHT = (
-  "ops", "losses", "models", "methods", "evaluation", "training", "predict"
-)  # fmt: skip
-# ... but for those that write what TensorBoard and others show.
+STORE = ("orbax",)
+COMPUTES = ("ops", "losses", "models", "methods", "evaluation", "training")
+# ... and trained networks, which are read from checkpoints, without the first.
+PREDICTS = "predict"
+# Exempt are those that write what TensorBoard and others show.
 HEAVY_MODULES = ("u2pl_jax.training.step_log", "u2pl_jax.training.writers")
 
 # Flags are read by entry points. The config is a plain dictionary behind them.
@@ -92,11 +93,16 @@ def test_imports_only_what_comes_before(path):
       assert part in allowed, f"{path} imports {part}"
 
 
-def test_networks_losses_and_steps_need_no_tensorflow():
-  names = [_module(path) for path in FILES if _part(path) in LIGHT]
+@pytest.mark.parametrize(
+  "parts, absent",
+  [(COMPUTES, HEAVY + STORE), ((*COMPUTES, PREDICTS), HEAVY)],
+  ids=["steps", "trained networks"],
+)
+def test_what_computes_is_imported_without_heavy_libraries(parts, absent):
+  names = [_module(path) for path in FILES if _part(path) in parts]
   code = (
     "import importlib, sys\n"
-    f"for name in {HEAVY}: sys.modules[name] = None\n"
+    f"for name in {absent}: sys.modules[name] = None\n"
     f"for name in {sorted(set(names) - set(HEAVY_MODULES))}:\n"
     "  importlib.import_module(name)\n"
   )

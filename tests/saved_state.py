@@ -6,7 +6,6 @@ from etils import epath
 
 from tests import saved_progress
 from u2pl_jax import experiment
-from u2pl_jax.data import datasets
 from u2pl_jax.runtime import checkpoint, workdir
 
 
@@ -25,7 +24,7 @@ def write_run(folder, config, step):
   state = exp.programs.create_state()
   now = jax.device_put(np.int32(step), state.step.sharding)
   progress = saved_progress.make(step)
-  progress["data"] = datasets.fingerprint(data, exp.split)
+  progress["data"] = exp.fingerprint
   with checkpoint.open_manager(folder / "checkpoints", keep_last=1) as manager:
     checkpoint.save(manager, step, state.replace(step=now), progress, 20.0)
   return folder

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_prep import synthetic
 from u2pl_jax import experiment
+from u2pl_jax.experiment import inputs, states
 from u2pl_jax.training import feed
 
 # 3 epochs of 2 steps, the first supervised, evaluated after each.
@@ -103,8 +104,8 @@ def make_steps(data_dir, count=5, arg="", **changes):
   settings |= changes
   exp = create(data_dir, arg, **settings)
   step = exp.programs.create_train_step()
-  state = experiment.create_state(exp)
-  batches = feed.Feed(experiment.train_batches(exp, 0), exp.programs, 0, state)
+  state = states.create_state(exp)
+  batches = feed.Feed(inputs.train_batches(exp, 0), exp.programs, 0, state)
   losses = []
   for index in range(count):
     state, metrics = step(index, state, batches.take())

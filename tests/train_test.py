@@ -15,7 +15,8 @@ import pytest
 from data_prep import synthetic
 from tests import finished_run, tiny_run
 from tests.finished_run import assert_bit_identical, state_of
-from u2pl_jax import evaluate, experiment, train
+from u2pl_jax import evaluate, train
+from u2pl_jax.experiment import inputs
 from u2pl_jax.ops import normalize
 from u2pl_jax.runtime import distributed, sharding
 from u2pl_jax.training import programs
@@ -373,7 +374,7 @@ def test_other_methods_train_to_the_end(arg, make_config, tmp_path):
 
 def poison_step(monkeypatch, step):
   """Has the images of one update become NaN as they are normalized."""
-  train_batches, original = experiment.train_batches, normalize.normalize
+  train_batches, original = inputs.train_batches, normalize.normalize
 
   def poisoned_batches(exp, start_step):
     batches = train_batches(exp, start_step)
@@ -386,7 +387,7 @@ def poison_step(monkeypatch, step):
     is_poison = jnp.all(images == 77, axis=(1, 2, 3), keepdims=True)
     return jnp.where(is_poison, jnp.nan, original(images, *colors))
 
-  monkeypatch.setattr(experiment, "train_batches", poisoned_batches)
+  monkeypatch.setattr(inputs, "train_batches", poisoned_batches)
   monkeypatch.setattr(normalize, "normalize", poisoned_normalize)
 
 

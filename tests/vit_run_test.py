@@ -6,6 +6,7 @@ import pytest
 
 from tests import tiny_run, tiny_vit
 from u2pl_jax import experiment, train
+from u2pl_jax.experiment import inputs, states
 from u2pl_jax.predict import trained
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import programs
@@ -45,9 +46,9 @@ def test_each_step_can_be_traced(folder, method):
 def run_steps(folder, devices, count=3):
   config = make_config(folder, "u2pl", **{"semi.supervised_epochs": 0})
   exp = experiment.create_experiment(config, devices=jax.devices()[:devices])
-  state = experiment.create_state(exp)
+  state = states.create_state(exp)
   step = exp.programs.create_train_step()
-  batches = experiment.train_batches(exp, 0)
+  batches = inputs.train_batches(exp, 0)
   losses = []
   for index in range(count):
     batch = sharding.to_global(next(batches), exp.mesh)

@@ -9,8 +9,9 @@ from etils import epath
 from u2pl_jax import experiment, validation
 from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import metrics, options, predictions
+from u2pl_jax.experiment import states
 from u2pl_jax.predict import trained
-from u2pl_jax.runtime import checkpoint, distributed
+from u2pl_jax.runtime import distributed
 from u2pl_jax.runtime import workdir as workdir_lib
 
 
@@ -42,30 +43,22 @@ def evaluate(
   workdir_lib.check_same_config(workdir, config, ("eval.",))
   exp = experiment.create_experiment(config, trains=False)
   formats = _parse_formats(exp, save_predictions)
-  with checkpoint.open_manager(
-    workdir / "checkpoints",
-    keep_last=exp.checkpoint.keep_last,
-    read_only=True,
-  ) as manager:
-    step = checkpoint.find_step(manager, which)
-    phase = exp.programs.phase_of_state(step)
-    network = network or phase.network
-    state, so_far = checkpoint.restore(
-      manager,
-      step,
-      exp.programs.abstract_state(phase),
-      datasets.fingerprint(exp.dataset, exp.split),
-    )
-    folder = workdir / "predictions"
-    folder /= f"{exp.protocol.long_name}_{network}_step_{step}"
-    saver = _create_saver(exp, formats, folder)
-    trained_with = options.EvalOptions.read(workdir_lib.read_config(workdir))
-    best = checkpoint.find_best(manager)
+  saved = states.read_checkpoint(exp, workdir, which)
+  network = network or saved.phase.network
+  folder = workdir / "predictions"
+  folder /= f"{exp.protocol.long_name}_{network}_step_{saved.step}"
+  saver = _create_saver(exp, formats, folder)
+  trained_with = options.EvalOptions.read(workdir_lib.read_config(workdir))
   evaluation = validation.Evaluation(exp, distributed.show)
-  scores = evaluation(step, state, network, saver)
-  protocol = trained_with.create_protocol().name
+  scores = evaluation(saved.step, saved.state, network, saver)
   result = validation.make_result(
-    exp, step, network, scores, best, protocol, so_far
+    exp,
+    saved.step,
+    network,
+    scores,
+    saved.best,
+    trained_with.create_protocol().name,
+    saved.progress,
   )
   if saver is not None:
     distributed.show(f"predictions are in {folder}")
@@ -90,7 +83,7 @@ def evaluate_weights(
   network = trained.load_file(path)
   sections = {k: v for k, v in network.options.items() if k != "num_classes"}
   exp = experiment.create_experiment({**config, **sections}, trains=False)
-  experiment.check_classes(exp, str(path), network.class_names)
+  datasets.check_classes(exp.dataset, network.class_names, str(path))
   evaluation = validation.Evaluation(exp, distributed.show)
   return evaluation.measure(network.variables, f"{network.origin}:")
 

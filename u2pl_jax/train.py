@@ -12,8 +12,8 @@ from clu import asynclib, metric_writers
 from etils import epath
 
 from u2pl_jax import experiment, validation
-from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import metrics
+from u2pl_jax.experiment import inputs, states, weights
 from u2pl_jax.runtime import (
   checkpoint,
   damage,
@@ -100,14 +100,14 @@ def _naming_the_last_checkpoint(
 
 def _announce_start(exp: experiment.Experiment) -> None:
   """Says what a new run starts from."""
-  weights = experiment.load_pretrained(exp)
-  if weights is None:
+  loaded = weights.load_pretrained(exp)
+  if loaded is None:
     distributed.show(
       "starting from random weights (model.pretrained names no file)"
     )
     return
-  path, parts = exp.weights_file, ", ".join(weights.parts)
-  left_out = ", ".join(weights.left_out)
+  path, parts = exp.weights_file, ", ".join(loaded.parts)
+  left_out = ", ".join(loaded.left_out)
   distributed.show(
     f"starting from {path}: {parts}"
     + (f" (not in this network: {left_out})" if left_out else "")
@@ -138,23 +138,17 @@ class _Run:
     self._evaluation = validation.Evaluation(
       exp, distributed.show, self._writer
     )
-    self._data = datasets.fingerprint(exp.dataset, exp.split)
 
   def _start(self) -> tuple[int, train_state.TrainState]:
     """The state to go on from; also sets the clock of the whole run."""
     self._started = time.monotonic()
-    latest, programs = self._manager.latest_step(), self._exp.programs
+    latest = self._manager.latest_step()
     self._stop.is_saved = latest is not None
     self._speed_before = None
     if latest is None:
       self._start_log([])
-      return 0, experiment.create_state(self._exp)
-    state, saved = checkpoint.restore(
-      self._manager,
-      latest,
-      programs.abstract_state(programs.phase_of_state(latest)),
-      self._data,
-    )
+      return 0, states.create_state(self._exp)
+    state, saved = states.restore_state(self._exp, self._manager, latest)
     self._started -= saved["seconds"]
     self._speed_before = saved["images_per_second"]
     self._start_log(saved["bad_steps"])
@@ -189,7 +183,7 @@ class _Run:
       "unlabeled_images": step * data.batch_size_u * exp.uses_unlabeled,
       "seconds": time.monotonic() - self._started,
       "images_per_second": speed,
-      "data": self._data,
+      "data": exp.fingerprint,
       "bad_steps": self._bad_steps.records,
     }
 
@@ -255,7 +249,7 @@ class _Run:
     self._announce(start_step)
     step_fn = exp.programs.create_train_step()
     batches = feed.Feed(
-      experiment.train_batches(exp, start_step), exp.programs, start_step, state
+      inputs.train_batches(exp, start_step), exp.programs, start_step, state
     )
     for step in range(start_step + 1, total_steps + 1):
       if self._stop():
@@ -314,7 +308,7 @@ class _Run:
   def _ids_at(self, index: int) -> dict[str, list[str]]:
     """The ids of the images that an update was trained on."""
     exp = self._exp
-    ids = experiment.ids_at_step(exp, index)
+    ids = inputs.ids_at_step(exp, index)
     if not exp.unlabeled_at_step(index):
       ids.pop("unlabeled", None)
     return ids

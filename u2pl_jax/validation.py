@@ -17,6 +17,7 @@ from etils import epath
 
 from u2pl_jax import experiment
 from u2pl_jax.evaluation import evaluator, metrics, outputs, visualize
+from u2pl_jax.experiment import inputs
 from u2pl_jax.runtime import progress, sharding
 from u2pl_jax.runtime import workdir as workdir_lib
 from u2pl_jax.training import train_state
@@ -43,7 +44,7 @@ class Evaluation:
     self._exp = exp
     self._show = show
     self._writer = writer
-    self._batches = experiment.eval_batches(exp)
+    self._batches = inputs.eval_batches(exp)
     predict = outputs.make_predict(
       exp.model, exp.protocol, ("labels", "entropy")
     )

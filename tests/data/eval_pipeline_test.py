@@ -119,6 +119,22 @@ def test_too_many_sizes_are_refused_where_none_may_be_padded(dataset):
   assert len(eval_batches(dataset, crop_size=None, may_pad=False)) > 1
 
 
+@pytest.mark.parametrize("crop_size", [(32, 32), None])
+@pytest.mark.parametrize("records", [(5,), (6, 0), ()])
+def test_batches_of_some_images_are_those_among_all(
+  dataset, crop_size, records
+):
+  options = {"crop_size": crop_size, "batch_size": 2}
+  found = eval_batches(dataset, records=records, **options)
+  expected = [
+    batch
+    for batch in eval_batches(dataset, **options)
+    if set(batch["record"].tolist()) & set(records)
+  ]
+  assert len(found) == len(expected)
+  toy_dataset.assert_same_batches(list(found), expected)
+
+
 def test_records_and_sizes_stand_beside_the_images(dataset):
   first, second = eval_batches(dataset)
   assert first["record"].tolist() == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ import pytest
 
 from tests import tiny_run
 from u2pl_jax import experiment, methods
+from u2pl_jax.experiment import inputs, states
 from u2pl_jax.methods import pictures
 from u2pl_jax.training import feed
 
@@ -51,8 +52,8 @@ def start(data_dir, arg, **changes):
   }
   config = tiny_run.make_config(data_dir, arg, **known, **changes)
   exp = experiment.create_experiment(config, devices=jax.devices()[:1])
-  state = experiment.create_state(exp)
-  batches = feed.Feed(experiment.train_batches(exp, 0), exp.programs, 0, state)
+  state = states.create_state(exp)
+  batches = feed.Feed(inputs.train_batches(exp, 0), exp.programs, 0, state)
   return exp, state, batches.take()
 
 

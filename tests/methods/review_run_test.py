@@ -6,6 +6,7 @@ import pytest
 from tests import finished_run, tiny_run
 from tests.methods import review_test
 from u2pl_jax import experiment, train
+from u2pl_jax.experiment import inputs
 from u2pl_jax.report import curves
 
 # Hardly above chance with 8 classes: the network is untrained.
@@ -33,7 +34,7 @@ def test_the_curve_is_what_a_recount_finds(tmp_path):
   exp = experiment.create_experiment(config)
   (phase,) = exp.programs.phases
   state = finished_run.state_of(config, tmp_path / "run", step=4)
-  batch = next(experiment.train_batches(exp, 4))
+  batch = next(inputs.train_batches(exp, 4))
   metrics, seen = review_test.run_step(
     exp.model,
     phase,

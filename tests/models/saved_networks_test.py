@@ -61,6 +61,14 @@ def test_its_weights_are_a_file_that_describes_itself(folder, variables):
   torch_weights.assert_same(read, variables)
 
 
+def test_a_description_is_read_without_the_weights(folder):
+  weights = folder / "model.safetensors"
+  about = saved_networks.read(folder)[0]
+  assert saved_networks.read_description(weights) == ABOUT
+  weights.write_bytes(b"others")
+  assert saved_networks.read_description(folder) == about
+
+
 def test_a_folder_of_an_earlier_export_is_replaced(folder, variables):
   saved_networks.write_folder(folder, ABOUT | {"names": ["a"]}, variables, "")
   assert saved_networks.read(folder)[0]["names"] == ["a"]

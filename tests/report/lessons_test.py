@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from tests import saved_state, tiny_run
-from u2pl_jax import experiment
 from u2pl_jax.data import streams
+from u2pl_jax.experiment import inputs
 from u2pl_jax.methods import pictures
 from u2pl_jax.report import lessons, lessons_page
 
@@ -48,7 +48,7 @@ def test_images_are_those_of_the_step_after_the_checkpoint(runs):
     for picture in images.group.pictures:
       assert len(picture.values) == 3
   exp = lessons._open(runs / "u2pl", None)
-  batch = next(experiment.train_batches(exp, 4))
+  batch = next(inputs.train_batches(exp, 4))
   _, unlabeled = found.images
   np.testing.assert_array_equal(
     unlabeled.group.pictures[0].values, batch["image_u"][:3]

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests import tiny_network
+from tests import tiny_network, toy_dataset, voc_tree
 from tests.report import reported
 from u2pl_jax.report import runs
 
@@ -77,3 +77,19 @@ def test_runs_of_one_name_are_told_apart_by_their_folders():
   names = [run.name for run in runs.tell_apart(one, other)]
   assert names == ["runs/a", "elsewhere/a"]
   assert runs.tell_apart(one, make_run("b"))[0] is one
+
+
+def test_the_dataset_of_a_run_may_be_elsewhere_but_has_its_classes(tmp_path):
+  dataset, folder = toy_dataset.make(tmp_path), str(tmp_path / "data")
+  config = {"data": {"name": dataset.name, "data_dir": "nowhere"}}
+  network = make_run("a", class_names=voc_tree.CLASS_NAMES).network
+  assert runs.open_dataset(config, network, folder) == dataset
+  with pytest.raises(FileNotFoundError, match="nowhere.* by --data_dir"):
+    runs.open_dataset(config, network, None)
+  other = make_run("a").network
+  with pytest.raises(ValueError) as caught:
+    runs.open_dataset(config, other, folder)
+  message = str(caught.value)
+  assert message.startswith(f"{other.origin}: its classes are not those of")
+  assert str(dataset.path) in message and "class 0 is sky, not" in message
+  assert "--data_dir" in message and "\n" not in message

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
+from tests import one_line
 from tests.report import reported
 from tests.tools import photos
 from u2pl_jax.data import datasets
@@ -62,11 +63,7 @@ def run(made, out, *flags, workdir="run"):
 
 
 def fail(*arguments, **options):
-  with pytest.raises(SystemExit) as caught:
-    run(*arguments, **options)
-  line = str(caught.value)
-  assert line.startswith("error: ") and "\n" not in line
-  return line
+  return one_line.error_of_call(run, *arguments, **options)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from tests import one_line
 from u2pl_jax.tools import benchmark, benchmark_export, benchmark_turns
 
 SMALL = [
@@ -55,7 +56,6 @@ def test_bad_flags_are_told(flag, words, monkeypatch):
   monkeypatch.setattr(
     benchmark_export.export_onnx, "load_packages", lambda: None
   )
-  with pytest.raises(SystemExit) as caught:
-    benchmark.main(["export", *SMALL, flag, "--out="])
-  assert caught.value.code.startswith("error: ")
-  assert words in caught.value.code and "\n" not in caught.value.code
+  assert words in one_line.error_of(
+    benchmark.main, "export", *SMALL, flag, "--out="
+  )

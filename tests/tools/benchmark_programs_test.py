@@ -6,15 +6,13 @@ import sys
 
 import pytest
 
+from tests import one_line
 from u2pl_jax.tools import benchmark, benchmark_programs, benchmark_turns
 
 
 def fail(capsys, *argv):
-  """The one line with which the program ends."""
-  with pytest.raises(SystemExit) as caught:
-    benchmark.main([*argv, "--out="])
-  line = caught.value.code
-  assert line.startswith("error: ") and "\n" not in line
+  """The one line with which the program ends, after no other."""
+  line = one_line.error_of(benchmark.main, *argv, "--out=")
   assert not capsys.readouterr().err
   return line
 

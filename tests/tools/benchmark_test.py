@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_prep import folder
-from tests import tiny_network, voc_tree
+from tests import one_line, tiny_network, voc_tree
 from u2pl_jax.predict import trained
 from u2pl_jax.tools import benchmark
 
@@ -32,15 +32,6 @@ def run(data_dir, *options):
     + QUICK.split()
     + [str(option) for option in options]
   )
-
-
-def fail(call, *arguments):
-  """The one line with which the program ends."""
-  with pytest.raises(SystemExit) as caught:
-    call(*arguments)
-  line = caught.value.code
-  assert line.startswith("error: ") and "\n" not in line
-  return line
 
 
 def has_torch():
@@ -111,12 +102,14 @@ def test_a_large_picture_is_measured(predict_arguments, tmp_path):
   assert (record["pixels"], record["windows"]) == (150 * 150, 7 * 5)
   assert record["seconds"] > 0
   assert 0.1 < record["peak_gb"] <= record["told_gb"] + 0.1
-  message = fail(benchmark.main, [*arguments[:2], "--side=65501"])
+  message = one_line.error_of(benchmark.main, *arguments[:2], "--side=65501")
   assert "--side=65501: must be in [1, 65500]" in message
 
 
 def test_too_few_images_for_quarters_are_refused(predict_arguments):
-  message = fail(benchmark.main, [*predict_arguments, "--num_images=3"])
+  message = one_line.error_of(
+    benchmark.main, *predict_arguments, "--num_images=3"
+  )
   assert "at least 4 images" in message
 
 
@@ -140,18 +133,19 @@ def test_missing_torch_is_one_line(data_dir, monkeypatch):
   monkeypatch.delitem(
     sys.modules, "benchmarks.peers.torch_pipeline", raising=False
   )
-  message = fail(run, data_dir, "--peer")
+  message = one_line.error_of_call(run, data_dir, "--peer")
   assert message.startswith("error: the peer cannot be imported")
   assert "leave --peer out" in message
 
 
 def test_missing_dataset_is_one_line(tmp_path):
-  message = fail(run, tmp_path, "--peer=none")
+  message = one_line.error_of_call(run, tmp_path, "--peer=none")
   assert message.startswith("error: no prepared dataset 'toy'")
 
 
 def test_impossible_sizes_are_refused(data_dir):
-  assert "must be positive" in fail(run, data_dir, "--peer=none", "--rounds=0")
+  message = one_line.error_of_call(run, data_dir, "--peer=none", "--rounds=0")
+  assert "must be positive" in message
 
 
 @pytest.mark.skipif(not has_torch(), reason="needs torch")

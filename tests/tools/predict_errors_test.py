@@ -3,25 +3,16 @@
 import jax
 import pytest
 
-from tests import tiny_network
+from tests import one_line, tiny_network
 from tests.tools import photos
 from u2pl_jax.predict import stream, trained
 from u2pl_jax.tools import predict
 
 
-def fail(run, *arguments, **options):
-  """The one line with which the program ends."""
-  with pytest.raises(SystemExit) as caught:
-    run(*arguments, **options)
-  line = str(caught.value)
-  assert line.startswith("error: ") and "\n" not in line
-  return line
-
-
 def test_no_images_are_one_line(run, tmp_path):
   (tmp_path / "in").mkdir()
   for images in (tmp_path / "in", tmp_path / "absent", tmp_path / "*.jpg"):
-    assert str(images) in fail(run, images)
+    assert str(images) in one_line.error_of_call(run, images)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +30,9 @@ def test_no_images_are_one_line(run, tmp_path):
 )
 def test_flags_out_of_range_are_named(flag, run, tmp_path):
   photos.save(tmp_path / "in")
-  assert flag.partition("=")[0] in fail(run, tmp_path / "in", flag)
+  assert flag.partition("=")[0] in one_line.error_of_call(
+    run, tmp_path / "in", flag
+  )
 
 
 def test_wrong_networks_are_one_line(network, tmp_path):
@@ -59,7 +52,7 @@ def test_wrong_networks_are_one_line(network, tmp_path):
     (f"--workdir={tmp_path / 'folder'}", "holds no run"),
     (f"--checkpoint={other}", "give a file by --weights"),
   ):
-    line = fail(
+    line = one_line.error_of_call(
       lambda source=source: predict.main(
         [source, f"--images={tmp_path / 'in'}", f"--out={tmp_path / 'out'}"]
       )
@@ -69,9 +62,9 @@ def test_wrong_networks_are_one_line(network, tmp_path):
 
 def test_a_run_and_a_file_exclude_each_other(run, tmp_path):
   photos.save(tmp_path / "in")
-  line = fail(run, tmp_path / "in", f"--workdir={tmp_path}")
+  line = one_line.error_of_call(run, tmp_path / "in", f"--workdir={tmp_path}")
   assert "either --workdir=DIR of a run or --weights=FILE" in line
-  line = fail(
+  line = one_line.error_of_call(
     lambda: predict.main([f"--images={tmp_path / 'in'}", "--out=nowhere"])
   )
   assert "either --workdir=DIR of a run or --weights=FILE" in line
@@ -80,7 +73,9 @@ def test_a_run_and_a_file_exclude_each_other(run, tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path):
   photos.save(tmp_path / "in")
   (tmp_path / "file").touch()
-  assert "file" in fail(run, tmp_path / "in", out=tmp_path / "file")
+  assert "file" in one_line.error_of_call(
+    run, tmp_path / "in", out=tmp_path / "file"
+  )
 
 
 def test_too_little_memory_is_told_for_each_image(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import tiny_run
+from tests import one_line, tiny_run
 from tests.report import charts_test, reported
 from u2pl_jax.data import datasets, eval_pipeline
 from u2pl_jax.evaluation import metrics, outputs, protocol
@@ -218,16 +218,11 @@ def test_the_picture_is_a_png_of_three_rows(folder, tmp_path):
   assert drawn.height > 3 * 288
 
 
-def fail(capsys, *flags):
-  """The one line that a command line ends with."""
-  with pytest.raises(SystemExit) as caught:
-    report.main([str(flag) for flag in flags])
-  message = str(caught.value)
-  assert message.startswith("error: ") and "\n" not in message
-  return message
+def fail(*flags):
+  return one_line.error_of(report.main, *flags)
 
 
-def test_mistakes_are_one_line(folder, tmp_path, capsys):
+def test_mistakes_are_one_line(folder, tmp_path):
   run = f"--workdir={folder}/a&b"
   empty = f"--data_dir={tmp_path}"
   for flags, expected in (
@@ -242,20 +237,18 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys):
     ([f"--workdir={folder}/suponly", "--state=teacher"], "teacher"),
     ([run, "--checkpoint=a.npz"], "--checkpoint=a.npz: must be best or last"),
   ):  # fmt: skip
-    assert expected in fail(capsys, *flags), flags
+    assert expected in fail(*flags), flags
 
 
-def test_a_damaged_result_and_other_classes_are_one_line(
-  folder, tmp_path, capsys
-):
+def test_a_damaged_result_and_other_classes_are_one_line(folder, tmp_path):
   other = shutil.copytree(folder / "suponly", tmp_path / "other")
   config = json.loads((other / "config.json").read_text())
   config["data"]["name"] = "voc"
   (other / "config.json").write_text(json.dumps(config))
-  message = fail(capsys, f"--workdir={folder}/a&b", f"--compare={other}")
+  message = fail(f"--workdir={folder}/a&b", f"--compare={other}")
   assert "'voc'" in message and "'tiny'" in message
   (other / "result.json").write_text("{")
-  message = fail(capsys, f"--workdir={other}")
+  message = fail(f"--workdir={other}")
   assert "result.json is damaged" in message
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests import saved_progress, tiny_run, tiny_vit
 from u2pl_jax import experiment
+from u2pl_jax.experiment import inputs, states
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.runtime import checkpoint, flops, sharding
 from u2pl_jax.training import frozen
@@ -37,10 +38,10 @@ def make_experiment(folder, freeze, **changes):
 
 def run(folder, freeze, count=1, **changes):
   exp = make_experiment(folder, freeze, **changes)
-  state = experiment.create_state(exp)
+  state = states.create_state(exp)
   start = jax.tree.map(np.asarray, state.student)
   step = exp.programs.create_train_step()
-  batches = experiment.train_batches(exp, 0)
+  batches = inputs.train_batches(exp, 0)
   for index in range(count):
     batch = sharding.to_global(next(batches), exp.mesh)
     state, metrics = step(index, state, batch)
@@ -111,7 +112,7 @@ def test_no_backward_pass_goes_through_it(folder):
 
 def test_networks_of_a_checkpoint_are_whole(folder, tmp_path):
   exp = make_experiment(folder, "encoder")
-  state = experiment.create_state(exp)
+  state = states.create_state(exp)
   with checkpoint.open_manager(tmp_path, keep_last=1) as manager:
     checkpoint.save(manager, 1, state, saved_progress.make(1), 50.0)
   with checkpoint.open_manager(tmp_path, keep_last=1) as manager:

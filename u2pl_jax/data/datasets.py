@@ -10,6 +10,7 @@ that a semi-supervised split uses with and without their masks.
 import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
@@ -184,6 +185,28 @@ def check_unlabeled_masks(dataset: Dataset, split: Split, key: str) -> None:
       f"{key}=True: no unlabeled image of dataset {dataset.name!r}, split"
       f" {split.name!r}, has a mask; set it to False"
     )
+
+
+def check_classes(
+  dataset: Dataset, names: Sequence[str], origin: str, hint: str = ""
+) -> None:
+  """Raises ValueError, one line, if a network has other classes.
+
+  Args:
+    dataset: what the network is to be used on.
+    names: the classes of the network.
+    origin: where it comes from; the message begins with it.
+    hint: what to do.
+  """
+  for index, (name, wanted) in enumerate(
+    itertools.zip_longest(names, dataset.class_names)
+  ):
+    if name != wanted:
+      raise ValueError(
+        f"{origin}: its classes are not those of {dataset.path}; class {index}"
+        f" is {name or 'missing'}, not {wanted or 'one of them'}"
+        + (f"; {hint}" if hint else "")
+      )
 
 
 def fingerprint(dataset: Dataset, split: Split) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Evaluation batches: center crops, or whole images in a few shapes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +35,7 @@ def make_eval_batches(
   crop_size: tuple[int, int] | None,
   max_shapes: int = 8,
   may_pad: bool = True,
+  records: Collection[int] | None = None,
   process_index: int = 0,
   process_count: int = 1,
   num_workers: int | None = None,
@@ -49,6 +50,8 @@ def make_eval_batches(
     crop_size: (height, width) of the crops; None for whole images.
     max_shapes: how many shapes whole images may be padded to; see `shapes`.
     may_pad: whether whole images may have a shape larger than their size.
+    records: only batches that hold any of these images are made, each the same
+      as among all; None for all.
     process_index: which part of each batch to make.
     process_count: number of processes that share a batch.
     num_workers: threads to decode with; default: one a CPU.
@@ -71,8 +74,27 @@ def make_eval_batches(
   image_shapes = [crop_size] * len(dataset.ids["val"])
   if crop_size is None:
     image_shapes = _choose_shapes(read, len(image_shapes), max_shapes, may_pad)
-  plan = shapes.plan_batches(image_shapes, batch_size)
+  plan = shapes.plan_batches(image_shapes, batch_size, records)
   rows = reading.process_rows(batch_size, process_index, process_count)
+  read_batch = _batch_reader(read, plan, rows)
+  steps = range(len(plan.shapes))
+  examples = reading.read_steps(steps, read_batch, tf.int64, (len(rows), 3))
+  examples = examples.map(_make_example, num_parallel_calls=num_workers)
+  batches = examples.batch(len(rows), drop_remainder=True).prefetch(2)
+  batches = batches.apply(tf.data.experimental.assert_cardinality(len(steps)))
+  return EvalBatches(batches.with_options(reading.make_options(num_workers)))
+
+
+def _batch_reader(
+  read: Callable[[np.ndarray], np.ndarray], plan: shapes.Plan, rows: np.ndarray
+) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+  """A function of a step: stored examples [B]; int64 [B, 3] record and shape.
+
+  Args:
+    read: reads examples by their records.
+    plan: of the batches.
+    rows: of each batch, those of this process.
+  """
 
   def read_batch(step):
     records = plan.images[step]
@@ -81,12 +103,7 @@ def make_eval_batches(
     shape = np.tile(np.int64(plan.shapes[step]), (len(rows), 1))
     return serialized, np.column_stack([records[rows], shape])
 
-  steps = range(len(plan.shapes))
-  examples = reading.read_steps(steps, read_batch, tf.int64, (len(rows), 3))
-  examples = examples.map(_make_example, num_parallel_calls=num_workers)
-  batches = examples.batch(len(rows), drop_remainder=True).prefetch(2)
-  batches = batches.apply(tf.data.experimental.assert_cardinality(len(steps)))
-  return EvalBatches(batches.with_options(reading.make_options(num_workers)))
+  return read_batch
 
 
 def _make_example(

@@ -84,12 +84,17 @@ class Plan:
   images: np.ndarray
 
 
-def plan_batches(shapes: Sequence[Size], batch_size: int) -> Plan:
+def plan_batches(
+  shapes: Sequence[Size],
+  batch_size: int,
+  wanted: Collection[int] | None = None,
+) -> Plan:
   """Puts images of one shape together, each image into exactly one batch.
 
   Args:
     shapes: the shape of each image, in order.
     batch_size: how many images a batch holds.
+    wanted: batches without any of these images are left out; None for none.
 
   Returns:
     A plan; within a shape the images keep their order.
@@ -102,6 +107,8 @@ def plan_batches(shapes: Sequence[Size], batch_size: int) -> Plan:
     group = groups[shape]
     for start in range(0, len(group), batch_size):
       part = group[start : start + batch_size]
+      if wanted is not None and not set(part) & set(wanted):
+        continue
       batches.append(part + [-1] * (batch_size - len(part)))
       batch_shapes.append(shape)
   images = np.array(batches, np.int64).reshape(-1, batch_size)

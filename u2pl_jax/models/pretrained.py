@@ -144,16 +144,19 @@ def _missing_heads(params: Mapping[str, Any]) -> list[str]:
 def read_sections(path: epath.PathLike) -> dict[str, dict[str, Any]]:
   """The sections `model`, `encoder`, `decoder` of a file's or folder's network.
 
+  Of those exported here no weights are read; `load_pretrained` checks them.
+
   Args:
     path: see `load_pretrained`.
 
   Raises:
-    OSError, ValueError: one line; see `recognize` and `saved_networks.read`.
+    OSError, ValueError: one line; see `recognize` and
+      `saved_networks.read_description`.
   """
   path = epath.Path(path).expanduser()
   if not saved_networks.is_saved(path):
     return recognize(path).sections
-  about, _ = saved_networks.read(path)
+  about = saved_networks.read_description(path)
   with saved_networks.naming_faults(str(path)):
     return {
       section: workdir.with_tuples(about["options"][section])

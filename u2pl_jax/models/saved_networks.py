@@ -56,12 +56,9 @@ def read(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     ValueError: it is damaged, changed, or of something else; one line.
   """
   path = epath.Path(path)
+  about = read_description(path)
   if not path.is_dir():
-    about, variables = _read_file(path)
-    if about is None:
-      raise ValueError(f"{path}: was not written by u2pl_jax.tools.export")
-    return about, variables
-  about = _read_description(path)
+    return about, _read_variables(path)
   weights = path / WEIGHTS
   if not weights.is_file():
     raise FileNotFoundError(f"{weights}: no such file; {_ANEW}")
@@ -72,10 +69,26 @@ def read(path: epath.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
       f" is {digest[:12]}..., not {str(about[_DIGEST])[:12]}...); download the"
       f" folder again, or {_ANEW}"
     )
-  return about, _read_file(weights)[1]
+  return about, _read_variables(weights)
 
 
-def _read_description(folder: epath.Path) -> dict[str, Any]:
+def read_description(path: epath.PathLike) -> dict[str, Any]:
+  """What a file or folder says about its network, whose weights are not read.
+
+  Raises:
+    OSError, ValueError: see `read`.
+  """
+  path = epath.Path(path)
+  if path.is_dir():
+    return _read_config(path)
+  with _open_file(path) as file:
+    about = json.loads((file.metadata() or {}).get(_ABOUT, "null"))
+  if about is None:
+    raise ValueError(f"{path}: was not written by u2pl_jax.tools.export")
+  return about
+
+
+def _read_config(folder: epath.Path) -> dict[str, Any]:
   """What `config.json` holds, of a version that is known here."""
   path = folder / CONFIG
   if not path.is_file():
@@ -108,19 +121,29 @@ def _parse(version: str, path: epath.Path) -> tuple[int, ...]:
     ) from error
 
 
-def _read_file(path: epath.Path) -> tuple[Any, dict[str, Any]]:
-  """The description, None if there is none, and the variables."""
+def _read_variables(path: epath.Path) -> dict[str, Any]:
+  with _open_file(path) as file:
+    leaves = {name: file.get_tensor(name) for name in file.keys()}
+  return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+@contextlib.contextmanager
+def _open_file(path: epath.Path) -> Iterator[Any]:
+  """A file of arrays, of which only what is asked for is read.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: it, or what is read of it, is damaged.
+  """
   import safetensors
 
   if not path.is_file():
     raise FileNotFoundError(f"{path}: no such file")
   try:
     with safetensors.safe_open(path, framework="numpy") as file:
-      about = json.loads((file.metadata() or {}).get(_ABOUT, "null"))
-      leaves = {name: file.get_tensor(name) for name in file.keys()}
+      yield file
   except (safetensors.SafetensorError, ValueError) as error:
     raise ValueError(f"{path}: damaged .safetensors file ({error})") from error
-  return about, traverse_util.unflatten_dict(leaves, sep="/")
 
 
 @contextlib.contextmanager

@@ -5,19 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import metrics, visualize
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.report import (
   examples,
+  files,
   gallery,
   page,
   pictures,
   runs,
   sheet,
-  write,
 )
-from u2pl_jax.runtime import command_line, workdir
 
 KINDS = ("worst", "median", "best")
 # By which score of an image they are chosen: the mean of all runs', or that of
@@ -50,15 +48,12 @@ def write_comparison(
   """
   if count < 1:
     raise ValueError(f"--count={count}: must be >= 1")
-  write.check_folders(out)
+  files.check_folders(out)
   compared = _load(folders, checkpoint, state)
   config, network = compared[0].config, compared[0].network
-  data = config["data"]
-  with command_line.offering_data_dir():
-    dataset = datasets.open_dataset(data["name"], data_dir or data["data_dir"])
   arguments = (
     [run.network for run in compared],
-    dataset,
+    runs.open_dataset(config, network, data_dir),
     protocol_lib.Protocol(protocol, network.window),
   )
   batch_size = config["eval"]["batch_size"]
@@ -67,9 +62,7 @@ def write_comparison(
   records = np.concatenate(chosen)
   found = examples.show(*arguments, records.tolist(), batch_size=batch_size)
   groups = [[found[record] for record in group.tolist()] for group in chosen]
-  html = render(compared, scored, groups, order)
-  workdir.write_bytes(epath.Path(out), html.encode())
-  print(f"wrote {out}")
+  files.write(out, render(compared, scored, groups, order))
 
 
 def _load(

@@ -101,11 +101,7 @@ def evaluate(
     protocol: what is seen of an image.
     batch_size: how many images the networks see at a time.
     max_images: how many of the worst to keep.
-
-  Raises:
-    ValueError: the dataset has other classes; one line.
   """
-  _check_classes(networks[0], dataset)
   names, num_classes = dataset.ids["val"], dataset.num_classes
   confusions = np.zeros((len(networks), num_classes, num_classes), np.int64)
   entropies = np.zeros((len(networks), thresholds.NUM_BINS), np.int64)
@@ -156,7 +152,6 @@ def score(
   batch_size: int,
 ) -> Scored:
   """Scores networks on each validation image; see `evaluate`."""
-  _check_classes(networks[0], dataset)
   num_images, num_classes = len(dataset.ids["val"]), dataset.num_classes
   confusions = np.zeros((len(networks), num_classes, num_classes), np.int64)
   mious = np.full((num_images, len(networks)), np.nan)
@@ -180,6 +175,8 @@ def show(
 ) -> dict[int, Example]:
   """What networks make of some validation images, by record.
 
+  Only the batches that hold these are decoded and predicted.
+
   Args:
     networks, dataset, protocol, batch_size: see `evaluate`.
     records: the positions of the images in the dataset.
@@ -190,15 +187,6 @@ def show(
     sample.record: shrink(_make_example(names, sample), SIDE)
     for sample in samples
   }
-
-
-def _check_classes(network: trained.Trained, dataset: datasets.Dataset) -> None:
-  if network.class_names != dataset.class_names:
-    raise ValueError(
-      f"{dataset.path} has the classes {', '.join(dataset.class_names)}, but"
-      f" {network.origin} was trained on {', '.join(network.class_names)};"
-      " name the run's own data by --data_dir"
-    )
 
 
 class _Output(NamedTuple):
@@ -225,24 +213,25 @@ def _predict(
   batch_size: int,
   records: Set[int] | None = None,
 ) -> Iterator[_Sample]:
-  """Goes through the validation images, of which each is decoded once.
+  """Goes through validation images, of which each is decoded once.
 
   Args:
     networks, dataset, protocol, batch_size: see `evaluate`.
-    records: the only images that are predicted; None for all.
+    records: the images; None for all.
   """
   programs = [
     _make_program(network, protocol, dataset.num_classes)
     for network in networks
   ]
   for batch in eval_pipeline.make_eval_batches(
-    dataset, batch_size=batch_size, crop_size=protocol.crop_size
+    dataset,
+    batch_size=batch_size,
+    crop_size=protocol.crop_size,
+    records=records,
   ):
     rows = np.flatnonzero(batch["mask"])
     if records is not None:
       rows = [row for row in rows if int(batch["record"][row]) in records]
-    if not len(rows):
-      continue
     outputs = [jax.device_get(program(batch)) for program in programs]
     for row in rows:
       cut = functools.partial(crop.center_crop, size=batch["size"][row])

@@ -10,12 +10,11 @@ import numpy as np
 from etils import epath
 
 from u2pl_jax import experiment
-from u2pl_jax.data import datasets
+from u2pl_jax.experiment import inputs, states
 from u2pl_jax.methods import method as method_lib
 from u2pl_jax.methods import pictures
-from u2pl_jax.runtime import checkpoint, command_line, sharding
+from u2pl_jax.runtime import command_line, sharding
 from u2pl_jax.runtime import workdir as workdir_lib
-from u2pl_jax.training import train_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +85,10 @@ def collect(
     raise ValueError(f"--count={count}: must be >= 1")
   workdir = epath.Path(workdir)
   exp = _open(workdir, data_dir)
-  saved, phase, state = _restore(exp, workdir, which)
+  saved, phase, state, *_ = states.read_checkpoint(exp, workdir, which)
   indices = _choose_steps(exp, phase, saved, step, count)
   illustrate = exp.programs.create_illustrate(phase)
-  batches = experiment.train_batches(exp, indices[0])
+  batches = inputs.train_batches(exp, indices[0])
   if exp.programs.supply.is_requested:
     asked = exp.programs.phases[0].method.requests(state.memory)
     for row, index in enumerate(indices):
@@ -128,26 +127,6 @@ def _open(workdir: epath.Path, data_dir: str | None) -> experiment.Experiment:
     config["data"] = {**config["data"], "data_dir": data_dir}
   with command_line.offering_data_dir():
     return experiment.create_experiment(config, devices=jax.local_devices()[:1])
-
-
-def _restore(
-  exp: experiment.Experiment, workdir: epath.Path, which: str
-) -> tuple[int, method_lib.Phase, train_state.TrainState]:
-  """The step of a checkpoint, its phase and its state."""
-  with checkpoint.open_manager(
-    workdir / "checkpoints",
-    keep_last=exp.checkpoint.keep_last,
-    read_only=True,
-  ) as manager:
-    saved = checkpoint.find_step(manager, which)
-    phase = exp.programs.phase_of_state(saved)
-    state, _ = checkpoint.restore(
-      manager,
-      saved,
-      exp.programs.abstract_state(phase),
-      datasets.fingerprint(exp.dataset, exp.split),
-    )
-  return saved, phase, state
 
 
 def _choose_steps(
@@ -193,6 +172,6 @@ def _name(
     return tuple(f"image {number}" for number in range(1, count + 1))
   names = []
   for index in indices:
-    ids = experiment.ids_at_step(exp, index)
+    ids = inputs.ids_at_step(exp, index)
     names += ids[group.source][:: exp.optim.accumulate_steps]
   return tuple(names)

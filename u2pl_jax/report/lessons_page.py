@@ -11,13 +11,13 @@ from u2pl_jax.methods import pictures as lesson_pictures
 from u2pl_jax.report import (
   charts,
   examples,
+  files,
   gallery,
   lessons,
   page,
   pictures,
   sheet,
 )
-from u2pl_jax.runtime import workdir
 
 _SMALL = 128  # Pixels; images no larger are enlarged without blur.
 
@@ -37,11 +37,9 @@ def write_gallery(
   Raises:
     OSError: a file cannot be written; one line.
   """
-  workdir.write_bytes(epath.Path(out), render(found).encode())
-  print(f"wrote {out}")
+  files.write(out, render(found))
   if picture is not None:
-    workdir.write_bytes(epath.Path(picture), draw_sheet(found))
-    print(f"wrote {picture}")
+    files.write(picture, draw_sheet(found))
 
 
 def render(found: lessons.Lessons) -> str:

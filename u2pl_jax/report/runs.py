@@ -6,8 +6,10 @@ from typing import Any
 
 from etils import epath
 
+from u2pl_jax.data import datasets
 from u2pl_jax.predict import trained
 from u2pl_jax.report import curves as curves_lib
+from u2pl_jax.runtime import command_line
 from u2pl_jax.runtime import workdir as workdir_lib
 
 _RESULT_KEYS = (
@@ -65,6 +67,32 @@ def load_run(workdir: epath.PathLike, which: str, state: str | None) -> Run:
     curves=curves_lib.read_curves(workdir),
     network=trained.load_run(workdir, which, state),
   )
+
+
+def open_dataset(
+  config: Mapping[str, Any], network: trained.Trained, data_dir: str | None
+) -> datasets.Dataset:
+  """The dataset that a run was trained on.
+
+  Args:
+    config: of the run.
+    network: of the run.
+    data_dir: where the dataset is; None for where it was in training.
+
+  Raises:
+    FileNotFoundError: it is not there; one line.
+    ValueError: it has other classes than the network; one line.
+  """
+  data = config["data"]
+  with command_line.offering_data_dir():
+    dataset = datasets.open_dataset(data["name"], data_dir or data["data_dir"])
+  datasets.check_classes(
+    dataset,
+    network.class_names,
+    network.origin,
+    "name the run's own data by --data_dir",
+  )
+  return dataset
 
 
 def _read_result(path: epath.Path) -> Mapping[str, Any] | None:

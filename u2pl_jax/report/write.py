@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from u2pl_jax.data import datasets
 from u2pl_jax.evaluation import protocol as protocol_lib
-from u2pl_jax.report import examples, page, runs, sheet, thresholds
-from u2pl_jax.runtime import command_line, workdir
+from u2pl_jax.report import examples, files, page, runs, sheet, thresholds
 
 
 def write_report(
@@ -36,39 +34,24 @@ def write_report(
   Raises:
     OSError, ValueError: one line that names the flag or file at fault.
   """
-  out, picture = epath.Path(out), picture and epath.Path(picture)
   if max_images < 0:
     raise ValueError(f"--max_images={max_images}: must be >= 0")
   if picture and not max_images:
     raise ValueError("--picture shows images, but --max_images=0")
   loaded = [runs.load_run(folder, checkpoint, state) for folder in folders]
   compared = loaded if len(loaded) == 1 else runs.tell_apart(*loaded)
-  check_folders(out, picture)
+  files.check_folders(out, picture)
   found, why_none = None, ""
   try:
-    with command_line.offering_data_dir():
-      found = _evaluate(compared, protocol, data_dir, max_images)
+    found = _evaluate(compared, protocol, data_dir, max_images)
   except FileNotFoundError as error:  # Of the dataset.
     why_none = str(error)
     print(f"no images: {why_none}")
-  workdir.write_bytes(out, page.render(compared, found, why_none).encode())
-  print(f"wrote {out}")
+  files.write(out, page.render(compared, found, why_none))
   if picture:
     if found is None:
       raise FileNotFoundError(f"--picture={picture}: {why_none}")
-    workdir.write_bytes(picture, _draw_picture(compared[0], found))
-    print(f"wrote {picture}")
-
-
-def check_folders(*paths: epath.PathLike | None) -> None:
-  """Raises FileNotFoundError where a file's folder is not there.
-
-  Args:
-    *paths: of files to be written; None for none.
-  """
-  for path in map(epath.Path, filter(None, paths)):
-    if not path.parent.is_dir():
-      raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    files.write(picture, _draw_picture(compared[0], found))
 
 
 def _evaluate(
@@ -84,10 +67,9 @@ def _evaluate(
     ValueError: the dataset has other classes.
   """
   config, network = compared[0].config, compared[0].network
-  data = config["data"]
   return examples.evaluate(
     [run.network for run in compared],
-    datasets.open_dataset(data["name"], data_dir or data["data_dir"]),
+    runs.open_dataset(config, network, data_dir),
     protocol_lib.Protocol(protocol, network.window),
     batch_size=config["eval"]["batch_size"],
     max_images=max_images,

@@ -80,6 +80,7 @@ def _label(
 ) -> list[image_files.UnreadableError]:
   """Does all; returns why some images were not read."""
   # TensorFlow's notes are to be silenced before it is loaded.
+  from u2pl_jax.report import runs
   from u2pl_jax.tools import autolabel_images
 
   out = pathlib.Path(arguments.out)
@@ -92,7 +93,11 @@ def _label(
   labels_of_tool = labels.make(network.class_names, network.palette)
   rule = _choose_rule(arguments)
   settings = predicting.make_settings(arguments, network.window, _MAPS, rule)
-  dataset = _open_dataset(arguments, network)
+  dataset = runs.open_dataset(
+    workdir.read_config(epath.Path(arguments.workdir)),
+    network,
+    arguments.data_dir,
+  )
   kinds = (*results.KINDS, *results.MAPS, autolabel_files.FIRST)
   ids = autolabel_images.choose_unlabeled(
     photographs.find(arguments.images, without=[out / k for k in kinds]),
@@ -166,27 +171,6 @@ def _choose_rule(arguments: argparse.Namespace) -> reliability.Rule:
       " another number in [0, 1]"
     )
   return reliability.Rule(float(logged[thresholds.TAG].values[-1]))
-
-
-def _open_dataset(arguments: argparse.Namespace, network: trained.Trained):
-  """The dataset of the run.
-
-  Raises:
-    FileNotFoundError, ValueError: it is not there, or has other classes.
-  """
-  from u2pl_jax.data import datasets
-
-  data = workdir.read_config(epath.Path(arguments.workdir))["data"]
-  folder = arguments.data_dir or data["data_dir"]
-  with command_line.offering_data_dir():
-    dataset = datasets.open_dataset(data["name"], folder)
-  if dataset.class_names != network.class_names:
-    raise ValueError(
-      f"{dataset.path}: has the classes {', '.join(dataset.class_names)}, but"
-      f" {network.origin} was trained on {', '.join(network.class_names)}; name"
-      " the run's own data by --data_dir"
-    )
-  return dataset
 
 
 def _make_parser() -> argparse.ArgumentParser:

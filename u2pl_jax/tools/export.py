@@ -20,7 +20,8 @@ docs/deployment.md explains how to use them.
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from etils import epath
 
@@ -99,13 +100,10 @@ def _write_stablehlo(
   network: trained.Trained, size: export_program.Size, out: epath.Path
 ) -> None:
   exported = export_program.to_stablehlo(network, size)
-  description = out.with_suffix(".json")
-  workdir.write_bytes(out, exported.serialize())
   about = export_program.describe_stablehlo(network, exported)
-  workdir.write_json(description, about)
   is_free = size == export_program.FREE
   seen = "any size" if is_free else f"{size[0]}x{size[1]} pixels"
-  print(f"wrote {out}, {description}; images of {seen}")
+  _write_program(out, exported.serialize(), about, f"images of {seen}")
 
 
 def _write_onnx(
@@ -113,13 +111,21 @@ def _write_onnx(
 ) -> None:
   converted = export_onnx.convert(network, size)
   difference = export_onnx.check(network, size, converted.content)
-  description = out.with_suffix(".json")
-  workdir.write_bytes(out, converted.content)
-  workdir.write_json(description, converted.about)
-  print(
-    f"wrote {out}, {description}; images of {size[0]}x{size[1]} pixels; ONNX"
-    f" Runtime's probabilities differ by {difference:.1g} at most"
+  note = (
+    f"images of {size[0]}x{size[1]} pixels; ONNX Runtime's probabilities differ"
+    f" by {difference:.1g} at most"
   )
+  _write_program(out, converted.content, converted.about, note)
+
+
+def _write_program(
+  out: epath.Path, content: bytes, about: Mapping[str, Any], note: str
+) -> None:
+  """Writes a program, and what there is to know about it beside it."""
+  description = out.with_suffix(".json")
+  workdir.write_bytes(out, content)
+  workdir.write_json(description, about)
+  print(f"wrote {out}, {description}; {note}")
 
 
 def _write_folder(

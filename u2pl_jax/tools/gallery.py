@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   arguments = _make_parser().parse_args(argv)
   quiet.silence_tensorflow()
-  from u2pl_jax.report import lessons, lessons_page, write
+  from u2pl_jax.report import files, lessons, lessons_page
 
   with command_line.one_line_errors():
     out = arguments.out or f"{arguments.workdir}/gallery.html"
     which = network_arguments.choose_checkpoint(arguments, "last")
-    write.check_folders(arguments.out, arguments.picture)
+    files.check_folders(arguments.out, arguments.picture)
     found = lessons.collect(
       arguments.workdir,
       which,

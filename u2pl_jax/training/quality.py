@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from u2pl_jax import IGNORE_LABEL
+from u2pl_jax.evaluation import metrics
 from u2pl_jax.methods import method
 
 _TRUTH = ("label_u", "label_u2")
@@ -63,7 +64,7 @@ def measure(review: method.Review, num_classes: int) -> dict[str, Share]:
   """
   counts = [_count(*pair, num_classes) for pair in review.taught]
   known, taught, claimed, right = (sum(each) for each in zip(*counts))
-  metrics = {
+  shares = {
     "taught/share": Share(jnp.sum(taught), jnp.sum(known)),
     "taught/accuracy": Share(jnp.sum(right), jnp.sum(taught)),
     "taught_share": Share(taught, known),
@@ -73,8 +74,8 @@ def measure(review: method.Review, num_classes: int) -> dict[str, Share]:
     offered, truth = review.negatives
     counted = offered & (truth != IGNORE_LABEL)[..., None]
     is_other = truth[..., None] != jnp.arange(num_classes)
-    metrics["negative_purity"] = Share(_sum(counted & is_other), _sum(counted))
-  return metrics
+    shares["negative_purity"] = Share(_sum(counted & is_other), _sum(counted))
+  return shares
 
 
 def _count(
@@ -86,19 +87,12 @@ def _count(
     labels, truth: one view of `Review.taught`.
     num_classes: K.
   """
-
-  def by_class(labels, where):
-    is_class = labels[..., None] == jnp.arange(num_classes)
-    return _sum(is_class & where[..., None])
-
-  is_known = truth != IGNORE_LABEL
-  is_taught = is_known & (labels != IGNORE_LABEL)
-  return (
-    by_class(truth, is_known),
-    by_class(truth, is_taught),
-    by_class(labels, is_taught),
-    by_class(labels, is_taught & (labels == truth)),
-  )
+  # Pixels that are not taught count as one class more.
+  taught_as = jnp.where(labels == IGNORE_LABEL, num_classes, labels)
+  counts = metrics.confusion_matrix(truth, taught_as, num_classes + 1)
+  known = counts[:num_classes].sum(1)
+  counts = counts[:num_classes, :num_classes]
+  return known, counts.sum(1), counts.sum(0), jnp.diagonal(counts)
 
 
 def _sum(mask: jax.Array) -> jax.Array:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests import finished_run, tiny_run
-from u2pl_jax import experiment, train
+from u2pl_jax import train
+from u2pl_jax.experiment import states
 from u2pl_jax.models import torch_names
 from u2pl_jax.runtime import checkpoint, distributed, sharding
 
@@ -98,7 +99,7 @@ def test_a_converted_checkpoint_starts_networks_and_classes(data_dir, tmp_path):
   path = tmp_path / "converted.npz"
   np.savez(path, **torch_names.to_torch(variables), **remembered)
   exp = tiny_run.create(data_dir, arg, **{"model.pretrained": str(path)})
-  state = experiment.create_state(exp)
+  state = states.create_state(exp)
   np.testing.assert_array_equal(state.memory.confidence, 0.25)
   np.testing.assert_array_equal(state.memory.present, present)
   for network in (state.student, state.memory.teacher):

@@ -31,16 +31,7 @@ def write(
   labels: Sequence[labels_lib.Label],
   folder: pathlib.Path,
 ) -> list[pathlib.Path]:
-  """Writes both files; returns them.
-
-  Args:
-    items: images with their masks.
-    labels: of all values in the masks.
-    folder: where to.
-
-  Raises:
-    OSError: a file cannot be written or read.
-  """
+  """Writes both files; see the package."""
   archive, described = folder / "cvat.zip", folder / "cvat_labels.json"
   partial = archive.with_name(archive.name + ".tmp")
   with zipfile.ZipFile(partial, "w") as file:

@@ -33,16 +33,7 @@ def write(
   labels: Sequence[labels_lib.Label],
   folder: pathlib.Path,
 ) -> list[pathlib.Path]:
-  """Writes both files; returns them.
-
-  Args:
-    items: images with their masks.
-    labels: of all values in the masks.
-    folder: where to; the addresses of images begin with images/.
-
-  Raises:
-    OSError: a file cannot be written or read.
-  """
+  """Writes both files; the addresses of images begin with images/."""
   tasks, interface = folder / "label_studio.json", folder / "label_studio.xml"
   found = [_make_task(item, labels) for item in items]
   tasks.write_text(json.dumps(found) + "\n")

@@ -25,16 +25,7 @@ def write(
   labels: Sequence[labels_lib.Label],
   folder: pathlib.Path,
 ) -> list[pathlib.Path]:
-  """Writes all files; returns the two folders and the file of classes.
-
-  Args:
-    items: images with their masks.
-    labels: of all values in the masks.
-    folder: where to.
-
-  Raises:
-    OSError: a file cannot be written or read.
-  """
+  """Writes all files; returns the two folders and the file of classes."""
   images, masks = folder / "images", folder / "masks"
   classes = [label for label in labels if label.value != IGNORE_LABEL]
   palette = [label.color for label in classes]

@@ -1,43 +1,19 @@
 """The parts that a config makes, on eight devices."""
 
 import dataclasses
-import runpy
 
 import jax
 import numpy as np
 import pytest
 
-from data_prep import synthetic
-from tests import finished_run, tiny, tiny_run, torch_weights
-from tests.report import reported
+from tests import tiny
 from u2pl_jax import experiment
 from u2pl_jax.data import datasets
-from u2pl_jax.models import saved_networks, torch_names
-from u2pl_jax.predict import trained
+from u2pl_jax.experiment import states
 from u2pl_jax.runtime import sharding
 from u2pl_jax.training import train_state, train_step
 
 KEY = jax.random.key(3)
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("data")
-  synthetic.prepare(
-    folder, num_labeled=16, num_unlabeled=16, num_val=8, image_size=32
-  )
-  return str(folder)
-
-
-@pytest.fixture
-def make_config(data_dir):
-  def make(arg="", **changes):
-    config = runpy.run_path("configs/synthetic.py")["get_config"](arg)
-    settings = {"data.data_dir": data_dir, "data.split": "16"}
-    config.update_from_flattened_dict(settings | changes)
-    return config.to_dict()
-
-  return make
 
 
 @pytest.mark.parametrize(
@@ -152,7 +128,7 @@ def test_masks_of_unlabeled_images_must_be_there(make_config, monkeypatch):
 
 def test_labels_alone_remember_nothing(make_config):
   exp = experiment.create_experiment(make_config("method=suponly"))
-  state = jax.eval_shape(lambda: experiment.create_state(exp))
+  state = jax.eval_shape(lambda: states.create_state(exp))
   assert state.memory is None
   assert exp.programs.phase_of_state(5).network == "student"
   assert exp.images_at_step(5) == 8
@@ -181,84 +157,6 @@ def test_an_unknown_method_is_refused_with_those_there_are(make_config):
     ValueError, match="method='mean_teacher': .* suponly, u2pl"
   ):
     experiment.create_experiment(config)
-
-
-def _pretrained_encoder(path):
-  """Writes random weights of the encoder below; returns what they are."""
-  encoder = torch_weights.encoder_of(
-    torch_weights.random(torch_weights.shapes())
-  )
-  np.savez(path, **torch_names.to_torch(encoder))
-  return encoder
-
-
-def test_student_and_teacher_start_from_the_pretrained_file(
-  make_config, tmp_path
-):
-  path = tmp_path / "encoder.npz"
-  encoder = _pretrained_encoder(path)
-  config = make_config(
-    **{
-      "encoder.width": 4,
-      "model.pretrained": str(path),
-      "semi.teacher_init": "independent",
-    }
-  )
-  exp = experiment.create_experiment(config)
-  loaded = experiment.load_pretrained(exp)
-  assert (loaded.parts, loaded.left_out) == (("encoder",), ())
-  state = experiment.create_state(exp)
-  for variables in (state.student, state.network("teacher")):
-    torch_weights.assert_same(torch_weights.encoder_of(variables), encoder)
-  # Decoders have no weights in the file, and keep their own.
-  left, right = (
-    jax.tree.leaves(variables["params"]["decoder"])
-    for variables in (state.student, state.network("teacher"))
-  )
-  assert any(np.any(a != b) for a, b in zip(left, right, strict=True))
-
-
-def test_a_pretrained_file_of_another_encoder_is_refused(make_config, tmp_path):
-  path = tmp_path / "encoder.npz"
-  _pretrained_encoder(path)
-  config = make_config(**{"encoder.width": 8, "model.pretrained": str(path)})
-  exp = experiment.create_experiment(config)
-  with pytest.raises(ValueError, match="encoder.npz.*wrong shape: encoder."):
-    experiment.load_pretrained(exp)
-
-
-def test_a_run_starts_from_the_best_checkpoint_of_another_one(tmp_path):
-  data_dir = tiny_run.make_dataset(tmp_path / "data")
-  reported.write_run(tmp_path / "run", data_dir, scalars={})
-  changes = {"model.pretrained": str(tmp_path / "run")}
-  arg = "encoder=resnet18"
-  exp = tiny_run.create(data_dir, arg, **changes)
-  assert experiment.load_pretrained(exp).parts == ("decoder", "encoder")
-  state = experiment.create_state(exp)
-  kept = trained.load_run(tmp_path / "run", "best", "teacher").variables
-  finished_run.assert_bit_identical(dict(state.student), dict(kept))
-  other = tiny_run.create(data_dir, arg, **changes, **{"encoder.width": 8})
-  with pytest.raises(ValueError, match="the run has another network; "):
-    experiment.load_pretrained(other)
-
-
-def test_a_shared_network_of_other_classes_is_refused(make_config, tmp_path):
-  exp = experiment.create_experiment(make_config())
-  names = exp.dataset.class_names
-  sections = ("model", "encoder", "decoder")
-  about = {"options": {"num_classes": len(names)}, "names": names}
-  about["options"] |= {name: exp.config[name] for name in sections}
-  variables = torch_weights.random(exp.model.variable_shapes())
-  path = tmp_path / "net"
-  saved_networks.write_folder(path, about, variables, "")
-  exp = experiment.create_experiment(
-    make_config(**{"model.pretrained": str(path)})
-  )
-  torch_weights.assert_same(experiment.create_state(exp).student, variables)
-  about["names"] = ("sky", *names[1:])
-  saved_networks.write_folder(path, about, variables, "")
-  with pytest.raises(ValueError, match="net: its classes.*class 0 is sky, not"):
-    experiment.create_state(exp)
 
 
 def run_steps(mesh, num_steps=5):

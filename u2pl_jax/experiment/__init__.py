@@ -1,35 +1,30 @@
 """From a config to the parts of a run.
 
 Each part reads its own section, through its options class; nothing below this
-module sees the config as a whole.
+package sees the config as a whole. What is made of the parts later:
+
+  inputs   the batches, and the ids of their images
+  weights  what student and teacher start from
+  states   the state, at the start or of a checkpoint
 """
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import optax
-from etils import epath
 
-from u2pl_jax.data import (
-  datasets,
-  eval_pipeline,
-  input_pipeline,
-  label_counts,
-  streams,
-)
+from u2pl_jax.data import datasets, input_pipeline, label_counts
 from u2pl_jax.data import options as data_options
 from u2pl_jax.evaluation import options as eval_options
 from u2pl_jax.evaluation import protocol as protocol_lib
 from u2pl_jax.methods import timeline as timeline_lib
-from u2pl_jax.models import network, pretrained, saved_networks
-from u2pl_jax.predict import trained
-from u2pl_jax.runtime import sharding, tree
-from u2pl_jax.training import assemble, optim, programs, train_state
+from u2pl_jax.models import network
+from u2pl_jax.runtime import sharding
+from u2pl_jax.training import assemble, optim, programs
 from u2pl_jax.training import options as training_options
 
 
@@ -72,6 +67,11 @@ class Experiment:
   def protocol(self) -> protocol_lib.Protocol:
     """Of evaluation."""
     return self.eval.create_protocol()
+
+  @functools.cached_property
+  def fingerprint(self) -> dict[str, str]:
+    """What tells its data from other data; see `datasets.fingerprint`."""
+    return datasets.fingerprint(self.dataset, self.split)
 
   @property
   def uses_unlabeled(self) -> bool:
@@ -202,134 +202,10 @@ def _check_statistics(experiment: Experiment) -> None:
     )
 
 
-def load_pretrained(experiment: Experiment) -> pretrained.Pretrained | None:
-  """What student and teacher start from, if `model.pretrained` names it.
-
-  Raises:
-    ValueError, FileNotFoundError: one line that names the file or run, and
-      lists what does not fit.
-  """
-  if not experiment.weights_file:
-    return None
-  path, shapes = experiment.weights_file, experiment.model.variable_shapes()
-  if saved_networks.may_be_run(path):
-    loaded = _load_run(epath.Path(path).expanduser(), shapes)
-  else:
-    loaded = pretrained.load_pretrained(path, shapes)
-  check_classes(experiment, path, loaded.class_names)
-  return loaded
-
-
-def _load_run(
-  workdir: epath.Path, shapes: Mapping[str, Any]
-) -> pretrained.Pretrained:
-  """The network that training evaluated, of a run's best checkpoint.
-
-  Raises:
-    ValueError, FileNotFoundError: there is none, or it is another network.
-  """
-  found = trained.load_run(workdir)
-  difference = tree.first_difference(found.variables, shapes)
-  if difference:
-    name, held, wanted = difference
-    raise ValueError(
-      f"model.pretrained={workdir}: the run has another network; {name} is"
-      f" {held}, expected {wanted}; choose its encoder, decoder and classes"
-    )
-  parts = tuple(found.variables["params"])
-  return pretrained.Pretrained(
-    dict(found.variables), parts, (), {}, tuple(found.class_names)
-  )
-
-
-def check_classes(
-  experiment: Experiment, path: str, names: Sequence[str]
-) -> None:
-  """Raises ValueError if a network tells other classes than the dataset has.
-
-  Args:
-    experiment: holds the dataset.
-    path: of the network.
-    names: its classes; () of one that does not tell.
-  """
-  dataset = experiment.dataset
-  for index, (name, wanted) in enumerate(
-    itertools.zip_longest(names, dataset.class_names)
-  ):
-    if names and name != wanted:
-      raise ValueError(
-        f"{path}: its classes are not those of dataset {dataset.name!r}; class"
-        f" {index} is {name or 'missing'}, not {wanted or 'one of them'}"
-      )
-
-
 def learning_rates(experiment: Experiment) -> dict[str, optax.Schedule]:
   """The schedule of each group of parameters, by its name."""
   return optim.learning_rates(
     experiment.optim,
     learning_rate=experiment.optim.base_rate(experiment.data.batch_size_l),
     total_steps=experiment.timeline.total_steps,
-  )
-
-
-def create_state(experiment: Experiment) -> train_state.TrainState:
-  """The state at step 0, from the file of weights if there is one.
-
-  Raises:
-    ValueError, FileNotFoundError: see `load_pretrained`.
-  """
-  state = experiment.programs.create_state()
-  weights = load_pretrained(experiment)
-  if weights is not None:
-    state = train_state.start_from(state, weights.variables)
-    if weights.remembered:
-      state = experiment.programs.adopt(state, weights.remembered)
-  return state
-
-
-def ids_at_step(experiment: Experiment, index: int) -> dict[str, list[str]]:
-  """The ids of the images of an update's batch, see `streams.ids_at_step`.
-
-  Unlabeled ones are among them wherever any phase trains on some.
-  """
-  return streams.ids_at_step(
-    experiment.dataset,
-    experiment.split,
-    index,
-    batch_size_l=experiment.data.batch_size_l,
-    # Of the stream, which holds what any phase needs.
-    batch_size_u=experiment.data.batch_size_u * experiment.uses_unlabeled,
-    seed=experiment.run.seed,
-    pairing=experiment.data.pairing,
-  )
-
-
-def train_batches(
-  experiment: Experiment, start_step: int
-) -> input_pipeline.TrainBatches:
-  """This process's part of every batch from `start_step` on."""
-  return input_pipeline.make_train_iterator(
-    experiment.dataset,
-    experiment.split,
-    experiment.data,
-    supply=experiment.programs.supply,
-    seed=experiment.run.seed,
-    start_step=start_step,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-
-
-def eval_batches(experiment: Experiment) -> eval_pipeline.EvalBatches:
-  """This process's part of the validation set, re-iterable."""
-  evaluation = experiment.eval
-  return eval_pipeline.make_eval_batches(
-    experiment.dataset,
-    batch_size=evaluation.batch_size,
-    crop_size=experiment.protocol.crop_size,
-    max_shapes=evaluation.max_shapes,
-    may_pad=not evaluation.base_size,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-    num_workers=experiment.data.num_workers or None,
   )
