@@ -24,6 +24,11 @@ def test_progress_moves_at_every_step():
   ]
 
 
+def test_progress_stays_at_the_start_when_asked():
+  progress = jax.jit(lambda step: TIMELINE.progress(step, "never"))
+  assert [float(progress(s)) for s in (0, 10, 39)] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
   "changes, words",
   [({"num_epochs": 0}, "0 epochs"), ({"steps_per_epoch": 0}, "0 steps")],

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 
-SCHEDULE_UNITS = ("epoch", "step")
+SCHEDULE_UNITS = ("epoch", "step", "never")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,11 @@ class Timeline:
 
     Args:
       step: updates made before; may be traced.
-      unit: "step", or "epoch" for a value that changes once an epoch.
+      unit: "step", or "epoch" for a value that changes once an epoch, or
+        "never" for one that stays as it is at t = 0.
     """
+    if unit == "never":
+      return step * 0.0
     if unit == "step":
       return step / self.total_steps
     return (step // self.steps_per_epoch) / self.num_epochs

@@ -168,6 +168,24 @@ class TestEdgeCases:
     if name == "ordinary" or (name == "absent_classes" and variant == "paper"):
       np.testing.assert_array_equal(in_use, bank.capacity)
 
+  @pytest.mark.parametrize("which", selection.NEGATIVES)
+  def test_new_keys_come_from_the_pixels_that_are_asked_for(self, which):
+    inputs, _, _ = _edge_case("ordinary")
+    pixels = inputs[2]
+    bank = memory_bank.create_memory_bank([5, 3, 3, 3, 3], 6)
+    options = _edge_options(
+      "paper", negatives=which, use_ranks=False, labeled_negatives=False
+    )
+    _, _, _, plan = _make_step(options)(jax.random.key(0), bank, *inputs)
+    asked_for = {
+      "unreliable": pixels.unreliable,
+      "reliable": pixels.reliable,
+      "all": pixels.unreliable | pixels.reliable,
+    }[which]
+    expected = ~pixels.is_labeled & asked_for
+    found = plan.offered.reshape(2, 48, 5)
+    np.testing.assert_array_equal(found, np.stack([expected] * 5, axis=-1))
+
   def test_weight_scales_loss_and_gradient(self):
     (rep, *others), _, _ = _edge_case("ordinary")
     bank = memory_bank.create_memory_bank([5, 3, 3, 3, 3], 6)
@@ -242,6 +260,7 @@ class TestContrastOptions:
       ({"label_stack": 0}, "label_stack=0: must be >= 1"),
       ({"temperature": 0.0}, "temperature=0.0: must be > 0"),
       ({"positive": "all"}, "positive='all'.*anchors, reliable"),
+      ({"negatives": "sure"}, "negatives='sure'.*unreliable, reliable, all"),
     ],
   )
   def test_refuse_what_is_out_of_range(self, changes, message):

@@ -28,7 +28,7 @@ _membership = jax.jit(
 _anchors = jax.jit(selection.anchor_mask)
 _negatives = jax.jit(
   selection.negative_mask,
-  static_argnames=("labeled_negatives", "own_pseudo_label"),
+  static_argnames=("labeled_negatives", "own_pseudo_label", "use_ranks"),
 )
 
 
@@ -243,6 +243,22 @@ class TestNegatives:
     )
     assert np.sum(keys[:, 0]) == count
 
+  def test_without_ranks_are_keys_of_every_class_but_their_own_label(self):
+    # A labeled pixel of class 1, one without a label, an unlabeled one that is
+    # offered, and one that is not.
+    probs = np.float32([[0.2, 0.5, 0.3]] * 4)
+    keys = _negatives(
+      probs,
+      _one_hot([1, 255, 1, 1], 3),
+      np.array([True, True, False, False]),
+      np.array([False, False, True, False]),
+      low_rank=1,
+      high_rank=2,
+      use_ranks=False,
+      **RULES["paper"],
+    )
+    np.testing.assert_array_equal(keys, _rows("101", "000", "111", "000"))
+
   def test_published_rules_give_none_where_pseudo_label_is_the_top_class(self):
     probs, _, is_labeled, unreliable = _random_pixels(2)
     keys = _negatives(
@@ -255,3 +271,16 @@ class TestNegatives:
       **RULES["reference"],
     )
     assert not np.any(keys)
+
+
+@pytest.mark.parametrize(
+  "which, expected",
+  [("unreliable", "0100"), ("reliable", "1000"), ("all", "1100")],
+)
+def test_negatives_are_taken_from_the_pixels_that_are_asked_for(
+  which, expected
+):
+  reliable, unreliable = _rows("1000", "0100")
+  np.testing.assert_array_equal(
+    selection.offered(reliable, unreliable, which), _rows(expected)[0]
+  )

@@ -44,6 +44,12 @@ class ContrastOptions(options.Options):
   # each GPU's images are stacked onto its first image, by a slip in
   # `label_onehot`; there this is the number of labeled images a GPU had.
   label_stack: int = options.setting(1, minimum=1)
+  # Which unlabeled pixels are keys. The other two are there to be compared
+  # with: "reliable" ones, or "all", any of both.
+  negatives: str = options.setting("unreliable", choices=selection.NEGATIVES)
+  # Whether ranks decide of which classes a pixel is a key. Else, to be compared
+  # with, unlabeled ones are keys of all classes, labeled ones of all others.
+  use_ranks: bool = True
   # Only pixels with p(c) below it are keys; above 1 for no limit.
   max_negative_prob: float = 2.0
   # The sum over classes is divided by the "contributing" or all "present".
@@ -293,7 +299,8 @@ def _push_keys(
     probs,
     pixels.is_class,
     pixels.is_labeled,
-    pixels.unreliable,
+    selection.offered(pixels.reliable, pixels.unreliable, options.negatives),
+    use_ranks=options.use_ranks,
     low_rank=options.low_rank,
     high_rank=min(options.high_rank, probs.shape[-1]),
     max_prob=options.max_negative_prob,

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from u2pl_jax import IGNORE_LABEL
 
+NEGATIVES = ("unreliable", "reliable", "all")
+
 
 def class_ranks(probs: jax.Array) -> jax.Array:
   """O(c): how many classes are more likely at that pixel, 0 for the top one.
@@ -95,17 +97,39 @@ def anchor_mask(
   return is_class & reliable[..., None] & (probs > min_prob)
 
 
+def offered(
+  reliable: jax.Array, unreliable: jax.Array, which: str
+) -> jax.Array:
+  """Unlabeled pixels that may be negative keys.
+
+  Args:
+    reliable, unreliable: [P] bool.
+    which: of `NEGATIVES`; "all" is any of both.
+
+  Returns:
+    [P] bool.
+
+  Reference: paper eq. 15, and its ablation of the other two.
+  """
+  return {
+    "unreliable": unreliable,
+    "reliable": reliable,
+    "all": reliable | unreliable,
+  }[which]
+
+
 def negative_mask(
   probs: jax.Array,
   is_class: jax.Array,
   is_labeled: jax.Array,
-  unreliable: jax.Array,
+  offered: jax.Array,
   *,
   low_rank: int,
   high_rank: int,
   max_prob: float,
   labeled_negatives: bool,
   own_pseudo_label: bool,
+  use_ranks: bool = True,
 ) -> jax.Array:
   """Pixels that serve as negative keys of each class.
 
@@ -118,8 +142,9 @@ def negative_mask(
     is_class: [P, K] bool, from labels and pseudo-labels; of no class where
       there is none.
     is_labeled: [P] bool, pixel of a labeled image.
-    unreliable: [P] bool; read for unlabeled pixels only, of which it must
-      leave out those without a pseudo-label.
+    offered: [P] bool, the unreliable pixels, or others to compare with; read
+      for unlabeled pixels only, of which it must leave out those without a
+      pseudo-label.
     low_rank: r_l.
     high_rank: r_h; may exceed K.
     max_prob: only pixels with p(c) below it are keys; above 1 for no limit.
@@ -128,15 +153,20 @@ def negative_mask(
       code they never do: it asks for label c and for a label other than c.
     own_pseudo_label: whether an unlabeled key of class c must also have the
       pseudo-label c, as the published code asks.
+    use_ranks: without, unlabeled pixels are keys of every class, labeled ones
+      of every other class than their own; to be compared with.
 
   Returns:
     [P, K] bool.
 
   Reference: paper eq. 13 to 16.
   """
-  ranks = class_ranks(probs)
+  ranks, labeled_below = class_ranks(probs), low_rank
+  if not use_ranks:
+    low_rank, high_rank = 0, probs.shape[-1]
+    labeled_below = high_rank
   from_unlabeled = (
-    (~is_labeled & unreliable)[..., None]
+    (~is_labeled & offered)[..., None]
     & (ranks >= low_rank)
     & (ranks < high_rank)
   )
@@ -145,5 +175,5 @@ def negative_mask(
   negatives = from_unlabeled
   if labeled_negatives:
     valid_labeled = (is_labeled & jnp.any(is_class, axis=-1))[..., None]
-    negatives |= valid_labeled & ~is_class & (ranks < low_rank)
+    negatives |= valid_labeled & ~is_class & (ranks < labeled_below)
   return negatives & (probs < max_prob)

@@ -21,7 +21,7 @@ class TeacherOptions(options.Options):
 
   # Epochs at the start on labeled images alone.
   supervised_epochs: int = options.setting(1, minimum=0)
-  # Whether the percentages move every epoch or every step.
+  # Whether the percentages move every epoch, every step, or never.
   schedule_by: str = options.setting(
     "epoch", choices=timeline_lib.SCHEDULE_UNITS
   )
