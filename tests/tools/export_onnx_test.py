@@ -1,5 +1,6 @@
 """ONNX files against the project's own program, in ONNX Runtime."""
 
+import dataclasses
 import json
 import sys
 import types
@@ -192,6 +193,14 @@ def test_what_cannot_be_converted_is_told(monkeypatch):
   words = "cannot convert.*no plugin for an operation.*stablehlo"
   with pytest.raises(ValueError, match=words):
     export_onnx.convert(tiny_network.make_trained(), (17, 17))
+
+
+def test_weights_that_no_file_can_hold_are_told():
+  network = tiny_network.make_trained()
+  most = jax.ShapeDtypeStruct((2**29,), jax.numpy.bfloat16)
+  network = dataclasses.replace(network, variables={"params": most})
+  with pytest.raises(ValueError, match="take 2.1 GB in float32.*stablehlo"):
+    export_onnx.convert(network, (17, 17))
 
 
 def test_what_cannot_be_run_is_told():

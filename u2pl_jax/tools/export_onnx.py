@@ -23,6 +23,7 @@ OPSET = 23  # Version of ONNX's operations.
 TOLERANCE = 1e-4  # Of probabilities, between JAX and ONNX Runtime.
 _PACKAGES = ("jax2onnx", "onnxruntime")
 _ELSE = "use --format=stablehlo"
+_LARGEST = 2**31 - 1  # Bytes of a file, as protobuf limits its messages.
 _CHECKED = 2  # Images, of noise, that both programs see.
 _RUNTIME_ERRORS = 3  # The level of its log that tells nothing else.
 
@@ -111,8 +112,10 @@ def convert(network: trained.Trained, size: tuple[int, int]) -> Converted:
 
   Raises:
     ImportError: see `load`.
-    ValueError: jax2onnx cannot convert it; one line.
+    ValueError: its weights exceed what a file can hold, or jax2onnx cannot
+      convert it; one line.
   """
+  _check_fits(network)
   network = _in_float32(network)
   images = export_program.make_images(network, size)
   predict = export_program.make_predict(network)
@@ -122,6 +125,17 @@ def convert(network: trained.Trained, size: tuple[int, int]) -> Converted:
   versions = {name: _version(name) for name in _PACKAGES}
   about["versions"] = {"jax": jax.__version__, "opset": OPSET} | versions
   return Converted(content, about)
+
+
+def _check_fits(network: trained.Trained) -> None:
+  """Raises ValueError, one line, for more weights than a file can hold."""
+  leaves = jax.tree.leaves(network.variables)
+  total = sum(leaf.size for leaf in leaves) * jnp.dtype("float32").itemsize
+  if total > _LARGEST:
+    raise ValueError(
+      f"--format=onnx: the weights take {total / 1e9:.1f} GB in float32, and a"
+      f" file of ONNX holds {_LARGEST / 1e9:.1f} GB at most; {_ELSE}"
+    )
 
 
 def _version(package: str) -> str:
