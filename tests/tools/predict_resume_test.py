@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import tiny_network
-from tests.tools import photos, predict_errors_test
+from tests import one_line, tiny_network
+from tests.tools import photos
 from u2pl_jax.predict import photographs, record, results, trained
-
-fail = predict_errors_test.fail
 
 
 def times(out):
@@ -73,7 +71,9 @@ def test_going_on_gives_the_same_as_never_stopping(run, tmp_path, monkeypatch):
 
   again = tmp_path / "again"
   monkeypatch.setattr(results, "write", stop)
-  assert "stopped" in fail(run, images, "--batch_size=8", out=again)
+  assert "stopped" in one_line.error_of_call(
+    run, images, "--batch_size=8", out=again
+  )
   monkeypatch.setattr(results, "write", write)
   before = times(again)
   assert before
@@ -99,7 +99,7 @@ def test_other_settings_are_refused_by_name(flags, words, run, tmp_path):
   photos.save(tmp_path / "in")
   assert run(tmp_path / "in") == 0
   before = times(tmp_path / "out")
-  line = fail(run, tmp_path / "in", *flags)
+  line = one_line.error_of_call(run, tmp_path / "in", *flags)
   assert words in line and "--overwrite" in line and "--out" in line
   assert str(tmp_path / "out" / "predict.json") in line
   assert times(tmp_path / "out") == before
@@ -120,16 +120,20 @@ def test_another_network_or_folder_is_refused(
   trained.save_safetensors(network, mine)
   flag = f"--weights={mine}"
   assert run(tmp_path / "in", flag) == 0
-  line = fail(run, tmp_path / "other", flag)
+  line = one_line.error_of_call(run, tmp_path / "other", flag)
   assert f"of --images={tmp_path / 'in'}, not --images=" in line
   # The same weights under another name are the same network.
   assert run(tmp_path / "in") == 0
   variables = tiny_network.make_variables(network.options, salt="x")
   other = trained.Trained(**vars(network) | {"variables": variables})
   trained.save_safetensors(other, mine)
-  assert f"of {mine} as it was before" in fail(run, tmp_path / "in", flag)
+  assert f"of {mine} as it was before" in one_line.error_of_call(
+    run, tmp_path / "in", flag
+  )
   mine.rename(tmp_path / "new.safetensors")
-  line = fail(run, tmp_path / "in", f"--weights={tmp_path}/new.safetensors")
+  line = one_line.error_of_call(
+    run, tmp_path / "in", f"--weights={tmp_path}/new.safetensors"
+  )
   assert f"of the network {mine}, not {tmp_path}/new.safetensors" in line
 
 
@@ -139,13 +143,13 @@ def test_results_of_nobody_knows_what_are_not_touched(run, tmp_path):
   assert run(tmp_path / "in", out=out) == 0
   (out / "predict.json").unlink()
   before = times(out)
-  line = fail(run, tmp_path / "in", out=out)
+  line = one_line.error_of_call(run, tmp_path / "in", out=out)
   assert "--overwrite" in line and str(out / "masks") in line
   (out / "predict.json").write_text("{")
-  line = fail(run, tmp_path / "in", out=out)
+  line = one_line.error_of_call(run, tmp_path / "in", out=out)
   assert "predict.json is damaged" in line and "--overwrite" in line
   (out / "predict.json").write_text("{}")
-  assert "another version; pass --overwrite" in fail(
+  assert "another version; pass --overwrite" in one_line.error_of_call(
     run, tmp_path / "in", out=out
   )
   assert times(out) == before
