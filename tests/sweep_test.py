@@ -1,12 +1,15 @@
 """Sweeps: which runs, their records, the tables; a line for each mistake."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from scripts import sweep, sweep_runs, sweep_tables
+from tests import run_flags
 from tests.report import reported
+from u2pl_jax import methods
 from u2pl_jax.report import curves
 from u2pl_jax.tools import records
 
@@ -109,6 +112,19 @@ def test_every_setting_comes_with_its_first_seed_first(tmp_path):
 def test_a_wrong_line_of_a_study_is_named(tmp_path, text, told):
   path = write_study(tmp_path, text)
   assert told in fail(sweep_runs.read_study, path)
+
+
+@run_flags.IGNORES
+@pytest.mark.parametrize(
+  "path",
+  sorted(pathlib.Path("results/studies").iterdir()),
+  ids=lambda p: p.stem,
+)
+def test_every_setting_of_a_study_is_taken(path):
+  for run in sweep_runs.read_study(path):
+    config = run_flags.parse(None, run.command("DIR")[1:])
+    for section in methods.find(config.method).OPTIONS:
+      section.read(config.to_dict())
 
 
 @pytest.fixture

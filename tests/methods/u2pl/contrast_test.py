@@ -261,6 +261,10 @@ class TestContrastOptions:
       ({"temperature": 0.0}, "temperature=0.0: must be > 0"),
       ({"positive": "all"}, "positive='all'.*anchors, reliable"),
       ({"negatives": "sure"}, "negatives='sure'.*unreliable, reliable, all"),
+      (
+        {"use_ranks": False, "own_pseudo_label": True},
+        "use_ranks=False, contrast.own_pseudo_label=True",
+      ),
     ],
   )
   def test_refuse_what_is_out_of_range(self, changes, message):
@@ -271,6 +275,7 @@ class TestContrastOptions:
     parts = tiny.make_parts(tiny.make_model(num_classes=3))
     with pytest.raises(ValueError, match="contrast.low_rank=3 with 3 classes"):
       _options(low_rank=3).check_run(parts)
+    _options(low_rank=3, use_ranks=False).check_run(parts)
 
   def test_accept_fewer_classes_than_the_high_rank(self):
     parts = tiny.make_parts(tiny.make_model(num_classes=4))

@@ -19,8 +19,6 @@ from u2pl_jax.methods.u2pl import memory_bank, partition, selection
 from u2pl_jax.ops import interleave, resize, sampling
 from u2pl_jax.runtime import options, sharding
 
-POSITIVES = ("anchors", "reliable")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContrastOptions(options.Options):
@@ -35,7 +33,7 @@ class ContrastOptions(options.Options):
   # N, for each anchor.
   num_negatives: int = options.setting(256, minimum=1)
   # Which pixels form z+: "anchors" or all "reliable" ones of the class.
-  positive: str = options.setting("anchors", choices=POSITIVES)
+  positive: str = options.setting("anchors", choices=("anchors", "reliable"))
   # Whether labeled pixels of another class give keys.
   labeled_negatives: bool = True
   # Whether unlabeled keys of class c must have the pseudo-label c.
@@ -73,6 +71,11 @@ class ContrastOptions(options.Options):
         f"contrast.low_rank={self.low_rank}, contrast.high_rank="
         f"{self.high_rank}: expected 0 <= low_rank < high_rank"
       )
+    if self.own_pseudo_label and not self.use_ranks:
+      raise ValueError(
+        "contrast.use_ranks=False, contrast.own_pseudo_label=True: keys of a"
+        " class would be the pixels taken for it; change one, or the recipe"
+      )
 
   def check_run(
     self,
@@ -91,7 +94,7 @@ class ContrastOptions(options.Options):
         "decoder.rep_channels=0 leaves no representation to contrast; set it,"
         " or contrast.weight=0"
       )
-    if self.low_rank >= num_classes:
+    if self.use_ranks and self.low_rank >= num_classes:
       raise ValueError(
         f"contrast.low_rank={self.low_rank} with {num_classes} classes:"
         " no pixel could be a negative of any class; low_rank must be below"
@@ -136,7 +139,7 @@ class Pixels:
     is_class: [B, P, K] bool, from labels and pseudo-labels.
     is_labeled: [B, P] bool.
     reliable: [B, P] bool, may be anchors.
-    unreliable: [B, P] bool, may be negatives.
+    unreliable: [B, P] bool, may be negatives, unless others are asked for.
   """
 
   is_class: jax.Array
