@@ -109,7 +109,8 @@ def offered(
   Returns:
     [P] bool.
 
-  Reference: paper eq. 15, and its ablation of the other two.
+  Reference: paper eq. 15 for "unreliable"; the others are ours, to be compared
+  with.
   """
   return {
     "unreliable": unreliable,
