@@ -101,5 +101,6 @@ def _make_batch(phase, settings):
   batch = arrays.make_step(settings | {"uses_unlabeled": phase.uses_unlabeled})
   data = data_options.DataOptions.read(settings["config"])
   shapes = data.batch_shapes(phase.supply)
-  missing = {name: shapes[name] for name in shapes.keys() - batch.keys()}
+  # In their order, by which numbers are drawn.
+  missing = {name: shapes[name] for name in shapes if name not in batch}
   return batch | arrays.make_rest(missing, settings)

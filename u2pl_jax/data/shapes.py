@@ -107,7 +107,7 @@ def plan_batches(
     group = groups[shape]
     for start in range(0, len(group), batch_size):
       part = group[start : start + batch_size]
-      if wanted is not None and not set(part) & set(wanted):
+      if wanted is not None and set(part).isdisjoint(wanted):
         continue
       batches.append(part + [-1] * (batch_size - len(part)))
       batch_shapes.append(shape)
