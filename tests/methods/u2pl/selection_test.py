@@ -282,5 +282,5 @@ def test_negatives_are_taken_from_the_pixels_that_are_asked_for(
 ):
   reliable, unreliable = _rows("1000", "0100")
   np.testing.assert_array_equal(
-    selection.offered(reliable, unreliable, which), _rows(expected)[0]
+    selection.offering(reliable, unreliable, which), _rows(expected)[0]
   )

@@ -302,7 +302,7 @@ def _push_keys(
     probs,
     pixels.is_class,
     pixels.is_labeled,
-    selection.offered(pixels.reliable, pixels.unreliable, options.negatives),
+    selection.offering(pixels.reliable, pixels.unreliable, options.negatives),
     use_ranks=options.use_ranks,
     low_rank=options.low_rank,
     high_rank=min(options.high_rank, probs.shape[-1]),

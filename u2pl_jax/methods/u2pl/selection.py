@@ -97,7 +97,7 @@ def anchor_mask(
   return is_class & reliable[..., None] & (probs > min_prob)
 
 
-def offered(
+def offering(
   reliable: jax.Array, unreliable: jax.Array, which: str
 ) -> jax.Array:
   """Unlabeled pixels that may be negative keys.
