@@ -53,17 +53,20 @@ _NOISE_STD = (0.02, 0.06)
 _RARE = (6, 7)
 _MAX_SPLIT_DRAWS = 1000
 # Parameters that are stored only where they are given.
-_OPTIONAL = {"rare_percent": None, "foreground": None}
+_OPTIONAL = {"rare_percent": None, "object_scale": None, "foreground": None}
 # Datasets that a run makes for itself, and what is special about each.
 MADE_BY_RUNS = {
   "synthetic": {},
   "synthetic_rare": {"rare_percent": 6},
-  "synthetic_stars": {"rare_percent": 6, "foreground": "star"},
+  "synthetic_balls": {"object_scale": 0.3, "foreground": "ball"},
 }
 
 
 def generate_scene(
-  rng: np.random.Generator, size: int, rare_percent: float | None = None
+  rng: np.random.Generator,
+  size: int,
+  rare_percent: float | None = None,
+  object_scale: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Draws a scene.
 
@@ -71,6 +74,7 @@ def generate_scene(
     rng: the only source of randomness.
     size: side of the square image, in pixels.
     rare_percent: of the objects are stars or rings; None for the usual 24.
+    object_scale: times the usual width and height of objects; None for 1.
 
   Returns:
     image uint8 [size, size, 3] RGB and label uint8 [size, size].
@@ -85,7 +89,7 @@ def generate_scene(
   # Far to near: what is nearer is larger and hides what is behind it.
   for depth in np.sort(rng.random(num_objects)):
     class_id = rng.choice(_OBJECTS, p=_object_probs(rare_percent))
-    low, high = _OBJECT_RADIUS
+    low, high = np.multiply(_OBJECT_RADIUS, object_scale or 1)
     radius = (low + depth * (high - low)) * rng.uniform(0.8, 1.25)
     region, u, v = _draw_shape(rng, class_id, radius, x, y)
     _paint(rng, image, label, class_id, region, u, v)
@@ -180,6 +184,7 @@ def prepare(
   image_size: int = 96,
   seed: int = 0,
   rare_percent: float | None = None,
+  object_scale: float | None = None,
   foreground: str | None = None,
 ) -> pathlib.Path:
   """Generates the dataset, unless it is there already.
@@ -196,6 +201,7 @@ def prepare(
     image_size: side of the square images, in pixels.
     seed: fixes the scenes.
     rare_percent: see `generate_scene`.
+    object_scale: the same.
     foreground: makes a dataset of two classes, this one and "background", which
       all others are.
 
@@ -221,6 +227,12 @@ def prepare(
     if not 0 < rare_percent < 100:
       raise ValueError(
         f"synthetic: rare_percent={rare_percent} must be between 0 and 100"
+      )
+  if object_scale is not None:
+    parameters["object_scale"] = object_scale
+    if not 0 < object_scale <= 2:
+      raise ValueError(
+        f"synthetic: object_scale={object_scale} must be above 0, at most 2"
       )
   if foreground is not None:
     parameters["foreground"] = foreground
@@ -265,6 +277,7 @@ def _generate_scenes(count, parameters):
       np.random.default_rng([parameters["seed"], i]),
       parameters["image_size"],
       parameters.get("rare_percent"),
+      parameters.get("object_scale"),
     )
     for i in range(count)
   ]
@@ -361,6 +374,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     "--rare_percent",
     type=float,
     help="stars and rings among the objects; 24 unless given",
+  )
+  parser.add_argument(
+    "--object_scale", type=float, help="width of objects; 1 unless given"
   )
   args = parser.parse_args(argv)
   return command.run(lambda: prepare(**vars(args)))

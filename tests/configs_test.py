@@ -31,7 +31,7 @@ SPLITS = {
   "cityscapes_ael": ["186", "372", "744", "1488"],
   "voc_ael": ["92", "183", "366", "732", "1464"],
   "synthetic_rare": ["24"],
-  "synthetic_stars": ["24"],
+  "synthetic_balls": ["24"],
   "unimatch_voc": ["92", "183", "366", "732", "1464", "662", "1323", "2646"],
   "unimatch_cityscapes": ["186", "372", "744", "1488"],
   "unimatch_v2_voc": ["92", "183", "366", "732", "1464"],

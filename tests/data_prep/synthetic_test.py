@@ -63,6 +63,18 @@ def test_objects_can_be_made_rarer_still():
   assert (shares[6:] > 0).all() and (shares[6:] < 0.015).all()
 
 
+def test_objects_can_be_smaller_and_all_else_alike():
+  def generate_scaled(scale):
+    rng = np.random.default_rng(3)
+    return synthetic.generate_scene(rng, 96, object_scale=scale)[1]
+
+  usual, small = generate_scaled(None), generate_scaled(0.5)
+  np.testing.assert_array_equal(usual, generate_scaled(1))
+  is_object, is_small = usual >= 4, small >= 4
+  assert (is_object | ~is_small).all()
+  assert 0.15 < is_small.sum() / is_object.sum() < 0.45
+
+
 def test_color_alone_does_not_tell_the_class(scenes):
   """The nearest mean color labels well under half of the pixels."""
   pixels = np.concatenate([image.reshape(-1, 3) for image, _ in scenes])
@@ -123,6 +135,8 @@ def test_one_class_can_be_told_from_all_others(tmp_path):
   with pytest.raises(ValueError, match="foreground=None, not star"):
     synthetic.prepare(tmp_path, name="plain", **SMALL)
     synthetic.prepare(tmp_path, name="plain", **SMALL, foreground="star")
+  with pytest.raises(ValueError, match="object_scale=3 must be above 0, at"):
+    synthetic.prepare(tmp_path, name="large", **SMALL, object_scale=3)
   with pytest.raises(ValueError, match="foreground='tree' must be one of clou"):
     synthetic.prepare(tmp_path, name="trees", **SMALL, foreground="tree")
 
