@@ -8,9 +8,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Tests compile much and compute little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# The threads of XLA's CPU client, one a device by default. Collectives that do not
-# depend on each other each hold a thread until all devices have come, so that a
-# device that waits in two of them can leave none for the last.
+# The threads of XLA's CPU client, one a device by default. Collectives that do
+# not depend on each other each hold a thread until all devices have come, so
+# that a device that waits in two of them can leave none for the last.
 os.environ.setdefault("NPROC", "32")
 
 import jax
