@@ -170,5 +170,13 @@ def test_long_curves_say_that_they_show_means():
   np.testing.assert_array_equal(decode(trace["y"])[:2], [0.5, 2.5])
 
 
+def test_shares_of_single_batches_are_shown_as_means_of_many():
+  accuracy = np.tile([0.4, 0.8], 120)
+  chart = draw(make_run(taught__accuracy=accuracy))["taught"]
+  assert "mean of 4 steps" in chart.note
+  (trace,) = chart.figure["data"]
+  np.testing.assert_allclose(decode(trace["y"]), np.full(60, 0.6))
+
+
 def test_runs_without_curves_have_no_charts():
   assert curve_charts.draw_curves([reported.make_run()]) == []

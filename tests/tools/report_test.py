@@ -227,6 +227,7 @@ def test_mistakes_are_one_line(folder, tmp_path):
   empty = f"--data_dir={tmp_path}"
   for flags, expected in (
     ([f"--workdir={tmp_path}"], f"{tmp_path} holds no run"),
+    (["--workdir="], "holds no run"),
     ([run, f"--compare={tmp_path}"], f"{tmp_path} holds no run"),
     ([run, "--max_images=-1"], "--max_images=-1"),
     ([run, empty, f"--out={tmp_path}/no/page.html"], "there is no folder"),

@@ -9,6 +9,8 @@ import numpy as np
 from u2pl_jax.report import charts, curves, runs
 
 MAX_POINTS = 400  # Of a curve; a chart is not many more pixels wide.
+# Of shares that jump from batch to batch, with the images that it shows.
+_POINTS_OF_SHARES = 60
 _MAX_MARKERS = 100  # Curves of more points are lines alone.
 _COLORS = ("#4a8fd4", "#d9822b", "#43a36f", "#b46ac0", "#c9a227", "#7a869a")
 _DASHES = ("solid", "dot")  # Of the first and the second run.
@@ -29,6 +31,7 @@ class _Kind:
   tick_format: str = "~g"
   value_format: str = ".4g"
   unit: str = ""
+  max_points: int = MAX_POINTS
 
   def find_curves(self, run: runs.Run) -> _Curves:
     """The curves of a run that belong into the chart, by NAME."""
@@ -49,6 +52,7 @@ _OF_TRUTH = (
     prefix="taught/",
     tick_format=".0%",
     value_format=".1%",
+    max_points=_POINTS_OF_SHARES,
   ),
   _Kind(
     "taught-accuracy",
@@ -58,6 +62,7 @@ _OF_TRUTH = (
     by_class=True,
     tick_format=".0%",
     value_format=".1%",
+    max_points=_POINTS_OF_SHARES,
   ),
   _Kind(
     "taught-share",
@@ -68,6 +73,7 @@ _OF_TRUTH = (
     by_class=True,
     tick_format=".0%",
     value_format=".1%",
+    max_points=_POINTS_OF_SHARES,
   ),
   _Kind(
     "purity",
@@ -78,6 +84,7 @@ _OF_TRUTH = (
     by_class=True,
     tick_format=".0%",
     value_format=".1%",
+    max_points=_POINTS_OF_SHARES,
   ),
 )
 # Of what a method remembers of each class.
@@ -186,7 +193,7 @@ def _draw_kind(kind: _Kind, compared: Sequence[runs.Run]) -> charts.Chart:
   for (index, names), (run, dash, of_run) in lines:
     if names[0] not in of_run:
       continue
-    curve, length = curves.block_means(of_run[names[0]], MAX_POINTS)
+    curve, length = curves.block_means(of_run[names[0]], kind.max_points)
     lengths.add(length)
     title = " = ".join(names)
     figure.add_scatter(

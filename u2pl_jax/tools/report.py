@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
   with command_line.one_line_errors():
     write.write_report(
-      [folder for folder in (arguments.workdir, arguments.compare) if folder],
+      [arguments.workdir, *filter(None, [arguments.compare])],
       checkpoint=network_arguments.choose_checkpoint(arguments),
       state=arguments.state,
       out=arguments.out or f"{arguments.workdir}/report.html",
