@@ -8,16 +8,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # Tests compile much and compute little.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# The threads of XLA's CPU client, one a device by default. Collectives that do
-# not depend on each other each hold a thread until all devices have come, so
-# that a device that waits in two of them can leave none for the last.
-os.environ.setdefault("NPROC", "32")
 
 import jax
+import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# The threads of XLA's CPU client, one a device by default. Collectives that do
+# not depend on each other each hold a thread until all devices have come, so
+# that a device that waits in two of them can leave none for the last. Programs
+# that tests start have one device each.
+with pytest.MonkeyPatch.context() as _patch:
+  _patch.setenv("NPROC", "32")
+  jax.devices()
 
 # Tests of the loop compile the same programs again and again. The first process
 # makes the place where all leave them, and the others get its environment.

@@ -23,7 +23,7 @@ def names(step, limit):
 
 def test_ends_with_the_first_that_fits():
   assert names(STEP, 60 * GB) == ["model.dtype=bfloat16"]
-  assert names(STEP, 30 * GB) == ["model.dtype=bfloat16", "model.remat=blocks"]
+  assert names(STEP, 40 * GB) == ["model.dtype=bfloat16", "model.remat=blocks"]
 
 
 def test_names_all_that_there_are_and_none_that_is_set():
