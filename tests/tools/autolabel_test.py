@@ -28,7 +28,8 @@ SIZE = (33, 41)
 def made(tmp_path_factory):
   """Holds in/, data/ and runs; 4 of 12 photographs have masks.
 
-  Half of the pixels of photograph 5 are below the last threshold of the run.
+  Half of the pixels of photograph 5 are below the median of the run's
+  thresholds.
   """
   root = tmp_path_factory.mktemp("autolabel")
   photos.save(root / "in", 12, SIZE)
@@ -44,7 +45,8 @@ def made(tmp_path_factory):
   scalars = {5: {"semi/drop_threshold": 0.0}}
   reported.write_run(root / "run", root / "data", scalars=scalars)
   median = float(np.median(predict(root, 5)[1]))
-  reported.write_events(root / "run", {6: {"semi/drop_threshold": median}})
+  for step, value in ((6, median), (7, 9.0)):
+    reported.write_events(root / "run", {step: {"semi/drop_threshold": value}})
   reported.write_run(
     root / "suponly", root / "data", arg="method=suponly", scalars={6: {}}
   )
@@ -98,7 +100,7 @@ def test_unlabeled_images_alone_are_labeled(made, out):
     }
 
 
-def test_pixels_above_the_last_threshold_are_255(made, out):
+def test_pixels_above_the_median_threshold_are_255(made, out):
   labels, entropy = predict(made, 5)
   expected = np.where(entropy < np.median(entropy), labels, 255)
   assert 0.4 < (expected == 255).mean() < 0.6

@@ -22,8 +22,8 @@ and of all of them
                     cvat.zip and cvat_labels.json, with --for=labelstudio
                     label_studio.json and label_studio.xml as well
 
-A pixel is sure if its entropy is below the threshold under which the run kept
-pseudo-labels at its end, or else, with --min_confidence, if its class is that
+A pixel is sure if its entropy is below the median of the thresholds under which
+the run kept pseudo-labels, or else, with --min_confidence, if its class is that
 probable. Next in the order is always the image with the largest product of mean
 entropy and distance to the nearest image that is labeled or ranked before, by
 pooled features of the encoder, which is a greedy k-center weighted by entropy;
@@ -43,6 +43,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from etils import epath
 
 from u2pl_jax.data import image_files
@@ -154,7 +155,10 @@ def _check(arguments: argparse.Namespace, out: pathlib.Path) -> None:
 
 
 def _choose_rule(arguments: argparse.Namespace) -> reliability.Rule:
-  """Which pixels are reliable: by the flag, or as the run had it at its end.
+  """Which pixels are reliable: by the flag, or as the run had it.
+
+  Its thresholds rise until at its end they keep nearly all pixels, and jump
+  from batch to batch; hence their median.
 
   Raises:
     ValueError: it had no rule; one line.
@@ -170,7 +174,7 @@ def _choose_rule(arguments: argparse.Namespace) -> reliability.Rule:
       f" entropy (it logged no {thresholds.TAG}); pass --min_confidence=0.9, or"
       " another number in [0, 1]"
     )
-  return reliability.Rule(float(logged[thresholds.TAG].values[-1]))
+  return reliability.Rule(float(np.median(logged[thresholds.TAG].values)))
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -200,8 +204,8 @@ def _make_parser() -> argparse.ArgumentParser:
     "--min_confidence",
     type=float,
     metavar="NUMBER",
-    help="pixels whose class is less probable are 255; default: by the entropy"
-    " under which the run kept pseudo-labels at its end",
+    help="pixels whose class is less probable are 255; default: by the median"
+    " of the entropies under which the run kept pseudo-labels",
   )
   parser.add_argument(
     "--top",
