@@ -33,6 +33,8 @@ _FROM_RESULT = (
   "milliseconds_per_step",
   "iou",
 )
+# Folders that runs and their tables change.
+_WRITTEN = ("results", "docs")
 # Curves of what a method teaches, of which the record keeps the end.
 _TAUGHT = "taught/"
 
@@ -216,10 +218,17 @@ def _mean_at_the_end(curve: curves_lib.Curve, steps: int) -> float | None:
 
 
 def _commit() -> str:
-  found = subprocess.run(
-    ["git", "describe", "--always", "--dirty", "--exclude=*"],
-    cwd=_MAIN.parent,
-    capture_output=True,
-    text=True,
+  """Of the code; "-dirty" if more of it has changed than what runs write."""
+  commit = _ask_git("describe", "--always", "--exclude=*")
+  but_for = (f":!{folder}" for folder in _WRITTEN)
+  changed = _ask_git(
+    "status", "--porcelain", "--untracked-files=no", "--", ".", *but_for
   )
-  return found.stdout.strip() or "unknown"
+  return commit + "-dirty" * bool(changed) or "unknown"
+
+
+def _ask_git(*words: str) -> str:
+  found = subprocess.run(
+    ["git", *words], cwd=_MAIN.parent, capture_output=True, text=True
+  )
+  return found.stdout.strip()

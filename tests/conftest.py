@@ -2,19 +2,12 @@
 
 import os
 import tempfile
-from importlib import metadata
 
 # Before TensorFlow is imported anywhere: its notes on start-up help nobody.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-# Tests compile much and compute little. JAX 0.10 takes half of the time with
-# the older of its ways to compile loops; later versions have but the newer one.
-os.environ.setdefault(
-  "XLA_FLAGS",
-  "--xla_backend_optimization_level=0"
-  + metadata.version("jax").startswith("0.10.")
-  * " --xla_cpu_use_fusion_emitters=false",
-)
+# Tests compile much and compute little.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import pytest

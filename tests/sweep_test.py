@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 
 import numpy as np
 import pytest
@@ -112,6 +113,28 @@ def test_every_setting_comes_with_its_first_seed_first(tmp_path):
 def test_a_wrong_line_of_a_study_is_named(tmp_path, text, told):
   path = write_study(tmp_path, text)
   assert told in fail(sweep_runs.read_study, path)
+
+
+def test_a_commit_is_dirty_if_code_has_changed_and_not_by_records(
+  tmp_path, monkeypatch
+):
+  def git(*words):
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *author, *words], cwd=tmp_path, check=True)
+
+  monkeypatch.setattr(sweep_runs, "_MAIN", tmp_path / "main.py")
+  (tmp_path / "results").mkdir()
+  code, runs = tmp_path / "main.py", tmp_path / "results/runs.jsonl"
+  code.write_text("")
+  runs.write_text("")
+  git("init", "--quiet")
+  git("add", ".")
+  git("commit", "--quiet", "--message=Begin")
+  runs.write_text("{}\n")
+  commit = sweep_runs._commit()
+  assert commit and "dirty" not in commit
+  code.write_text("1\n")
+  assert sweep_runs._commit() == f"{commit}-dirty"
 
 
 @run_flags.IGNORES

@@ -11,6 +11,9 @@ import pytest
 
 from u2pl_jax.runtime import interrupt
 
+# Shells start what runs in the background with the signal ignored.
+_HEARD = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
 
 def start(body):
   """A program of its own that has said "ready"; killed after a minute."""
@@ -18,6 +21,7 @@ def start(body):
 import os, signal, sys, threading, time
 from u2pl_jax.runtime import interrupt
 threading.Timer(60, os._exit, [99]).start()
+{_HEARD}
 def ready():
   print("ready", flush=True)
 {body}
@@ -197,6 +201,7 @@ def test_a_package_of_commands_ends_those_only(argv0, ends):
   code = f"""
 import signal, sys
 from u2pl_jax.runtime import interrupt
+{_HEARD}
 sys.argv[0] = {argv0!r}
 interrupt.end_command()
 print(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)
