@@ -1,6 +1,7 @@
 """Charts of the scalars that one or two runs logged."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -42,49 +43,40 @@ class _Kind:
     }
 
 
+_of_batches = functools.partial(
+  _Kind, tick_format=".0%", value_format=".1%", max_points=_POINTS_OF_SHARES
+)
 # Of what the truth about unlabeled images says, see `data.unlabeled_masks`.
 _OF_TRUTH = (
-  _Kind(
+  _of_batches(
     "taught",
     "Pixels taught",
     "Share of the unlabeled pixels of known class that are taught a"
     " pseudo-label; accuracy is the share of these whose label is right.",
     prefix="taught/",
-    tick_format=".0%",
-    value_format=".1%",
-    max_points=_POINTS_OF_SHARES,
   ),
-  _Kind(
+  _of_batches(
     "taught-accuracy",
     "Right pseudo-labels by class",
     "Of the pixels taught as a class, the share that truly are of it.",
     prefix="taught_accuracy/",
     by_class=True,
-    tick_format=".0%",
-    value_format=".1%",
-    max_points=_POINTS_OF_SHARES,
   ),
-  _Kind(
+  _of_batches(
     "taught-share",
     "Pixels taught by class",
     "Of the pixels that truly are of a class, the share that is taught, as"
     " whatever class.",
     prefix="taught_share/",
     by_class=True,
-    tick_format=".0%",
-    value_format=".1%",
-    max_points=_POINTS_OF_SHARES,
   ),
-  _Kind(
+  _of_batches(
     "purity",
     "Purity of negatives",
     "Of the unlabeled pixels that became negatives of a class, the share that"
     " truly are of another one.",
     prefix="negative_purity/",
     by_class=True,
-    tick_format=".0%",
-    value_format=".1%",
-    max_points=_POINTS_OF_SHARES,
   ),
 )
 # Of what a method remembers of each class.
